@@ -1,0 +1,1 @@
+"""What events mean: pure ``DataFrame -> DataFrame`` transforms. No I/O, no MLflow, no Delta calls."""

@@ -1,0 +1,77 @@
+"""Events to tiles, and tiles to fewer tiles.
+
+A tile holds sums, a maximum and a bit mask for one user, minute and page. All are associative and
+commutative, so partial tiles may be made of any split of the events, in any order, and merged at any time:
+``merge(fold(a) + fold(b)) == merge(fold(a + b))``.
+"""
+
+from __future__ import annotations
+
+from pyspark.sql import Column, DataFrame
+from pyspark.sql import functions as F
+
+from features.columns import minute_of
+from features.tables import TILE_KEYS, TILES
+
+SESSION_HASH_BITS = 57
+MEASURES = [name for name in TILES.columns if name not in (*TILE_KEYS, "batch_time", "batch_id")]
+
+
+def fold(events: DataFrame) -> DataFrame:
+    """Fold ``events`` (columns of the events table) into one partial tile per user, minute and page.
+
+    Returns the columns of the tiles table without the batch's.
+    """
+    return (
+        events.select(
+            "user_id",
+            minute_of(F.col("timestamp")).alias("window_start"),
+            "page",
+            *_measures_of_one_event(),
+        )
+        .groupBy(*TILE_KEYS)
+        .agg(*_merged())
+        .select(*TILE_KEYS, *MEASURES)
+    )
+
+
+def merge(tiles: DataFrame) -> DataFrame:
+    """Add up partial tiles: one row per user, minute and page."""
+    return tiles.groupBy(*TILE_KEYS).agg(*_merged()).select(*TILE_KEYS, *MEASURES)
+
+
+def _measures_of_one_event() -> list[Column]:
+    action, timestamp = F.col("action"), F.col("timestamp")
+    second = F.pmod(F.unix_seconds(timestamp), F.lit(60)).cast("int")
+    return [
+        F.lit(1).cast("long").alias("events"),
+        (action == "click").cast("long").alias("clicks"),
+        (action == "view").cast("long").alias("views"),
+        (action == "interaction").cast("long").alias("interactions"),
+        F.call_function("shiftleft", F.lit(1).cast("long"), second).alias("second_mask"),
+        _session_mark(second, F.col("session_id")).alias("session_mark"),
+        F.col("received_at").alias("last_received_at"),
+    ]
+
+
+def _session_mark(second: Column, session_id: Column) -> Column:
+    """The second above 57 bits of the id's hash: the greatest mark of a minute belongs to its newest session id.
+
+    One long instead of a struct keeps the aggregation in Spark's hash path; see :func:`session_of`.
+    """
+    marked = F.shiftleft(second.cast("long"), SESSION_HASH_BITS).bitwiseOR(session_of(F.xxhash64(session_id)))
+    return F.when(session_id.isNotNull(), marked)
+
+
+def session_of(mark: Column) -> Column:
+    """The hash of the session id in a session mark (long, 57 bits)."""
+    return mark.bitwiseAND(F.lit((1 << SESSION_HASH_BITS) - 1))
+
+
+def _merged() -> list[Column]:
+    return [
+        *[F.sum(name).alias(name) for name in ("events", "clicks", "views", "interactions")],
+        F.bit_or("second_mask").alias("second_mask"),
+        F.max("session_mark").alias("session_mark"),
+        F.max("last_received_at").alias("last_received_at"),
+    ]

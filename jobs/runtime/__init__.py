@@ -1,0 +1,1 @@
+"""What jobs share: settings, the Spark session, Delta tables, Kafka, the embedded broker, progress."""

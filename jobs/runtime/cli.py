@@ -1,0 +1,38 @@
+"""The command line all jobs share: ``--env``, ``--set``, exit codes 0, 1, 2, and errors as one sentence."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from collections.abc import Callable
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+
+from features.errors import BehaviorError
+
+log = logging.getLogger(__name__)
+
+Environment = Annotated[str, typer.Option("--env", help="Which conf/ENV.yaml to use.")]
+Overrides = Annotated[
+    list[str] | None, typer.Option("--set", metavar="SECTION.KEY=VALUE", help="Override one setting; may be repeated.")
+]
+Once = Annotated[bool, typer.Option("--once", help="Process what is there, then exit, instead of running on.")]
+
+
+def run(main: Callable[..., Any], arguments: list[str] | None = None) -> None:
+    """Run ``main`` as a command and leave the process: 0 done, 1 failed, 2 bad usage or configuration.
+
+    A :class:`BehaviorError` is printed as its sentence, without a trace.
+    """
+    app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
+    app.command()(main)
+    try:
+        app(args=arguments, standalone_mode=True)
+    except BehaviorError as error:
+        Console(stderr=True, soft_wrap=True).print(f"[bold red]Error[/] {type(error).__name__}: ", end="")
+        Console(stderr=True, soft_wrap=True).print(str(error), markup=False, highlight=False)
+        sys.exit(error.exit_code)
+    except KeyboardInterrupt:
+        sys.exit(130)

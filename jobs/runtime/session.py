@@ -1,0 +1,76 @@
+"""The Spark session, from settings."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+from pyspark.sql import SparkSession
+
+from features.errors import EnvironmentProblem
+from jobs.runtime.settings import PROJECT, Settings
+
+DELTA = {
+    "spark.sql.extensions": "io.delta.sql.DeltaSparkSessionExtension",
+    "spark.sql.catalog.spark_catalog": "org.apache.spark.sql.delta.catalog.DeltaCatalog",
+}
+
+ENGINE = {
+    # Times are UTC everywhere; a cluster's own zone must not shift a minute.
+    "spark.sql.session.timeZone": "UTC",
+    # One shuffle by user serves every later grouping and join of the feature function.
+    "spark.sql.requireAllClusterKeysForCoPartition": "false",
+    # Micro-batches are small and alike: planning them anew at run time costs more than it gains.
+    "spark.sql.adaptive.enabled": "false",
+    "spark.sql.streaming.metricsEnabled": "true",
+}
+
+LOCAL = {
+    "spark.ui.enabled": "false",
+    "spark.ui.showConsoleProgress": "false",
+    "spark.driver.host": "127.0.0.1",
+    "spark.driver.bindAddress": "127.0.0.1",
+    "spark.sql.files.openCostInBytes": "1048576",
+}
+
+
+def spark_session(settings: Settings, logs: Path | None = None) -> SparkSession:
+    """The session of this process; made on first call. ``logs`` is the folder Spark's own log goes to.
+
+    Raises:
+        EnvironmentProblem: the connector jars are not where ``spark.jars`` says.
+    """
+    spark = settings.spark
+    conf = {
+        **DELTA,
+        **ENGINE,
+        "spark.sql.shuffle.partitions": str(spark.shuffle_partitions),
+        "spark.databricks.delta.snapshotPartitions": str(settings.storage.snapshot_partitions),
+    }
+    if spark.master and spark.master.startswith("local"):
+        os.environ.setdefault("PYSPARK_PYTHON", sys.executable)
+        conf |= LOCAL
+    if spark.driver_memory:
+        conf["spark.driver.memory"] = spark.driver_memory
+    if spark.jars:
+        conf["spark.jars"] = ",".join(connector_jars(spark.jars))
+    if logs:
+        logs.mkdir(parents=True, exist_ok=True)
+        conf["spark.driver.extraJavaOptions"] = (
+            f"-Dlog4j2.configurationFile=file:{PROJECT / 'conf' / 'log4j2.properties'} -Dbehavior.logs={logs.resolve()}"
+        )
+    builder = SparkSession.builder.appName(spark.app_name)
+    if spark.master:
+        builder = builder.master(spark.master)
+    for key, value in (conf | spark.conf).items():
+        builder = builder.config(key, value)
+    return builder.getOrCreate()
+
+
+def connector_jars(folder: str) -> list[str]:
+    """The jars in ``folder`` (relative to the project)."""
+    jars = sorted(str(path) for path in (PROJECT / folder).glob("*.jar"))
+    if not jars:
+        raise EnvironmentProblem(f"No connector jars in {PROJECT / folder}. Run `make run` or `make test` once: they fetch them.")
+    return jars

@@ -1,0 +1,229 @@
+"""Settings: conf/base.yaml, then conf/ENV.yaml, then environment variables ``BEHAVIOR_SECTION__KEY``, then ``--set``.
+
+Unknown keys are refused by name; secrets come from the environment only and print as stars.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Mapping
+from datetime import datetime
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, SecretStr, ValidationError, model_validator
+from pydantic_settings import (
+    BaseSettings,
+    InitSettingsSource,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+    SettingsError,
+)
+
+from features.errors import ConfigurationError
+
+PROJECT = Path(__file__).resolve().parents[2]
+"""Folder that holds ``conf/``; inside a zip on a cluster this is no real folder, see :func:`configuration_folder`."""
+
+
+class Section(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class StorageSettings(Section):
+    """Where tables and checkpoints live."""
+
+    root: str
+    checkpoints: str
+    snapshot_partitions: int = Field(50, ge=1)
+
+
+class SparkSettings(Section):
+    """The Spark session; under spark-submit only what is not null or empty is set."""
+
+    master: str | None = None
+    app_name: str = "user-behavior-analysis"
+    shuffle_partitions: int = Field(200, ge=1)
+    driver_memory: str | None = None
+    jars: str | None = None
+    conf: dict[str, str] = {}
+
+
+class KafkaSettings(Section):
+    """The broker and the topics."""
+
+    bootstrap_servers: str
+    topic: str
+    alerts_topic: str
+    partitions: int = Field(4, ge=1)
+    starting_offsets: Literal["earliest", "latest"] = "earliest"
+    max_offsets_per_trigger: int = Field(500_000, ge=1)
+    fail_on_data_loss: bool = True
+    username: str | None = None
+    password: SecretStr | None = None
+    options: dict[str, str] = {}
+
+
+class IngestSettings(Section):
+    """What is accepted as an event."""
+
+    max_bytes: int = Field(32_768, ge=64)
+    max_depth: int = Field(32, ge=1)
+    oldest: AwareDatetime
+    max_future_seconds: int = Field(3600, ge=0)
+    dedupe_window_seconds: int = Field(86_400, ge=0)
+
+
+class FeatureSettings(Section):
+    """Sessions and look-backs, in minutes."""
+
+    session_gap_minutes: int = Field(30, ge=1)
+    session_max_minutes: int = Field(480, ge=2)
+    own_past_minutes: int = Field(1440, ge=1)
+
+    @model_validator(mode="after")
+    def _ordered(self) -> FeatureSettings:
+        if self.session_max_minutes <= self.session_gap_minutes:
+            raise ValueError("session_max_minutes must be longer than session_gap_minutes")
+        if self.own_past_minutes < self.session_max_minutes:
+            raise ValueError("own_past_minutes must be at least session_max_minutes")
+        return self
+
+
+class ModelSettings(Section):
+    """Training, registry and thresholds."""
+
+    name: str
+    tracking_uri: str
+    experiment: str
+    preset: Literal["default", "plain"] = "default"
+    trees: int = Field(200, ge=1)
+    subsample: int = Field(512, ge=2)
+    seed: int = 17
+    min_session_events: int = Field(5, ge=1)
+    flagged_share: float = Field(0.01, gt=0, lt=1)
+    max_training_rows: int = Field(1_000_000, ge=100)
+
+
+class ScoreSettings(Section):
+    """Scoring."""
+
+    max_reasons: int = Field(3, ge=1)
+
+
+class StreamSettings(Section):
+    """Micro-batches."""
+
+    trigger: str = "0 seconds"
+    max_files_per_trigger: int = Field(1000, ge=1)
+
+
+class Settings(BaseSettings):
+    """All settings of one run."""
+
+    model_config = SettingsConfigDict(
+        env_prefix="BEHAVIOR_", env_nested_delimiter="__", extra="forbid", frozen=True, nested_model_default_partial_update=True
+    )
+
+    env: str
+    storage: StorageSettings
+    spark: SparkSettings
+    kafka: KafkaSettings
+    ingest: IngestSettings
+    features: FeatureSettings
+    model: ModelSettings
+    score: ScoreSettings
+    stream: StreamSettings
+
+
+def configuration_folder() -> Path:
+    """``BEHAVIOR_CONF_DIR``, else ``conf/`` of the working folder, else the one beside the code."""
+    named = os.environ.get("BEHAVIOR_CONF_DIR")
+    for folder in [Path(named)] if named else [Path.cwd() / "conf", PROJECT / "conf"]:
+        if (folder / "base.yaml").is_file():
+            return folder
+    raise ConfigurationError(
+        f"No base.yaml in {named or 'conf/ of the working folder or of the code'}. "
+        "Run from the project's folder or set BEHAVIOR_CONF_DIR to the folder that holds base.yaml."
+    )
+
+
+def load_settings(env: str, overrides: Iterable[str] = ()) -> Settings:
+    """Read the settings of environment ``env`` with ``section.key=value`` overrides.
+
+    Raises:
+        ConfigurationError: a file or key is unknown or a value cannot be taken; names the key, what was found and needed.
+    """
+    folder = configuration_folder()
+    if not (folder / f"{env}.yaml").is_file():
+        known = sorted(path.stem for path in folder.glob("*.yaml") if path.stem != "base")
+        raise ConfigurationError(f"Unknown environment {env!r}: {folder} has {', '.join(known)}. Choose one with --env.")
+    files = _merge(_read(folder / "base.yaml"), _read(folder / f"{env}.yaml"))
+
+    class Loaded(Settings):
+        @classmethod
+        def settings_customise_sources(
+            cls,
+            settings_cls: type[BaseSettings],
+            init_settings: PydanticBaseSettingsSource,
+            env_settings: PydanticBaseSettingsSource,
+            dotenv_settings: PydanticBaseSettingsSource,
+            file_secret_settings: PydanticBaseSettingsSource,
+        ) -> tuple[PydanticBaseSettingsSource, ...]:
+            return init_settings, env_settings, InitSettingsSource(settings_cls, files)
+
+    try:
+        return Loaded(**_merge({"env": env}, _parse_overrides(overrides)))
+    except ValidationError as error:
+        raise ConfigurationError(_explain(error)) from None
+    except SettingsError as error:
+        raise ConfigurationError(f"An environment variable BEHAVIOR_… cannot be read: {error}.") from None
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
+    except yaml.YAMLError as error:
+        raise ConfigurationError(f"{path} is not valid YAML: {' '.join(str(error).split())}") from None
+    if not isinstance(content, dict):
+        raise ConfigurationError(f"{path} must hold sections with keys, found {type(content).__name__}.")
+    return content
+
+
+def _merge(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
+    merged = dict(below)
+    for key, value in above.items():
+        both = isinstance(value, Mapping) and isinstance(merged.get(key), Mapping)
+        merged[key] = _merge(merged[key], value) if both else value
+    return merged
+
+
+def _parse_overrides(overrides: Iterable[str]) -> dict[str, Any]:
+    result: dict[str, Any] = {}
+    for text in overrides:
+        name, equals, value = text.partition("=")
+        parts = name.strip().split(".")
+        if not equals or not all(parts) or len(parts) < 2:
+            raise ConfigurationError(f"--set {text!r}: needed section.key=value, for example --set kafka.topic=clicks.")
+        parsed = yaml.safe_load(value)
+        if isinstance(parsed, datetime):
+            parsed = value
+        for part in reversed(parts):
+            parsed = {part: parsed}
+        result = _merge(result, parsed)
+    return result
+
+
+def _explain(error: ValidationError) -> str:
+    sentences = []
+    for problem in error.errors(include_url=False):
+        key = ".".join(str(part) for part in problem["loc"]) or "settings"
+        if problem["type"] == "extra_forbidden":
+            sentences.append(f"Unknown setting {key}: see conf/base.yaml for the known ones.")
+        elif problem["type"] == "missing":
+            sentences.append(f"Setting {key} is missing: give it in conf/ or with --set {key}=….")
+        else:
+            found = "" if isinstance(problem["input"], Mapping) else f" (found {problem['input']!r})"
+            sentences.append(f"Setting {key}: {problem['msg']}{found}.")
+    return " ".join(sentences)
