@@ -1,0 +1,62 @@
+# `make help` explains. Every target sets up first what it needs, once; later starts need no network.
+
+PYTHON ?= $(shell command -v python3 || command -v python3.13 || command -v python3.12 || command -v python3.11)
+LOCAL ?= .local
+ARGS ?=
+-include local.mk
+
+# Recipes and programs read these, where they are set, from the environment: a value may have blanks in it.
+SETTINGS := DURATION INPUT RATE LOCAL JAVA_HOME PYPI_MIRROR MAVEN_MIRROR HTTPS_PROXY UV_CACHE_DIR
+$(foreach name,$(SETTINGS),$(if $(value $(name)),$(eval export $(name))))
+
+.DEFAULT_GOAL := help
+.PHONY: help run test check zip lock clean distclean setup
+
+help: ## this page
+	@echo "Real-time user behaviour analysis: Kafka to anomaly scores with reasons, on Spark, Delta and MLflow."
+	@echo
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+	@echo
+	@echo "make run takes:"
+	@echo "  DURATION=60   seconds after which it ends by itself; without it, Ctrl-C ends it"
+	@echo "  INPUT=file    replays JSON lines or a web server's combined log (.gz too) instead of simulated users,"
+	@echo "                and ends when every line is scored"
+	@echo "  RATE=500      events per second; for INPUT the default is as fast as it goes"
+	@echo "  LOCAL=dir     keeps everything there: tables in lake/, mlflow.db, logs/ (default: .local)"
+	@echo "make test and make check take ARGS, further words for pytest:  make test ARGS='-k broker -x'"
+	@echo
+	@echo "The set-up (Python 3.11 to 3.13 and Java 17 or 21 must be there) keeps to .venv and .jars of this folder."
+	@echo "Its settings are variables: on the command line, in the environment, or for good in a file local.mk here:"
+	@echo "  PYTHON=path        the Python to use               JAVA_HOME=dir      the Java to use"
+	@echo "  PYPI_MIRROR=url    instead of the Python index     MAVEN_MIRROR=url   instead of Maven Central"
+	@echo "  HTTPS_PROXY=url    a proxy for both                UV_CACHE_DIR=dir   where downloads are cached"
+
+run: setup ## the platform on this machine: broker, Spark, Delta, MLflow; live anomalies in the terminal
+	@exec .venv/bin/python -m jobs.run_pipeline --env local --local "$$LOCAL" \
+		$${DURATION:+--duration "$$DURATION"} $${INPUT:+--input "$$INPUT"} $${RATE:+--rate "$$RATE"}
+
+test: setup ## all tests, with a real broker, Delta and MLflow
+	@.venv/bin/python -m pytest tests $(ARGS)
+
+check: setup ## lint, types and the fast unit tests
+	@.venv/bin/python -m ruff check .
+	@.venv/bin/python -m mypy
+	@.venv/bin/python -m pytest tests/unit -m "not slow and not integration" $(ARGS)
+
+zip: setup ## dist/behavior-jobs.zip for spark-submit --py-files
+	@.venv/bin/python -m tools.zip_jobs
+
+lock: ## renew requirements.lock, conf/bootstrap.lock and conf/jars.lock (UPGRADE=1: the newest versions that fit)
+	@$(MAKE) --no-print-directory setup
+	@.venv/bin/python -m tools.lock $(if $(UPGRADE),--upgrade)
+
+clean: ## remove what was built and cached here; tables and models in .local stay
+	@rm -rf build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis spark-warehouse metastore_db derby.log
+	@find . -name __pycache__ -not -path './.venv/*' -not -path './.local/*' -prune -exec rm -rf {} +
+
+distclean: clean ## make clean, and the set-up itself: .venv and .jars
+	@rm -rf .venv .jars
+
+setup: ## only the set-up
+	@test -n "$(PYTHON)" || { echo "set-up: There is no Python: install Python 3.11, 3.12 or 3.13." >&2; exit 1; }
+	@"$(PYTHON)" -m tools.bootstrap
