@@ -1,0 +1,116 @@
+"""From a fitted model to the arrays of :mod:`training.forest`."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+from sklearn.compose import ColumnTransformer
+from sklearn.ensemble import IsolationForest
+from sklearn.ensemble._iforest import _average_path_length
+from sklearn.impute import SimpleImputer
+from sklearn.pipeline import Pipeline
+from sklearn.preprocessing import FunctionTransformer
+
+from training.forest import Floats, Forest, Preparation, Prepared, Trees
+from training.model import Model
+
+
+def flatten(model: Model) -> Forest | None:
+    """The model as arrays; None when it is not an IsolationForest behind the factory's preparation."""
+    prepare, forest = model.pipeline[0], model.detector
+    if type(prepare) is not ColumnTransformer or type(forest) is not IsolationForest:
+        return None
+    preparation = _flatten_preparation(prepare)
+    if preparation is None:
+        return None
+    scale = float(_average_path_length([forest._max_samples])[0])
+    return Forest(len(prepare.feature_names_in_), preparation, _flatten_trees(forest), scale)
+
+
+def _flatten_preparation(prepare: ColumnTransformer) -> Preparation | None:
+    """The arrays of every branch (bound, impute, for some compress) in the order of the transformer's output."""
+    position = {name: index for index, name in enumerate(prepare.feature_names_in_)}
+    columns: list[tuple[int, float, float, float, bool]] = []
+    for _, branch, names in prepare.transformers_:
+        if isinstance(branch, str) and branch == "drop":
+            continue
+        bounds = _bounds(branch)
+        if bounds is None:
+            return None
+        typical = branch[1].statistics_
+        columns += [(position[name], typical[i], *bounds, len(branch) == 3) for i, name in enumerate(names)]
+    source, typical, least, most, compress = zip(*columns, strict=True)
+    return Preparation(
+        np.array(source, np.int64),
+        np.array(typical, np.float64),
+        np.array(least, np.float64),
+        np.array(most, np.float64),
+        np.array(compress, np.bool_),
+    )
+
+
+def _bounds(branch: object) -> tuple[float, float] | None:
+    """The bounds of a branch this module can follow, None for any other."""
+    if not isinstance(branch, Pipeline) or not 2 <= len(branch) <= 3:
+        return None
+    bound, impute, *compress = [step for _, step in branch.steps]
+    known = (
+        isinstance(bound, FunctionTransformer)
+        and bound.func is np.clip
+        and isinstance(impute, SimpleImputer)
+        and all(isinstance(step, FunctionTransformer) and step.func is np.log1p for step in compress)
+    )
+    return (float(bound.kw_args["a_min"]), float(bound.kw_args["a_max"])) if known else None
+
+
+def _flatten_trees(forest: IsolationForest) -> Trees:
+    trees = [_flatten_tree(forest, index) for index in range(len(forest.estimators_))]
+    starts = np.cumsum([0] + [len(tree.child) for tree in trees])
+    return Trees(
+        column=np.concatenate([tree.column for tree in trees]),
+        threshold=np.concatenate([tree.threshold for tree in trees]),
+        child=np.concatenate([tree.child + np.uint32(start) for tree, start in zip(trees, starts, strict=False)]),
+        path=np.concatenate([tree.path for tree in trees]),
+        rows=np.concatenate([tree.rows for tree in trees]),
+        roots=starts[:-1].astype(np.uint32),
+        depth=np.concatenate([tree.depth for tree in trees]),
+    )
+
+
+def _flatten_tree(forest: IsolationForest, index: int) -> Trees:
+    """One tree with its nodes renumbered breadth first, so that two children are neighbours."""
+    tree = forest.estimators_[index].tree_
+    columns = forest.estimators_features_[index]
+    order, child, depth = _breadth_first(tree.children_left, tree.children_right)
+    leaf = tree.children_left[order] < 0
+    path = forest._decision_path_lengths[index] + forest._average_path_length_per_tree[index] - 1.0
+    return Trees(
+        column=np.where(leaf, 0, columns[np.where(leaf, 0, tree.feature[order])]).astype(np.uint32),
+        threshold=np.where(leaf, np.float32(np.inf), _rounded_down(tree.threshold[order])),
+        child=child,
+        path=np.where(leaf, path[order], 0.0),
+        rows=tree.n_node_samples[order].astype(np.float64),
+        roots=np.zeros(1, np.uint32),
+        depth=np.array([depth], np.int64),
+    )
+
+
+def _breadth_first(
+    left: NDArray[np.int64], right: NDArray[np.int64]
+) -> tuple[NDArray[np.int64], NDArray[np.uint32], int]:
+    """Old number and (new) first child of every node in its new place, and the tree's depth."""
+    order, child, level = [0], [], [0]
+    for place, node in enumerate(order):  # the list grows while it is read
+        if left[node] < 0:
+            child.append(place)
+            continue
+        child.append(len(order))
+        order += [int(left[node]), int(right[node])]
+        level += [level[place] + 1] * 2
+    return np.array(order, np.int64), np.array(child, np.uint32), max(level)
+
+
+def _rounded_down(threshold: Floats) -> Prepared:
+    """The greatest float32 that is not above each threshold."""
+    near = threshold.astype(np.float32)
+    return np.where(near > threshold, np.nextafter(near, np.float32(-np.inf)), near)

@@ -1,0 +1,189 @@
+"""The estimator: a plain scikit-learn pipeline from one factory, and the one place that turns its sign.
+
+A pipeline takes a DataFrame with named columns and holds only scikit-learn and numpy objects, so that
+loading it never needs this package. Values are bounded first (an infinite or absurd number must be strange,
+not an error), missing ones get the typical value (the training median), and heavy tails are compared on a log scale.
+
+The fitted pipeline ends in a mirror, so that ``predict`` gives the platform's score itself: higher is stranger.
+MLflow's ``pyfunc`` can call nothing but ``predict`` of a scikit-learn model, and an IsolationForest's own
+``predict`` says only 1 or -1. So anybody who loads the registered model, with or without this package, gets our scores.
+
+Source of the method: Liu, Ting, Zhou, "Isolation Forest", ICDM 2008.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from sklearn.base import BaseEstimator
+from sklearn.compose import ColumnTransformer
+from sklearn.ensemble import IsolationForest
+from sklearn.impute import SimpleImputer
+from sklearn.isotonic import IsotonicRegression
+from sklearn.pipeline import Pipeline
+from sklearn.preprocessing import FunctionTransformer
+
+from features.definitions import FEATURE_NAMES, FEATURE_VERSION, FEATURES
+from features.errors import ConfigurationError, ModelError, SchemaError
+
+Floats = NDArray[np.float64]
+
+LARGEST = 1e9
+"""Values beyond it are taken as it: far outside anything a person does, far inside of float32."""
+
+FLOOR_OF_ROWS = 20
+"""Fewer rows say nothing about what is normal."""
+
+
+@dataclass(frozen=True)
+class Parameters:
+    """What may be tuned. ``trees`` and ``subsample`` (rows per tree) are counts, ``seed`` makes a fit repeatable."""
+
+    trees: int = 200
+    subsample: int = 512
+    seed: int = 17
+
+
+@dataclass(frozen=True)
+class Model:
+    """A fitted pipeline (``predict`` gives anomaly scores), the columns it needs in their order, and its origin."""
+
+    pipeline: Pipeline
+    feature_names: tuple[str, ...]
+    preset: str
+    feature_version: str = FEATURE_VERSION
+    parameters: Parameters = field(default_factory=Parameters)
+
+    def score(self, frame: pd.DataFrame) -> Floats:
+        """Anomaly scores, shape (rows,), between 0 and 1, higher is stranger. No rows give no scores."""
+        if frame.empty:
+            return np.empty(0)
+        return np.asarray(self.pipeline.predict(self.columns(frame)), np.float64)
+
+    @property
+    def detector(self) -> BaseEstimator:
+        """The fitted estimator behind the mirror, such as the IsolationForest."""
+        return detector_of(self.pipeline)
+
+    def columns(self, frame: pd.DataFrame) -> pd.DataFrame:
+        """The model's columns as doubles in the model's order; raises SchemaError naming those that are missing."""
+        missing = [name for name in self.feature_names if name not in frame.columns]
+        if missing:
+            raise SchemaError(
+                f"The frame lacks the model's columns {', '.join(missing)}; it has {', '.join(map(str, frame))}. "
+                "Build features with the version the model was trained on."
+            )
+        return frame[list(self.feature_names)].astype("float64")
+
+
+def detector_of(pipeline: Pipeline) -> BaseEstimator:
+    """The fitted estimator of a pipeline that :func:`scoring` made."""
+    return pipeline.named_steps["detector"].func.__self__
+
+
+def scoring(fitted: Pipeline) -> Pipeline:
+    """A fitted (prepare, detector) pipeline as one whose ``predict`` is the anomaly score, ``-score_samples``.
+
+    This is the only place where the sign is turned. scikit-learn has no negation as an object, but a falling
+    isotonic regression through (-1, 1) and (0, 0) is one, and ``score_samples`` never leaves -1 to 0.
+    """
+    mirror = IsotonicRegression(increasing=False, out_of_bounds="clip").fit([-1.0, 0.0], [1.0, 0.0])
+    prepare, detector = (step for _, step in fitted.steps)
+    opposite = FunctionTransformer(detector.score_samples)
+    return Pipeline([("prepare", prepare), ("detector", opposite), ("mirror", mirror)])
+
+
+def build(preset: str, parameters: Parameters) -> Pipeline:
+    """An unfitted pipeline (prepare, detector). Raises ConfigurationError for an unknown preset."""
+    return _preset(preset).build(parameters)
+
+
+def features_of(preset: str) -> tuple[str, ...]:
+    """The columns a preset uses, in order."""
+    return _preset(preset).features
+
+
+def fit(frame: pd.DataFrame, preset: str = "default", parameters: Parameters | None = None) -> Model:
+    """Fit a preset to rows of features (doubles, NaN where unknown; further columns are ignored).
+
+    The subsample is never larger than the rows there are. Raises ModelError when there are too few rows to learn from.
+    """
+    parameters = parameters or Parameters()
+    if len(frame) < FLOOR_OF_ROWS:
+        raise ModelError(
+            f"{len(frame)} rows can be judged, {FLOOR_OF_ROWS} are needed to learn what is normal. "
+            "Let more events come in, widen the time range, or lower model.min_session_events."
+        )
+    used = Parameters(parameters.trees, min(parameters.subsample, len(frame)), parameters.seed)
+    model = Model(build(preset, used), features_of(preset), preset, parameters=used)
+    return replace(model, pipeline=scoring(model.pipeline.fit(model.columns(frame))))
+
+
+def flagged_share_of(model: Model) -> float | None:
+    """The share of rows the estimator itself would flag (scikit-learn's ``contamination``), None when left open."""
+    contamination = getattr(model.detector, "contamination", "auto")
+    return None if contamination == "auto" else float(contamination)
+
+
+@dataclass(frozen=True)
+class _Preset:
+    features: tuple[str, ...]
+    build: Callable[[Parameters], Pipeline]
+
+
+def _default(parameters: Parameters) -> Pipeline:
+    forest = IsolationForest(
+        n_estimators=parameters.trees,
+        max_samples=parameters.subsample,
+        contamination="auto",
+        random_state=parameters.seed,
+    )
+    heavy = [feature.name for feature in FEATURES if feature.heavy_tail]
+    even = [feature.name for feature in FEATURES if not feature.heavy_tail]
+    return Pipeline([("prepare", _prepare(heavy, even)), ("detector", forest)])
+
+
+ORIGINAL_FEATURES = ("clicks_per_minute", "pages_per_session")
+
+
+def _plain(parameters: Parameters) -> Pipeline:
+    """The original design: two features as they are, a tenth of all rows is strange; scikit-learn's own defaults."""
+    forest = IsolationForest(contamination=0.1, random_state=parameters.seed)
+    return Pipeline([("prepare", _prepare([], ORIGINAL_FEATURES)), ("detector", forest)])
+
+
+_PRESETS = {
+    "default": _Preset(FEATURE_NAMES, _default),
+    "plain": _Preset(ORIGINAL_FEATURES, _plain),
+}
+PRESETS = tuple(_PRESETS)
+
+
+def _preset(name: str) -> _Preset:
+    if name not in _PRESETS:
+        raise ConfigurationError(f"model.preset is '{name}', it must be one of {', '.join(PRESETS)}.")
+    return _PRESETS[name]
+
+
+def _prepare(heavy: Sequence[str], even: Sequence[str]) -> ColumnTransformer:
+    """Bound, impute, and for heavy tails compress. The result has the heavy columns first."""
+    branches = [
+        ("heavy", _branch(0.0, compress=True), list(heavy)),
+        ("even", _branch(-LARGEST, compress=False), list(even)),
+    ]
+    return ColumnTransformer([branch for branch in branches if branch[2]], verbose_feature_names_out=False)
+
+
+def _branch(least: float, *, compress: bool) -> Pipeline:
+    bounds = {"a_min": least, "a_max": LARGEST}
+    steps: list[tuple[str, object]] = [
+        ("bound", FunctionTransformer(np.clip, kw_args=bounds, feature_names_out="one-to-one")),
+        ("impute", SimpleImputer(strategy="median", keep_empty_features=True)),
+    ]
+    if compress:
+        steps.append(("compress", FunctionTransformer(np.log1p, feature_names_out="one-to-one")))
+    return Pipeline(steps)
