@@ -88,7 +88,9 @@ EVENT_FIELDS = [
 EVENTS = Table(
     name="events",
     about="accepted events: parsed, typed, unique",
-    schema=StructType([*EVENT_FIELDS, *COORDINATES]),
+    schema=StructType(
+        [*EVENT_FIELDS, column("event_key", LongType(), "hash of event_id, by which repetitions are found"), *COORDINATES]
+    ),
     keys=("topic", "partition", "offset"),
     cluster_by=("user_id", "timestamp"),
     time="timestamp",

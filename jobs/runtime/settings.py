@@ -72,7 +72,7 @@ class IngestSettings(Section):
     max_depth: int = Field(32, ge=1)
     oldest: AwareDatetime
     max_future_seconds: int = Field(3600, ge=0)
-    dedupe_window_seconds: int = Field(86_400, ge=0)
+    dedupe_window_seconds: int = Field(3600, ge=0)
 
 
 class FeatureSettings(Section):
