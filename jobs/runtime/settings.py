@@ -53,6 +53,7 @@ class SparkSettings(Section):
 class KafkaSettings(Section):
     """The broker and the topics."""
 
+    embedded: bool = False
     bootstrap_servers: str
     topic: str
     alerts_topic: str
@@ -103,6 +104,7 @@ class ModelSettings(Section):
     seed: int = 17
     min_session_events: int = Field(5, ge=1)
     flagged_share: float = Field(0.01, gt=0, lt=1)
+    min_training_rows: int = Field(200, ge=10)
     max_training_rows: int = Field(1_000_000, ge=100)
 
 

@@ -1,0 +1,307 @@
+"""The main job: every streaming query in one Spark application, with all that they need on one machine.
+
+Starts a broker (unless kafka.embedded is off), sends simulated behaviour or replays a file, ingests, builds features,
+trains and promotes a first model when there is no champion, scores, and shows it all as it happens.
+Reads the topic; writes every table and, the first time, the model registry.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import logging
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from pyspark.errors import StreamingQueryException
+from pyspark.sql import SparkSession
+from pyspark.sql.streaming import StreamingQuery
+from rich.console import Console
+from rich.live import Live
+
+from features.errors import BehaviorError, EnvironmentProblem, UsageError
+from features.tables import FEATURE_TABLE
+from jobs import build_features, ingest_events, promote_model, score_features, train_model
+from jobs.runtime import cli
+from jobs.runtime.broker import EmbeddedBroker
+from jobs.runtime.lake import Lake
+from jobs.runtime.logs import to_files
+from jobs.runtime.session import spark_session
+from jobs.runtime.settings import PROJECT, Settings, load_settings
+from jobs.runtime.summary import summarise
+from jobs.runtime.watch import Watch
+
+log = logging.getLogger(__name__)
+
+REFRESH_SECONDS = 1.0
+PLAIN_LINE_SECONDS = 5.0
+HEAD_START_EVENTS = 60_000
+HEAD_START_MINUTES = 60.0
+"""A first model needs to have seen whole sessions: so much of the past is simulated before live events begin."""
+
+
+@dataclass(frozen=True)
+class Wish:
+    """What the user asked for on the command line."""
+
+    duration: float | None
+    input: Path | None
+    rate: float | None
+    shift_to_now: bool
+    seed: int
+    local: Path
+
+
+@dataclass
+class Pipeline:
+    """The parts of a run, in the order in which they come up."""
+
+    wish: Wish
+    settings: Settings
+    spark: SparkSession
+    console: Console
+    lake: Lake = field(init=False)
+    watch: Watch = field(init=False)
+    source: subprocess.Popen[bytes] | None = None
+    queries: list[StreamingQuery] = field(default_factory=list)
+    began: float = field(default_factory=time.monotonic)
+
+    def __post_init__(self) -> None:
+        self.lake = Lake(self.spark, self.settings.storage.root)
+        self.lake.create()
+        self.watch = Watch(self.settings.storage.root)
+
+    # --- the run ---
+
+    def run(self) -> None:
+        with self._display() as show:
+            self.source = self._start_source()
+            self._query(ingest_events.start(self.spark, self.lake, self.settings))
+            self._query(build_features.start(self.spark, self.lake, self.settings))
+            if not self._has_champion():
+                self._until(self._enough_to_train, show, "waiting for behaviour to learn from")
+                show("training the first model")
+                self._train()
+            self._query(score_features.start(self.spark, self.lake, self.settings))
+            self._until(self._caught_up, show, "catching up")
+            self.watch.measure_delay = self.wish.input is None or self.wish.rate is not None
+            self._until(self._over, show, "live")
+            self._stop_source()
+            show("finishing what has arrived")
+            self._drain()
+            self.watch.poll()
+
+    def summary(self) -> None:
+        summarise(self.console, self.lake, self.watch, labels=self._labels(), seconds=time.monotonic() - self.began)
+
+    def stop(self) -> None:
+        self._stop_source()
+        for query in self.queries:
+            with contextlib.suppress(Exception):
+                query.stop()
+
+    # --- stages ---
+
+    def _enough_to_train(self) -> bool:
+        """All of a file, or the head start of a simulation, or what has come within half a minute."""
+        rows = self.watch.counters[FEATURE_TABLE.name].total
+        if self._source_ended():
+            self._drain()
+            return True
+        waited = time.monotonic() - self.began > 45.0
+        return rows >= self.settings.model.min_training_rows and (
+            waited or self.wish.input is None and self._caught_up()
+        )
+
+    def _caught_up(self) -> bool:
+        """The newest batch of the last query took in what arrived in the last seconds."""
+        if self._source_ended():
+            return True
+        progress: Any = self.queries[0].lastProgress
+        if progress is None:
+            return False
+        behind = sum(int(float(source["metrics"].get("maxOffsetsBehindLatest", "0") or 0)) for source in progress["sources"])
+        return self.watch.ingested > 0 and behind == 0 and time.monotonic() - self.began > 5
+
+    def _over(self) -> bool:
+        if self.wish.input is not None:
+            return self._source_ended()
+        if self._source_ended():
+            raise EnvironmentProblem(f"The simulator has stopped; {self.wish.local / 'logs' / 'source.log'} says why.")
+        return self.wish.duration is not None and time.monotonic() - self.began > self.wish.duration
+
+    def _drain(self) -> None:
+        for query in self.queries:
+            query.processAllAvailable()
+
+    def _has_champion(self) -> bool:
+        return train_model.registry_of(self.settings).resolve_champion() is not None
+
+    def _train(self) -> None:
+        version = train_model.train(self.spark, self.lake, self.settings)
+        promote_model.promote(self.settings, version, why="first model: there was no champion")
+
+    def _until(self, condition: Any, show: Any, stage: str) -> None:
+        while not condition():
+            show(stage)
+            self._check()
+            time.sleep(REFRESH_SECONDS)
+
+    def _check(self) -> None:
+        for query in self.queries:
+            if not query.isActive:
+                error = query.exception()
+                raise error if error else BehaviorError(f"Query {query.name} has stopped.")
+
+    def _query(self, query: StreamingQuery) -> None:
+        self.queries.append(query)
+
+    # --- the source of events ---
+
+    def _start_source(self) -> subprocess.Popen[bytes]:
+        log_file = (self.wish.local / "logs" / "source.log").open("wb")
+        return subprocess.Popen(
+            [sys.executable, "-m", *self._source_command(), "--env", self.settings.env,
+             "--bootstrap-servers", self.settings.kafka.bootstrap_servers, "--topic", self.settings.kafka.topic],
+            cwd=PROJECT, stdin=subprocess.DEVNULL, stdout=log_file, stderr=subprocess.STDOUT, start_new_session=True,
+        )  # fmt: skip
+
+    def _source_command(self) -> list[str]:
+        wish = self.wish
+        if wish.input is None:
+            rate = wish.rate or 100.0
+            head_start = min(HEAD_START_MINUTES, HEAD_START_EVENTS / rate / 60)
+            labels = ["--labels", str(self._label_file().resolve()), "--head-start", f"{head_start:.2f}"]
+            return ["jobs.simulate_events", "--rate", str(rate), "--seed", str(wish.seed), *labels]
+        command = ["jobs.replay_file", str(wish.input.resolve())]
+        command += ["--key-file", str((wish.local / "pseudonym.key").resolve())]
+        command += ["--rate", str(wish.rate)] if wish.rate else []
+        return command + (["--shift-to-now"] if wish.shift_to_now else [])
+
+    def _label_file(self) -> Path:
+        return self.wish.local / "labels.csv"
+
+    def _labels(self) -> Path | None:
+        return self._label_file() if self.wish.input is None and self._label_file().is_file() else None
+
+    def _source_ended(self) -> bool:
+        if self.source is None:
+            return False
+        code = self.source.poll()
+        if code:
+            text = (self.wish.local / "logs" / "source.log").read_text(encoding="utf-8", errors="replace")
+            raise EnvironmentProblem(f"The source of events failed: {text.strip()[-600:]}")
+        return code is not None
+
+    def _stop_source(self) -> None:
+        if self.source is not None and self.source.poll() is None:
+            self.source.terminate()
+            try:
+                self.source.wait(10)
+            except subprocess.TimeoutExpired:
+                self.source.kill()
+
+    # --- display ---
+
+    @contextlib.contextmanager
+    def _display(self) -> Iterator[Any]:
+        if self.console.is_terminal:
+            with Live(console=self.console, refresh_per_second=4, transient=True) as live:
+
+                def show(stage: str) -> None:
+                    self.watch.poll()
+                    live.update(self.watch.panel(stage, time.monotonic() - self.began))
+
+                yield show
+            return
+        last = 0.0
+
+        def tell(stage: str) -> None:
+            nonlocal last
+            found = self.watch.poll()
+            for one in found[-3:]:
+                self.console.print(
+                    f"anomaly {one.window_start:%Y-%m-%d %H:%M} {one.user_id} {one.score:.3f}: {one.reason}",
+                    markup=False, highlight=False, soft_wrap=True,
+                )  # fmt: skip
+            if time.monotonic() - last >= PLAIN_LINE_SECONDS:
+                last = time.monotonic()
+                text = self.watch.line(f"[{last - self.began:.0f} s] {stage}")
+                self.console.print(text, markup=False, highlight=False, soft_wrap=True)
+
+        yield tell
+
+
+def local_overrides(local: Path) -> list[str]:
+    """Settings that keep everything of a run under ``local``."""
+    place = local.resolve()
+    return [
+        f"storage.root={json.dumps(str(place / 'lake'))}",
+        f"storage.checkpoints={json.dumps(str(place / 'checkpoints'))}",
+        f"model.tracking_uri={json.dumps(f'sqlite:///{place}/mlflow.db')}",
+    ]
+
+
+def main(
+    env: cli.Environment = "local",
+    overrides: cli.Overrides = None,
+    duration: Annotated[float | None, typer.Option(help="Seconds; until Ctrl-C when left out.")] = None,
+    input_file: Annotated[
+        Path | None, typer.Option("--input", help="Replay JSON lines or an access log instead of simulating.")
+    ] = None,
+    rate: Annotated[float | None, typer.Option(help="Events per second [default: 100; a file: as fast as it can].")] = None,
+    shift_to_now: Annotated[bool, typer.Option("--shift-to-now", help="Move the file's times up to now.")] = False,
+    seed: Annotated[int, typer.Option(help="The same seed simulates the same people.")] = 17,
+    local: Annotated[Path, typer.Option(help="Folder that keeps everything of this run.")] = Path(".local"),
+) -> None:
+    """Run the whole platform. Reads the topic kafka.topic; writes every table and the model registry."""
+    if input_file is not None and not input_file.is_file():
+        raise UsageError(f"INPUT {input_file}: there is no such file.")
+    if rate is not None and rate <= 0:
+        raise UsageError(f"RATE is {rate:g}, needed: events per second above 0.")
+    wish = Wish(duration, input_file, rate, shift_to_now, seed, local)
+    settings = load_settings(env, [*local_overrides(local), *(overrides or ())])
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    console = Console(soft_wrap=True) if not sys.stdout.isatty() else Console()
+    to_files(local / "logs")
+    with contextlib.ExitStack() as stack:
+        if settings.kafka.embedded:
+            settings = _with_broker(stack, wish, settings, console)
+        spark = spark_session(settings, logs=local / "logs")
+        stack.callback(spark.stop)
+        pipeline = Pipeline(wish, settings, spark, console)
+        stack.callback(pipeline.stop)
+        try:
+            pipeline.run()
+        except KeyboardInterrupt:
+            console.print("Stopping.")
+        except StreamingQueryException as error:
+            raise BehaviorError(f"A query failed: {_first_line(error)} The log is in {local / 'logs'}.") from None
+        pipeline.stop()
+        pipeline.summary()
+
+
+def _with_broker(stack: contextlib.ExitStack, wish: Wish, settings: Settings, console: Console) -> Settings:
+    broker = EmbeddedBroker(wish.local / "kafka", wish.local / "logs")
+    stack.enter_context(broker)
+    if broker.port_was_taken:
+        console.print(f"Port 9092 is taken: the broker listens at {broker.bootstrap_servers}.")
+    broker.create_topic(settings.kafka.topic, settings.kafka.partitions)
+    broker.create_topic(settings.kafka.alerts_topic, 1)
+    reached = settings.kafka.model_copy(update={"bootstrap_servers": broker.bootstrap_servers})
+    return settings.model_copy(update={"kafka": reached})
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).strip().splitlines()[0][:400]
+
+
+if __name__ == "__main__":
+    cli.run(main)

@@ -1,0 +1,83 @@
+"""New rows of a Delta table, read without Spark: what a watcher sees, when it can be seen."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+from deltalake import DeltaTable
+from deltalake.exceptions import TableNotFoundError
+
+from features.tables import Table
+
+
+@dataclass
+class Tail:
+    """Follows the appends to one table. Files rewritten by maintenance are not taken for new rows.
+
+    ``time`` names the column whose values grow from append to append (``batch_time`` or ``ingested_at``).
+    """
+
+    path: str
+    table: Table
+    time: str = "batch_time"
+    rows: int = 0
+    _delta: DeltaTable | None = None
+    _seen: set[str] = field(default_factory=set)
+    _newest: Any = None
+
+    def skip(self) -> None:
+        """Take all that is there as known."""
+        if self._refresh():
+            added = self._added()
+            self._seen = set(added)
+            self.rows = sum(added.values())
+            self._newest = self._latest_time()
+
+    def poll(self, columns: list[str] | None = None) -> pa.Table | None:
+        """Count, and read the given ``columns`` of, the rows appended since the last call; None when there are none."""
+        if not self._refresh():
+            return None
+        added = self._added()
+        fresh = set(added) - self._seen
+        self._seen = set(added)
+        self.rows = sum(added.values())
+        if not fresh or columns is None:
+            return None
+        assert self._delta is not None
+        dataset = self._delta.to_pyarrow_dataset()
+        tables = [
+            fragment.to_table(schema=dataset.schema, columns=[*dict.fromkeys((*columns, self.time))])
+            for fragment in dataset.get_fragments()
+            if any(fragment.path.endswith(name) for name in fresh)
+        ]
+        rows = pa.concat_tables(tables) if tables else None
+        if rows is not None and self._newest is not None:
+            rows = rows.filter(pc.greater(rows[self.time], self._newest))
+        if rows is None or not rows.num_rows:
+            return None
+        self._newest = pc.max(rows[self.time])
+        return rows
+
+    def _refresh(self) -> bool:
+        try:
+            if self._delta is None:
+                self._delta = DeltaTable(self.path)
+            else:
+                self._delta.update_incremental()
+        except TableNotFoundError:
+            return False
+        return True
+
+    def _added(self) -> dict[str, int]:
+        assert self._delta is not None
+        actions = pa.table(self._delta.get_add_actions(flatten=True))
+        return dict(zip(actions["path"].to_pylist(), actions["num_records"].to_pylist(), strict=True))
+
+    def _latest_time(self) -> Any:
+        assert self._delta is not None
+        column = f"max.{self.time}"
+        actions = pa.table(self._delta.get_add_actions(flatten=True))
+        return pc.max(actions[column]) if column in actions.column_names else None

@@ -1,0 +1,122 @@
+"""The features once more, as their definitions read: slow, per row, from the events themselves. An oracle for tests."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from features.behavior import SessionRules
+from features.definitions import FEATURE_NAMES
+
+NAN = math.nan
+
+
+@dataclass(frozen=True)
+class Act:
+    """One event of one user: second since 1970, action, page, the sender's session id."""
+
+    second: int
+    action: str = "view"
+    page: str = "/a"
+    session: str | None = None
+
+    @property
+    def minute(self) -> int:
+        return self.second // 60
+
+
+def session_of_each_minute(acts: Sequence[Act], rules: SessionRules) -> dict[int, tuple[int, bool]]:
+    """Active minute -> (identity of its session, whether it was cut by the longest length)."""
+    minutes = sorted({act.minute for act in acts})
+    ids = {m: _newest_id([act for act in acts if act.minute == m]) for m in minutes}
+    found: dict[int, tuple[int, bool]] = {}
+    opened = previous = -1
+    for m in minutes:
+        pause = m - previous
+        if previous < 0 or pause > rules.longest:
+            opens = True
+        elif ids[m] is not None and ids[previous] is not None:
+            opens = ids[m] != ids[previous]
+        else:
+            opens = pause > rules.gap
+        if opens:
+            opened = m
+        split = m - opened >= rules.longest
+        found[m] = (max(m // rules.longest * rules.longest, opened + rules.longest) if split else opened, split)
+        previous = m
+    return found
+
+
+def _newest_id(acts: Sequence[Act]) -> str | None:
+    known = [act for act in acts if act.session is not None]
+    return max(known, key=lambda act: act.second).session if known else None
+
+
+def plain_features(acts: Sequence[Act], rules: SessionRules) -> dict[int, dict[str, float]]:
+    """Minute -> its features, for the acts of one user."""
+    sessions = session_of_each_minute(acts, rules)
+    return {m: _row(m, acts, sessions, rules) for m in sessions}
+
+
+def _row(
+    m: int, acts: Sequence[Act], sessions: dict[int, tuple[int, bool]], rules: SessionRules
+) -> dict[str, float]:
+    here = [act for act in acts if act.minute == m]
+    past = [act for act in acts if act.minute <= m]
+    session = [act for act in past if sessions[act.minute] == sessions[m]]
+    first = min(act.minute for act in session)
+    before = [act for act in past if m - rules.own_past <= act.minute < m]
+    before_minutes = {act.minute for act in before}
+    earlier_minutes = {x for x in before_minutes if sessions[x] != sessions[m]}
+    pages, total = Counter(act.page for act in session), len(session)
+    seconds = sorted({act.second for act in session})
+    pauses = [b - a for a, b in zip(seconds, seconds[1:], strict=False)]
+    mean = sum(pauses) / len(pauses) if pauses else NAN
+    deviation = math.sqrt(sum((x - mean) ** 2 for x in pauses) / len(pauses)) if pauses else NAN
+    equal = [a == b for a, b in zip(pauses, pauses[1:], strict=False)]
+    hour = m // 60 % 24
+    near = [x for x in earlier_minutes if (x // 60 % 24 - hour) % 24 in (0, 1, 23)]
+    row = {
+        **{f"{kind}s_per_minute": _count(here, kind) for kind in ("click", "view", "interaction")},
+        "events_per_minute": len(here),
+        "active_seconds": len({act.second for act in here}),
+        "pages_per_session": _count(session, "view"),
+        "distinct_pages_per_session": len(pages),
+        "session_minutes": m - first + 1,
+        "session_events": total,
+        "session_rate": total / (m - first + 1),
+        "session_peak_rate": max(Counter(act.minute for act in session).values()),
+        "gap_mean_seconds": mean,
+        "gap_std_seconds": deviation,
+        "gap_variation": deviation / mean if pauses else NAN,
+        "gap_min_seconds": min(pauses, default=NAN),
+        "gap_equal_share": sum(equal) / len(equal) if equal else NAN,
+        "repeat_ratio": 1 - len(pages) / total,
+        "top_page_share": max(pages.values()) / total,
+        "page_concentration": sum(n * n for n in pages.values()) / total**2,
+        **{f"{kind}_share": _count(session, kind) / total for kind in ("click", "view", "interaction")},
+        "new_page_share": _novel(session, past, sessions, m, rules) / len(pages) if earlier_minutes else NAN,
+        "own_rate_ratio": len(here) / (len(before) / len(before_minutes)) if before else NAN,
+        "own_hours_share": len(near) / len(earlier_minutes) if earlier_minutes else NAN,
+        "own_past_minutes": len(earlier_minutes),
+    }
+    assert list(row) == list(FEATURE_NAMES)
+    return {name: float(value) for name, value in row.items()}
+
+
+def _count(acts: Sequence[Act], action: str) -> int:
+    return sum(act.action == action for act in acts)
+
+
+def _novel(
+    session: Sequence[Act], past: Sequence[Act], sessions: dict[int, tuple[int, bool]], m: int, rules: SessionRules
+) -> int:
+    """Pages of the session that the user did not touch in the own past of the minute that first touched them."""
+    novel = 0
+    for page in {act.page for act in session}:
+        first = min(act.minute for act in session if act.page == page)
+        touched = [a for a in past if a.page == page and sessions[a.minute] != sessions[m]]
+        novel += not any(first - rules.own_past <= a.minute < first for a in touched)
+    return novel

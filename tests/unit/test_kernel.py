@@ -1,0 +1,130 @@
+"""Laws of the feature arithmetic, without Spark."""
+
+from __future__ import annotations
+
+import random
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from zlib import crc32
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from features.behavior import SessionRules
+from features.definitions import FEATURE_NAMES
+from features.kernel import NEVER, NONE, rows_of
+from tests.unit.plain_features import Act, plain_features, session_of_each_minute
+
+SHORT = SessionRules(gap=3, longest=10, own_past=25)
+"""Small lengths, so that random streams meet every border."""
+
+Tile = tuple[int, int, int, int, int, int, int, int]
+Rows = dict[int, tuple[float, ...]]
+
+
+def tiles_of(acts: Iterable[Act]) -> list[Tile]:
+    """Fold acts into partial tiles as features.tiles does: minute, page, four counts, mask, mark."""
+    groups: dict[tuple[int, str], list[Act]] = defaultdict(list)
+    for act in acts:
+        groups[act.minute, act.page].append(act)
+    tiles = []
+    for (minute, page), group in groups.items():
+        mask, mark = 0, NONE
+        for act in group:
+            mask |= 1 << (act.second % 60)
+            if act.session is not None:
+                mark = max(mark, (act.second % 60) << 57 | crc32(act.session.encode()))
+        counts = [sum(act.action == kind for act in group) for kind in ("click", "view", "interaction")]
+        tiles.append((minute, crc32(page.encode()), len(group), *counts, mask, mark))
+    return tiles
+
+
+def rows(fresh: Sequence[Tile], older: Sequence[Tile] = (), rules: SessionRules = SHORT) -> Rows:
+    """Minute -> (session start, split, features...) of one user."""
+    everything = sorted([(tile, True) for tile in fresh] + [(tile, False) for tile in older], key=lambda x: x[0][0])
+    names = ["minute", "page", "events", "clicks", "views", "interactions", "second_mask", "session_mark"]
+    columns = {name: np.array([tile[i] for tile, _ in everything], np.int64) for i, name in enumerate(names)}
+    columns["received"] = np.full(len(everything), NEVER, np.int64)
+    columns["fresh"] = np.array([is_fresh for _, is_fresh in everything], np.bool_)
+    lengths = np.array([rules.gap, rules.longest, rules.own_past, rules.look_back], np.int64)
+    at, split, values = rows_of(columns, np.array([0, len(everything)], np.int64), lengths)
+    return {int(a[1]): (float(a[2]), float(s), *map(float, v)) for a, s, v in zip(at, split, values, strict=True)}
+
+
+def same(left: Rows, right: Rows) -> bool:
+    """Equal to the bit, NaN equal to NaN."""
+    return left.keys() == right.keys() and all(
+        np.array_equal(np.array(left[m]), np.array(right[m]), equal_nan=True) for m in left
+    )
+
+
+act = st.builds(
+    Act,
+    second=st.integers(0, 70 * 60),
+    action=st.sampled_from(["click", "view", "interaction", "asset"]),
+    page=st.sampled_from(["/a", "/b", "/c", "/d"]),
+    session=st.sampled_from([None, None, None, "s1", "s2"]),
+)
+acts = st.lists(act, min_size=1, max_size=60, unique_by=lambda a: a.second)
+
+
+@settings(max_examples=300, deadline=None)
+@given(acts)
+def test_each_feature_is_what_its_definition_says(stream: list[Act]) -> None:
+    expected = plain_features(stream, SHORT)
+    found = rows(tiles_of(stream))
+    assert found.keys() == expected.keys()
+    for minute, row in expected.items():
+        assert found[minute][2:] == pytest.approx(tuple(row.values()), abs=1e-9, nan_ok=True), (minute, FEATURE_NAMES)
+
+
+@settings(max_examples=300, deadline=None)
+@given(acts)
+def test_sessions_are_what_their_rules_say(stream: list[Act]) -> None:
+    sessions = session_of_each_minute(stream, SHORT)
+    found = rows(tiles_of(stream))
+    for minute, (identity, split) in sessions.items():
+        first = min(m for m, other in sessions.items() if other == (identity, split))
+        assert found[minute][:2] == (first, split)
+
+
+@settings(max_examples=300, deadline=None)
+@given(acts, st.integers(1, 8), st.randoms(use_true_random=False))
+def test_any_split_into_micro_batches_in_any_order_gives_the_rows_of_one_batch(
+    stream: list[Act], batches: int, chance: random.Random
+) -> None:
+    parts: list[list[Act]] = [[] for _ in range(batches)]
+    for one in stream:
+        chance.choice(parts).append(one)
+    table: list[Tile] = []
+    latest: Rows = {}
+    for part in parts:
+        fresh = tiles_of(part)
+        if fresh:
+            first, last = min(t[0] for t in fresh), max(t[0] for t in fresh)
+            near = [t for t in table if first - SHORT.look_back <= t[0] <= last + SHORT.look_back]
+            latest |= rows(fresh, near)
+        table += fresh
+    assert same(latest, rows(tiles_of(stream)))
+
+
+@settings(max_examples=200, deadline=None)
+@given(acts, st.integers(0, 70))
+def test_no_row_looks_at_later_minutes(stream: list[Act], minute: int) -> None:
+    until = [one for one in stream if one.minute <= minute]
+    if until:
+        everything = rows(tiles_of(stream))
+        assert same(rows(tiles_of(until)), {m: row for m, row in everything.items() if m <= minute})
+
+
+def test_a_minute_without_fresh_tiles_near_is_not_written_again() -> None:
+    older = tiles_of([Act(0), Act(60)])
+    assert list(rows(tiles_of([Act(300)]), older)) == [5]
+
+
+def test_the_look_back_bounds_what_a_late_event_can_change() -> None:
+    far = SHORT.look_back + 1
+    stream = [Act(0), Act(far * 60), Act((far + 1) * 60)]
+    assert list(rows(tiles_of([Act(1)]), tiles_of(stream))) == [0]
