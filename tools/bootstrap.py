@@ -66,6 +66,13 @@ def write_stamp(path: Path, content: dict[str, object]) -> None:
     new.replace(path)
 
 
+def remove(path: Path) -> None:
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(str(path))
+    else:
+        path.unlink()
+
+
 class Project:
     """The paths of one checkout, and what of its set-up is ready."""
 
@@ -176,10 +183,8 @@ class Packages:
             project.venv.mkdir(exist_ok=True)
             project.venv_begun.touch()
             for path in project.venv.iterdir():
-                if path.is_dir() and not path.is_symlink():
-                    shutil.rmtree(str(path))
-                elif path != project.venv_begun:
-                    path.unlink()
+                if path != project.venv_begun:
+                    remove(path)
             say("virtual environment in .venv")
             self.run("making the virtual environment", sys.executable, "-I", "-m", "venv", ".venv")
         project.venv_begun.touch()
@@ -219,7 +224,8 @@ class Packages:
         found = re.search(rf"^{name}==.*\n(?: .*\n)*", lock.read_text(encoding="utf-8"), re.MULTILINE)
         if not found:
             raise Problem(f"{lock.name} has no line for {name}: renew it with 'make lock'.")
-        with tempfile.NamedTemporaryFile("w", suffix=".txt", dir=str(self.project.jars), encoding="utf-8") as file:
+        folder = str(self.project.jars)
+        with tempfile.NamedTemporaryFile("w", prefix="work-", suffix=".txt", dir=folder, encoding="utf-8") as file:
             file.write(found.group())
             file.flush()
             yield file.name
@@ -301,7 +307,7 @@ def set_up(project: Project, lock: int) -> None:
     if not (packages_ready and jars_ready):
         say(f"Python {sys.version_info[0]}.{sys.version_info[1]}, Java {version}; this takes a minute or two, once")
     for left in project.jars.glob("work-*"):  # by a set-up that was killed
-        shutil.rmtree(str(left), ignore_errors=True)
+        remove(left)
     with concurrent.futures.ThreadPoolExecutor(2) as pool:
         try:
             if not packages_ready:
