@@ -72,7 +72,7 @@ class EventProducer:
             "queue.buffering.max.messages": queue_events,
             "queue.buffering.max.kbytes": 131_072,
             "partitioner": "murmur2_random",  # as Java clients do: a user's partition does not depend on the language
-            "message.timeout.ms": round(1000 * max(timeout, 1.0)),
+            "message.timeout.ms": round(1000 * max(4 * timeout, 10.0)),  # later than we give up ourselves
             "message.max.bytes": MOST_RECORD_BYTES,
             "socket.nagle.disable": True,
             **(options or {}),

@@ -230,9 +230,9 @@ def test_a_missing_file_and_a_folder_are_refused_in_a_sentence(tmp_path: Path) -
 
 def test_a_torn_gzip_says_how_far_it_could_be_read(tmp_path: Path) -> None:
     path = tmp_path / "torn.gz"
-    text = b"\n".join(b'{"user_id":"%s"}' % hashlib.sha256(b"%d" % n).hexdigest().encode() for n in range(5000))
-    path.write_bytes(gzip.compress(text)[:-5000])
-    with pytest.raises(BehaviorError, match=r"torn\.gz is damaged after line [1-9]\d{2,}"):
+    text = b"\n".join(b'{"user_id":"%s"}' % hashlib.sha256(b"%d" % n).hexdigest().encode() for n in range(2000))
+    path.write_bytes(gzip.compress(text)[:-1000])
+    with pytest.raises(BehaviorError, match=r"torn\.gz is damaged after line 19\d\d"):
         sent(path)
 
 
