@@ -25,7 +25,7 @@ help: ## this page
 	@echo "  LOCAL=dir     keeps everything there: tables in lake/, mlflow.db, logs/ (default: .local)"
 	@echo "make test and make check take ARGS, further words for pytest:  make test ARGS='-k broker -x'"
 	@echo
-	@echo "The set-up (Python 3.11 to 3.13 and Java 17 or 21 must be there) keeps to .venv and .jars of this folder."
+	@echo "The set-up (Python 3.11 to 3.13 and Java 17 or newer must be there) keeps to .venv and .jars of this folder."
 	@echo "Its settings are variables: on the command line, in the environment, or for good in a file local.mk here:"
 	@echo "  PYTHON=path        the Python to use               JAVA_HOME=dir      the Java to use"
 	@echo "  PYPI_MIRROR=url    instead of the Python index     MAVEN_MIRROR=url   instead of Maven Central"

@@ -296,7 +296,7 @@ def set_up(project: Project, lock: int) -> None:
     started = time.monotonic()
     java, version = machine.ensure_java()
     if version not in machine.TRIED_JAVAS:
-        say(f"Java {version} has not been tried with this Spark; should something fail, use Java 17 or 21")
+        say(f"Java {version} has not been tried with this Spark; should something fail, use Java 17, 21 or 25")
     packages_ready, jars_ready = project.venv_ready(), project.jars_ready()
     programs = Programs(project, lock)
     packages = Packages(project, programs)

@@ -16,7 +16,7 @@ import tempfile
 from pathlib import Path
 
 OLDEST_PYTHON, NEWEST_PYTHON = (3, 11), (3, 13)
-OLDEST_JAVA, TRIED_JAVAS = 17, (17, 21)
+OLDEST_JAVA, TRIED_JAVAS = 17, (17, 21, 25)
 GIGABYTE = 1024**3
 JAVA_PLACES = (
     (Path("/usr/lib/jvm"), "*"),
@@ -129,14 +129,14 @@ def ensure_java() -> tuple[Path, int]:
     elif home:
         what = f"JAVA_HOME is {home}, where there is no working Java"
     else:
-        what = "there is none on the PATH"
+        what = "there is no working one on the PATH"
     fitting = installed_java()
     if fitting:
         remedy = f"set JAVA_HOME={fitting}"
     else:
         package = install_command("openjdk-17-jre-headless", "java-17-openjdk-headless", "openjdk@17")
         remedy = f"install it with {package}" + (" and unset JAVA_HOME" if home else "")
-    raise Problem(f"Java 17 or 21 is needed, and {what}: {remedy}.")
+    raise Problem(f"Java 17 or newer is needed, and {what}: {remedy}.")
 
 
 def java_mark(java: Path | None) -> list[str | int] | None:
