@@ -67,8 +67,8 @@ def build(lake: Lake, events: DataFrame, rules: SessionRules, batch: streams.Bat
         rows = revised(tiles, older, rules, narrow=spread["users"] <= BROADCAST_USERS)
         with ThreadPoolExecutor(max_workers=2) as pool:
             writes = [
-                pool.submit(batch.append, lake, stamped(tiles, batch), TILES),
-                pool.submit(batch.append, lake, stamped(rows, batch), FEATURE_TABLE),
+                pool.submit(batch.append, lake, streams.stamped(tiles, batch), TILES),
+                pool.submit(batch.append, lake, streams.stamped(rows, batch), FEATURE_TABLE),
             ]
             for write in writes:
                 write.result()
@@ -86,11 +86,6 @@ def revised(tiles: DataFrame, older: DataFrame, rules: SessionRules, *, narrow: 
         tiles.withColumn("fresh", F.lit(True))
     )
     return behavior(all_tiles, rules)
-
-
-def stamped(rows: DataFrame, batch: streams.Batch) -> DataFrame:
-    """Add the batch's columns."""
-    return rows.withColumn("batch_time", F.current_timestamp()).withColumn("batch_id", F.lit(batch.id))
 
 
 def main(env: cli.Environment = "local", overrides: cli.Overrides = None, once: cli.Once = False) -> None:

@@ -42,9 +42,9 @@ def start(spark: SparkSession, lake: Lake, settings: Settings, *, once: bool = F
 
 def ingest(lake: Lake, records: DataFrame, rules: IngestSettings, batch: streams.Batch) -> None:
     """One micro-batch of Kafka records (with ``ingested_at``): append each to the one table it belongs to."""
-    judged = judge(records.withColumn("ingest_id", F.lit(batch.id)), judging_rules(rules)).persist(
-        StorageLevel.MEMORY_AND_DISK
-    )
+    known = records.withColumn("ingest_id", F.lit(batch.id))
+    judged = judge(known, judging_rules(rules)).withColumn("event_key", F.xxhash64("event_id"))
+    judged = judged.persist(StorageLevel.MEMORY_AND_DISK)
     told_apart = mark_duplicates(judged, recent_keys(lake, rules, batch)).persist(StorageLevel.MEMORY_AND_DISK)
     try:
         refused = told_apart.where(F.col("reason").isNotNull())

@@ -33,6 +33,7 @@ from jobs.runtime import cli
 from jobs.runtime.broker import EmbeddedBroker
 from jobs.runtime.lake import Lake
 from jobs.runtime.logs import to_files
+from jobs.runtime.models import registry_of
 from jobs.runtime.session import spark_session
 from jobs.runtime.settings import PROJECT, Settings, load_settings
 from jobs.runtime.summary import summarise
@@ -142,7 +143,7 @@ class Pipeline:
             query.processAllAvailable()
 
     def _has_champion(self) -> bool:
-        return train_model.registry_of(self.settings).resolve_champion() is not None
+        return registry_of(self.settings).resolve_champion() is not None
 
     def _train(self) -> None:
         version = train_model.train(self.spark, self.lake, self.settings)

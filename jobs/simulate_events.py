@@ -73,9 +73,19 @@ def write_labels(rows: Iterable[Label], path: Path) -> None:
 
 
 def planned(
-    now: datetime, rate: float, *, history: float | None, duration: float | None, users: int | None, seed: int
+    now: datetime,
+    rate: float,
+    *,
+    history: float | None,
+    duration: float | None,
+    users: int | None,
+    seed: int,
+    head_start: float = 0.0,
 ) -> Scenario:
-    """The scenario of a run: ``duration`` seconds from now (None: endless), or the ``history`` hours before now."""
+    """The scenario of a run: ``duration`` seconds from now (None: endless), or the ``history`` hours before now.
+
+    A live scenario may have begun ``head_start`` minutes ago: what has happened since is sent at once.
+    """
     if history is not None and duration is not None:
         raise UsageError("Either --history or --duration: a history ends now.")
     if history is not None and history <= 0:
@@ -83,7 +93,10 @@ def planned(
     if history is not None:
         span = timedelta(hours=history)
         return Scenario(now - span, rate, span, seed, users, daily_rhythm=history >= 12)
-    return Scenario(now, rate, None if duration is None else timedelta(seconds=duration), seed, users)
+    if head_start < 0:
+        raise UsageError(f"--head-start needs minutes, 0 or more; {head_start:g} was given.")
+    before = timedelta(minutes=head_start)
+    return Scenario(now - before, rate, None if duration is None else before + timedelta(seconds=duration), seed, users)
 
 
 def main(
@@ -94,6 +107,9 @@ def main(
     history: Annotated[
         float | None, typer.Option(metavar="HOURS", help="Send the last HOURS at once instead of living now.")
     ] = None,
+    head_start: Annotated[
+        float, typer.Option(metavar="MINUTES", help="Live from now on, but begun so long ago.")
+    ] = 0.0,
     users: Annotated[int | None, typer.Option(help="Population; what the rate takes if left out.")] = None,
     seed: Annotated[int, typer.Option(help="The same seed gives the same people.")] = 17,
     label_file: Annotated[Path | None, typer.Option("--labels", help="CSV file for who is strange.")] = None,
@@ -107,7 +123,15 @@ def main(
         signal.signal(number, lambda *_: stop.set())
     with producer_from(settings.kafka, bootstrap_servers=bootstrap_servers, topic=topic) as producer:
         producer.check()
-        scenario = planned(datetime.now(UTC), rate, history=history, duration=duration, users=users, seed=seed)
+        scenario = planned(
+            datetime.now(UTC),
+            rate,
+            history=history,
+            duration=duration,
+            users=users,
+            seed=seed,
+            head_start=head_start,
+        )
         if label_file is not None:
             write_labels(labels(scenario), label_file)
         sent = send(simulate(scenario), producer, stop=stop)

@@ -271,12 +271,20 @@ class EmbeddedBroker:
     # --- waiting ----------------------------------------------------------------------------------------------------
 
     def _wait_until_ready(self) -> None:
+        """Until our own broker answers: another one may have taken the port since we looked, and answers, too."""
+        own = self._cluster()
         for _ in self._attempts("The broker does not answer"):
             if _is_free(self.port):
                 continue  # not yet listening: a client would only log errors
             with suppress(KafkaException):
-                if self._admin().list_topics(timeout=5).brokers:
+                found = self._admin().list_topics(timeout=5)
+                if found.brokers and found.cluster_id == own:
                     return
+
+    def _cluster(self) -> str:
+        """The id that the folder was given when it was prepared."""
+        written = (self.data_dir / "data" / "meta.properties").read_text(encoding="utf-8")
+        return next(line.partition("=")[2].strip() for line in written.splitlines() if line.startswith("cluster.id="))
 
     def _attempts(self, what: str) -> Iterator[None]:
         """Goes round until the time is up or the broker has ended; both are problems."""

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import functions as F
 from pyspark.sql.streaming import StreamingQuery
 
 from features.errors import DataLossError
@@ -44,7 +45,6 @@ def start(
 
     ``once`` takes all that is there, in as many micro-batches as the source's limits make, and ends.
     """
-    spark = stream.sparkSession
 
     def handle(rows: DataFrame, number: int) -> None:
         query_id = rows.sparkSession.sparkContext.getLocalProperty("sql.streaming.queryId")
@@ -52,8 +52,12 @@ def start(
 
     writer = stream.writeStream.queryName(name).foreachBatch(handle).option("checkpointLocation", checkpoint(settings, name))
     writer = writer.trigger(availableNow=True) if once else writer.trigger(processingTime=settings.stream.trigger)
-    del spark
     return writer.start()
+
+
+def stamped(rows: DataFrame, batch: Batch) -> DataFrame:
+    """Add the columns that say which micro-batch wrote a row."""
+    return rows.withColumn("batch_time", F.current_timestamp()).withColumn("batch_id", F.lit(batch.id))
 
 
 def checkpoint(settings: Settings, name: str) -> str:

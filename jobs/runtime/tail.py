@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any
+from datetime import datetime
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -26,7 +26,7 @@ class Tail:
     rows: int = 0
     _delta: DeltaTable | None = None
     _seen: set[str] = field(default_factory=set)
-    _newest: Any = None
+    _newest: datetime | None = None
 
     def skip(self) -> None:
         """Take all that is there as known."""
@@ -55,10 +55,10 @@ class Tail:
         ]
         rows = pa.concat_tables(tables) if tables else None
         if rows is not None and self._newest is not None:
-            rows = rows.filter(pc.greater(rows[self.time], self._newest))
+            rows = rows.filter(pc.greater(rows[self.time], pa.scalar(self._newest, rows[self.time].type)))
         if rows is None or not rows.num_rows:
             return None
-        self._newest = pc.max(rows[self.time])
+        self._newest = pc.max(rows[self.time]).as_py()
         return rows
 
     def _refresh(self) -> bool:
@@ -76,8 +76,8 @@ class Tail:
         actions = pa.table(self._delta.get_add_actions(flatten=True))
         return dict(zip(actions["path"].to_pylist(), actions["num_records"].to_pylist(), strict=True))
 
-    def _latest_time(self) -> Any:
+    def _latest_time(self) -> datetime | None:
         assert self._delta is not None
         column = f"max.{self.time}"
         actions = pa.table(self._delta.get_add_actions(flatten=True))
-        return pc.max(actions[column]) if column in actions.column_names else None
+        return pc.max(actions[column]).as_py() if column in actions.column_names else None

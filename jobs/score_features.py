@@ -1,0 +1,63 @@
+"""Apply the champion of the model registry to new feature rows, with reasons for what is flagged.
+
+Reads table features (as a stream) and the model registry; writes table scores.
+"""
+
+from __future__ import annotations
+
+import logging
+
+from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql.streaming import StreamingQuery
+
+from features.tables import FEATURE_TABLE, SCORES
+from jobs.runtime import cli, streams
+from jobs.runtime.lake import Lake
+from jobs.runtime.models import registry_of
+from jobs.runtime.session import spark_session
+from jobs.runtime.settings import Settings, load_settings
+from training.champion import ChampionFollower
+from training.judge import Rules
+from training.scoring import score
+
+QUERY = "score_features"
+log = logging.getLogger(__name__)
+
+
+def start(spark: SparkSession, lake: Lake, settings: Settings, *, once: bool = False) -> StreamingQuery:
+    """Start the query; see the module's text.
+
+    The champion is asked for at every micro-batch, so a promotion takes effect with the next one.
+
+    Raises:
+        ModelError: there is no champion, with what to run.
+    """
+    streams.refuse_lost_checkpoint(spark, lake, settings, QUERY, SCORES)
+    follower = ChampionFollower(registry_of(settings))
+    follower.follow()
+    rules = Rules(settings.model.min_session_events, settings.score.max_reasons)
+
+    def process(features: DataFrame, batch: streams.Batch) -> None:
+        followed = follower.follow()
+        if followed.changed:
+            log.info("batch %s: version %s scores from here on", batch.id, followed.champion.version)
+        if followed.trouble:
+            log.warning("batch %s: %s", batch.id, followed.trouble)
+        rows = score(features.drop("batch_time", "batch_id"), followed.champion, rules)
+        batch.append(lake, streams.stamped(rows, batch), SCORES)
+
+    stream = lake.read_stream(FEATURE_TABLE, settings.stream.max_files_per_trigger)
+    return streams.start(stream, QUERY, process, settings, once=once)
+
+
+def main(env: cli.Environment = "local", overrides: cli.Overrides = None, once: cli.Once = False) -> None:
+    """Score new feature rows. Reads features and the model registry; writes scores."""
+    settings = load_settings(env, overrides or ())
+    spark = spark_session(settings)
+    lake = Lake(spark, settings.storage.root)
+    lake.create(FEATURE_TABLE, SCORES)
+    start(spark, lake, settings, once=once).awaitTermination()
+
+
+if __name__ == "__main__":
+    cli.run(main)
