@@ -29,7 +29,7 @@ PATIENCE_SECONDS = 30.0
 """How long a version that could not be loaded is left alone before it is tried again."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class LoadedModel:
     """A registered model, checked and ready: its numbers, what was normal, and the threshold in force.
 

@@ -6,7 +6,6 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.compose import ColumnTransformer
 from sklearn.ensemble import IsolationForest
-from sklearn.ensemble._iforest import _average_path_length
 from sklearn.impute import SimpleImputer
 from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import FunctionTransformer
@@ -23,8 +22,15 @@ def flatten(model: Model) -> Forest | None:
     preparation = _flatten_preparation(prepare)
     if preparation is None:
         return None
-    scale = float(_average_path_length([forest._max_samples])[0])
+    scale = float(average_path_length(np.array([float(forest.max_samples_)]))[0])
     return Forest(len(prepare.feature_names_in_), preparation, _flatten_trees(forest), scale)
+
+
+def average_path_length(rows: Floats) -> Floats:
+    """Average length of an unsuccessful search among so many rows, shape as given (equation 1 of the paper)."""
+    many = np.maximum(rows, 3.0)
+    harmonic = np.log(many - 1.0) + np.euler_gamma
+    return np.where(rows <= 1.0, 0.0, np.where(rows == 2.0, 1.0, 2.0 * harmonic - 2.0 * (many - 1.0) / many))
 
 
 def _flatten_preparation(prepare: ColumnTransformer) -> Preparation | None:
@@ -81,24 +87,24 @@ def _flatten_tree(forest: IsolationForest, index: int) -> Trees:
     """One tree with its nodes renumbered breadth first, so that two children are neighbours."""
     tree = forest.estimators_[index].tree_
     columns = forest.estimators_features_[index]
-    order, child, depth = _breadth_first(tree.children_left, tree.children_right)
+    order, child, level = _breadth_first(tree.children_left, tree.children_right)
     leaf = tree.children_left[order] < 0
-    path = forest._decision_path_lengths[index] + forest._average_path_length_per_tree[index] - 1.0
+    rows = tree.n_node_samples[order].astype(np.float64)
     return Trees(
         column=np.where(leaf, 0, columns[np.where(leaf, 0, tree.feature[order])]).astype(np.uint32),
         threshold=np.where(leaf, np.float32(np.inf), _rounded_down(tree.threshold[order])),
         child=child,
-        path=np.where(leaf, path[order], 0.0),
-        rows=tree.n_node_samples[order].astype(np.float64),
+        path=np.where(leaf, level + average_path_length(rows), 0.0),
+        rows=rows,
         roots=np.zeros(1, np.uint32),
-        depth=np.array([depth], np.int64),
+        depth=level.max(keepdims=True),
     )
 
 
 def _breadth_first(
     left: NDArray[np.int64], right: NDArray[np.int64]
-) -> tuple[NDArray[np.int64], NDArray[np.uint32], int]:
-    """Old number and (new) first child of every node in its new place, and the tree's depth."""
+) -> tuple[NDArray[np.int64], NDArray[np.uint32], NDArray[np.int64]]:
+    """Old number, (new) first child and steps from the root of every node in its new place."""
     order, child, level = [0], [], [0]
     for place, node in enumerate(order):  # the list grows while it is read
         if left[node] < 0:
@@ -107,7 +113,7 @@ def _breadth_first(
         child.append(len(order))
         order += [int(left[node]), int(right[node])]
         level += [level[place] + 1] * 2
-    return np.array(order, np.int64), np.array(child, np.uint32), max(level)
+    return np.array(order, np.int64), np.array(child, np.uint32), np.array(level, np.int64)
 
 
 def _rounded_down(threshold: Floats) -> Prepared:

@@ -22,7 +22,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from training.compiled import compiled
+from features.compiled import compiled
 
 BLOCK = 256
 """Rows that go through a tree together."""

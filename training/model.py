@@ -29,11 +29,9 @@ from sklearn.preprocessing import FunctionTransformer
 
 from features.definitions import FEATURE_NAMES, FEATURE_VERSION, FEATURES
 from features.errors import ConfigurationError, ModelError, SchemaError
+from training.reference import LARGEST
 
 Floats = NDArray[np.float64]
-
-LARGEST = 1e9
-"""Values beyond it are taken as it: far outside anything a person does, far inside of float32."""
 
 FLOOR_OF_ROWS = 20
 """Fewer rows say nothing about what is normal."""

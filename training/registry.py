@@ -272,7 +272,7 @@ class Registry:
         ]
         if other and self.strict_libraries:
             raise ModelError(
-                f"{where} was trained with {', '.join(other)}. Train it again here, or install the versions it was trained with."
+                f"{where} was trained with {', '.join(other)}. Train it again here, or install those versions."
             )
 
     def _read(self, found: ModelVersion, target: Path) -> LoadedModel:

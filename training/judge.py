@@ -1,0 +1,106 @@
+"""Scores, percentiles and reasons of plain arrays: what a Spark worker and the HTTP API do alike.
+
+scikit-learn is not imported here: a worker loads numpy and numba only, unless the estimator is no IsolationForest.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+from numpy.typing import NDArray
+
+from training.explain import Explainer, explainer
+from training.forest import Floats, Forest
+from training.reasons import OWN_EVENTS, OWN_RATIO, Reason, own_rate_of, reasons_of
+from training.reference import LARGEST, Reference
+from training.thresholds import percentile
+
+JUDGED_BY = "session_events"
+CONTEXT = (JUDGED_BY, OWN_EVENTS, OWN_RATIO)
+"""Features a judgement needs besides the model's own."""
+
+NORMAL, ANOMALY, INSUFFICIENT = "normal", "anomaly", "insufficient_data"
+
+
+def inputs_of(names: Sequence[str]) -> tuple[str, ...]:
+    """The columns a judgement reads: the model's, then what else it needs."""
+    return (*names, *(name for name in CONTEXT if name not in names))
+
+
+@dataclass(frozen=True)
+class Rules:
+    """How rows are judged: fewer events in the session cannot be, and at most so many reasons are given."""
+
+    min_session_events: int = 5
+    max_reasons: int = 3
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """One entry per row: score and percentile are NaN where a row cannot be judged, reasons None unless flagged."""
+
+    scores: Floats
+    percentiles: Floats
+    reasons: list[list[Reason] | None]
+
+
+@dataclass(frozen=True)
+class Judge:
+    """A model and its rules. ``fallback`` scores raw values when there is no compiled forest (no reasons then)."""
+
+    names: tuple[str, ...]
+    reference: Reference
+    threshold: float
+    rules: Rules
+    forest: Forest | None
+    fallback: Callable[[Floats], Floats] | None = None
+
+    def judge(self, columns: Mapping[str, Floats], can_be_judged: NDArray[np.bool_] | None = None) -> Judgement:
+        """Judge rows given as one array of shape (rows,) for each of :func:`inputs_of` the model; NaN is missing.
+
+        Rows can be judged when their session has enough events, unless the caller says which can.
+        """
+        if can_be_judged is None:
+            can_be_judged = columns[JUDGED_BY] >= self.rules.min_session_events
+        rows, judged = len(can_be_judged), np.flatnonzero(can_be_judged)
+        scores = np.full(rows, np.nan)
+        values = np.empty((len(judged), len(self.names)))
+        for place, name in enumerate(self.names):
+            values[:, place] = columns[name][judged]
+        scores[judged] = self._score(values)
+        flagged = np.flatnonzero(scores[judged] >= self.threshold)
+        reasons: list[list[Reason] | None] = [None] * rows
+        for row, found in zip(judged[flagged], self._reasons(values[flagged], columns, judged[flagged]), strict=True):
+            reasons[row] = found
+        return Judgement(scores, percentile(scores, self._score_quantiles), reasons)
+
+    def _score(self, values: Floats) -> Floats:
+        if not len(values):
+            return np.empty(0)
+        if self.forest is not None:
+            return self.forest.score(values)
+        if self.fallback is None:
+            raise ValueError("a judge needs a forest or a fallback")
+        return self.fallback(values)
+
+    def _reasons(self, values: Floats, columns: Mapping[str, Floats], rows: NDArray[np.int64]) -> list[list[Reason]]:
+        if self._explainer is None or not len(values):
+            return [[] for _ in rows]
+        contributions = self._explainer.contributions(values)
+        shown = np.clip(values, -LARGEST, LARGEST)
+        own = [own_rate_of({name: float(columns[name][row]) for name in (OWN_EVENTS, OWN_RATIO)}) for row in rows]
+        return [
+            reasons_of(contributions[i], shown[i], self.names, self.reference, self.rules.max_reasons, own[i])
+            for i in range(len(values))
+        ]
+
+    @cached_property
+    def _explainer(self) -> Explainer | None:
+        return None if self.forest is None else explainer(self.forest)
+
+    @cached_property
+    def _score_quantiles(self) -> Floats:
+        return np.array(self.reference.row_scores.quantiles)

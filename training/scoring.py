@@ -1,0 +1,135 @@
+"""Feature rows to judged rows: the only Python UDF of the platform, and the same without Spark.
+
+The row stays in the JVM: the UDF gets the model's numbers as doubles and gives back score, percentile and (for flagged
+rows only) reasons. No text and no time goes in, so dates pandas cannot hold pass by untouched. The model goes to the
+workers once by broadcast; each worker prepares it once.
+"""
+
+from __future__ import annotations
+
+from weakref import WeakKeyDictionary
+
+import numpy as np
+import pandas as pd
+from pyspark import Broadcast
+from pyspark.sql import Column, DataFrame, SparkSession
+from pyspark.sql import functions as F
+from pyspark.sql.pandas.functions import PandasUDFType, pandas_udf
+from pyspark.sql.types import ArrayType, DoubleType, StructField, StructType
+
+from features.errors import SchemaError
+from features.tables import FEATURE_ROW, REASON
+from training.champion import LoadedModel
+from training.judge import ANOMALY, INSUFFICIENT, JUDGED_BY, NORMAL, Judge, Rules, inputs_of
+from training.thresholds import Floats
+
+JUDGEMENT = StructType(
+    [
+        StructField("anomaly_score", DoubleType()),
+        StructField("anomaly_percentile", DoubleType()),
+        StructField("reasons", ArrayType(REASON)),
+    ]
+)
+
+
+def score(features: DataFrame, champion: LoadedModel, rules: Rules) -> DataFrame:
+    """Judge every row of ``features``, stream or batch.
+
+    Takes the columns of :data:`features.tables.FEATURE_ROW`; gives those of the ``scores`` table without the batch's,
+    in its order, then whatever other columns came along. A row with too few events, or of another feature version
+    than the model's, gets the verdict ``insufficient_data``, no score and no reasons.
+    Raises SchemaError when a column is missing.
+    """
+    names = [field.name for field in FEATURE_ROW]
+    missing = [name for name in names if name not in features.columns]
+    if missing:
+        raise SchemaError(f"The features lack {', '.join(missing)}; they have {', '.join(features.columns)}.")
+    judged = features.withColumn("_judgement", _judgement(features.sparkSession, champion, rules))
+    found = F.col("_judgement")
+    new = {
+        "anomaly_score": found["anomaly_score"],
+        "anomaly_percentile": found["anomaly_percentile"],
+        "verdict": _verdict(found["anomaly_score"], champion.threshold),
+        "reasons": found["reasons"],
+        "model_name": F.lit(champion.name),
+        "model_version": F.lit(champion.version),
+        "threshold": F.lit(champion.threshold),
+        "scored_at": F.current_timestamp(),
+    }
+    others = [name for name in features.columns if name not in names and name not in new]
+    return judged.select(*names, *(column.alias(name) for name, column in new.items()), *others)
+
+
+def score_frame(features: pd.DataFrame, champion: LoadedModel, rules: Rules) -> pd.DataFrame:
+    """Judge rows without Spark, with the same numbers; the result has the index of ``features``.
+
+    Columns that are missing or null are taken as typical; a row without ``session_events`` is taken to have enough.
+    Gives anomaly_score, anomaly_percentile, verdict, reasons, model_name, model_version and threshold.
+    """
+    judge = judge_of(champion, rules)
+    columns = {name: _doubles(features, name) for name in inputs_of(judge.names)}
+    events = columns[JUDGED_BY]
+    found = judge.judge(columns, can_be_judged=np.isnan(events) | (events >= rules.min_session_events))
+    verdicts = np.where(found.scores >= champion.threshold, ANOMALY, NORMAL)
+    return pd.DataFrame(
+        {
+            "anomaly_score": found.scores,
+            "anomaly_percentile": found.percentiles,
+            "verdict": np.where(np.isnan(found.scores), INSUFFICIENT, verdicts),
+            "reasons": pd.Series(found.reasons, index=features.index, dtype=object),
+            "model_name": champion.name,
+            "model_version": champion.version,
+            "threshold": champion.threshold,
+        },
+        index=features.index,
+    )
+
+
+def judge_of(champion: LoadedModel, rules: Rules) -> Judge:
+    """What judges rows by a champion, ready to be sent to workers."""
+    fallback = champion.score if champion.forest is None else None
+    names, reference = champion.model.feature_names, champion.reference
+    return Judge(names, reference, champion.threshold, rules, champion.forest, fallback)
+
+
+def _verdict(score: Column, threshold: float) -> Column:
+    return F.when(score.isNull(), INSUFFICIENT).when(score >= threshold, ANOMALY).otherwise(NORMAL)
+
+
+def _judgement(spark: SparkSession, champion: LoadedModel, rules: Rules) -> Column:
+    """The UDF's column: a struct of score, percentile and reasons."""
+    names, shared = inputs_of(champion.model.feature_names), _shared(spark, champion, rules)
+
+    def judge_rows(*columns: pd.Series[float]) -> pd.DataFrame:
+        numbers = {name: np.asarray(column, np.float64) for name, column in zip(names, columns, strict=True)}
+        found = shared.value.judge(numbers)
+        return pd.DataFrame(
+            {
+                "anomaly_score": found.scores,
+                "anomaly_percentile": found.percentiles,
+                "reasons": pd.Series(found.reasons, dtype=object),
+            }
+        )
+
+    numbers = {name: F.col(name).cast("double") for name in names}
+    same_version = F.col("feature_version") == champion.model.feature_version
+    numbers[JUDGED_BY] = F.when(same_version, numbers[JUDGED_BY])
+    return pandas_udf(judge_rows, JUDGEMENT, PandasUDFType.SCALAR)(*numbers.values())
+
+
+def _doubles(frame: pd.DataFrame, name: str) -> Floats:
+    if name not in frame.columns:
+        return np.full(len(frame), np.nan)
+    return np.asarray(pd.to_numeric(frame[name]), np.float64)
+
+
+_SHARED: WeakKeyDictionary[LoadedModel, dict[tuple[str, Rules], Broadcast[Judge]]] = WeakKeyDictionary()
+
+
+def _shared(spark: SparkSession, champion: LoadedModel, rules: Rules) -> Broadcast[Judge]:
+    """The judge as a broadcast of this Spark application: sent once, not at every micro-batch."""
+    of_champion = _SHARED.setdefault(champion, {})
+    key = (spark.sparkContext.applicationId, rules)
+    if key not in of_champion:
+        of_champion[key] = spark.sparkContext.broadcast(judge_of(champion, rules))
+    return of_champion[key]
