@@ -1,0 +1,191 @@
+"""Feature rows to the rows a model learns from: those that can be judged, no user counting too much, a bounded number.
+
+A user who is active all day has hundreds of rows, a bot thousands, an ordinary visitor ten. Taken as they are, the
+busiest would define what is normal: twenty rows of one bot in every subsample make a dense place, and the bot looks
+ordinary. So a user gives at most as many rows as the user at the 95th percentile (and at most twenty times the
+median user), picked by a hash. What was left out is not forgotten: ``weight`` says how many rows of the table each one
+stands for, so that thresholds still speak of the traffic as it is.
+
+The sample depends on the rows' keys and the seed only, not on partitions, files or the order of arrival.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+import numpy as np
+import pandas as pd
+from pyspark.sql import Column, DataFrame
+from pyspark.sql import functions as F
+
+from features.definitions import FEATURE_NAMES, FEATURE_VERSION
+from features.errors import ModelError
+
+BUSY_PERCENTILE = 0.95
+TIMES_MEDIAN = 20.0
+LEAST_CAP = 60.0
+"""Rows any user may give: an hour of minutes."""
+
+DAY_SECONDS = 86400.0
+MINUTE_SECONDS = 60
+
+
+@dataclass(frozen=True)
+class Taken:
+    """Training rows and how they came about.
+
+    ``rows``: the features as doubles (NaN where unknown), ``user_id`` and ``session_start`` as numbers that only tell
+    users and sessions apart, and ``weight``; sorted by key. ``seen`` counts the rows given less the excluded ones,
+    ``judged`` those of them that can be judged; ``first`` and ``last`` are the first and last minute of these.
+    """
+
+    rows: pd.DataFrame
+    seen: int
+    judged: int
+    users: int
+    capped_users: int
+    rows_per_user: float
+    first: datetime
+    last: datetime
+
+    @property
+    def days(self) -> float:
+        """Length of the time the rows come from, the last minute included."""
+        return ((self.last - self.first).total_seconds() + MINUTE_SECONDS) / DAY_SECONDS
+
+    def counts(self) -> dict[str, float]:
+        """The numbers, by name, for a run's metrics."""
+        return {
+            "rows_seen": float(self.seen),
+            "rows_judged": float(self.judged),
+            "rows_taken": float(len(self.rows)),
+            "users_judged": float(self.users),
+            "users_capped": float(self.capped_users),
+            "rows_per_user_cap": self.rows_per_user,
+        }
+
+    def describe(self) -> str:
+        """One line for people."""
+        return (
+            f"{len(self.rows):,} of {self.judged:,} judged rows ({self.seen:,} seen) of {self.users:,} users, "
+            f"{self.first:%Y-%m-%d %H:%M} to {self.last:%Y-%m-%d %H:%M} UTC; {self.capped_users:,} busy users "
+            f"give {self.rows_per_user:,.0f} rows each"
+        )
+
+
+def training_rows(features: DataFrame, least: int, most: int, seed: int, excluded: DataFrame | None = None) -> Taken:
+    """Take training rows from the newest revisions of ``features``.
+
+    Args:
+        features: columns of the features table, one row per user and minute.
+        least: fewest events in the session for a row that can be judged.
+        most: most rows taken.
+        seed: another seed gives another sample.
+        excluded: what feedback confirmed as anomalous: user_id, first_window_start and last_window_start (inclusive).
+
+    Raises:
+        ModelError: no row can be judged.
+    """
+    kept = features if excluded is None else _without(features, excluded)
+    can_be_judged = (F.col("session_events") >= least) & (F.col("feature_version") == FEATURE_VERSION)
+    judged = kept.where(can_be_judged)
+    per_user = _per_user(kept, can_be_judged).persist()
+    try:
+        totals = _totals(per_user)
+        if not totals["rows"]:
+            raise ModelError(
+                f"None of {totals['seen']:,.0f} feature rows can be judged: sessions need {least} events and rows the "
+                f"feature version {FEATURE_VERSION}. Let more events come in, or widen the time range."
+            )
+        sample = _sample(judged, per_user, totals, most, seed)
+        rows = _sorted(sample.toArrow().to_pandas(), most)
+    finally:
+        per_user.unpersist()
+    return Taken(
+        rows=rows,
+        seen=int(totals["seen"]),
+        judged=int(totals["rows"]),
+        users=int(totals["users"]),
+        capped_users=int(totals["capped"]),
+        rows_per_user=totals["cap"],
+        first=datetime.fromtimestamp(totals["first"], UTC),
+        last=datetime.fromtimestamp(totals["last"], UTC),
+    )
+
+
+def _without(judged: DataFrame, excluded: DataFrame) -> DataFrame:
+    """Rows that lie in no excluded range of their user."""
+    ranges = excluded.select(
+        F.col("user_id").alias("_user"),
+        F.col("first_window_start").alias("_from"),
+        F.col("last_window_start").alias("_to"),
+    )
+    inside = (F.col("user_id") == F.col("_user")) & F.col("window_start").between(F.col("_from"), F.col("_to"))
+    return judged.join(ranges, inside, how="left_anti")
+
+
+def _per_user(features: DataFrame, can_be_judged: Column) -> DataFrame:
+    """Rows seen, rows that can be judged, and the first and last minute of those, per user."""
+    minute = F.when(can_be_judged, F.unix_seconds("window_start"))
+    return features.groupBy("user_id").agg(
+        F.count("*").alias("seen"),
+        F.count_if(can_be_judged).alias("rows"),
+        F.min(minute).alias("first"),
+        F.max(minute).alias("last"),
+    )
+
+
+def _totals(per_user: DataFrame) -> dict[str, float]:
+    """Rows, users, the cap on rows per user, rows under the cap, and the time range in seconds since 1970."""
+    rows = F.when(F.col("rows") > 0, F.col("rows"))
+    spread = per_user.agg(
+        F.sum("seen").alias("seen"),
+        F.sum("rows").alias("rows"),
+        F.count(rows).alias("users"),
+        F.percentile(rows, BUSY_PERCENTILE).alias("busy"),
+        F.median(rows).alias("median"),
+        F.min("first").alias("first"),
+        F.max("last").alias("last"),
+    ).collect()[0]
+    found = {name: float(value or 0.0) for name, value in spread.asDict().items()}
+    cap = float(np.floor(max(LEAST_CAP, min(found["busy"], TIMES_MEDIAN * found["median"]))))
+    capped = per_user.agg(
+        F.sum(F.least(F.col("rows"), F.lit(cap))).alias("under_cap"), F.count_if(F.col("rows") > cap).alias("capped")
+    ).collect()[0]
+    return {**found, "cap": cap, "under_cap": float(capped["under_cap"] or 0.0), "capped": float(capped["capped"])}
+
+
+def _sample(judged: DataFrame, per_user: DataFrame, totals: dict[str, float], most: int, seed: int) -> DataFrame:
+    """Rows whose hash falls under their user's share; ``draw`` is the hash relative to it."""
+    share = min(1.0, most / totals["under_cap"])
+    busy = per_user.where(F.col("rows") > totals["cap"]).select(
+        "user_id", (totals["cap"] / F.col("rows")).alias("of_user")
+    )
+    chance = F.coalesce(F.col("of_user"), F.lit(1.0)) * share
+    return (
+        judged.join(busy, "user_id", how="left")
+        .withColumns({"draw": _uniform(seed) / chance, "weight": 1.0 / chance})
+        .where("draw < 1")
+        .select(
+            F.xxhash64("user_id").alias("user_id"),
+            F.unix_micros("session_start").alias("session_start"),
+            F.unix_micros("window_start").alias("window_start"),
+            "weight",
+            "draw",
+            *FEATURE_NAMES,
+        )
+    )
+
+
+def _uniform(seed: int) -> Column:
+    """A number from 0 up to 1 that depends on the row's key and the seed only."""
+    mixed = F.xxhash64("user_id", "window_start", F.lit(seed))
+    return F.shiftrightunsigned(mixed, 11) / F.lit(2.0**53)
+
+
+def _sorted(rows: pd.DataFrame, most: int) -> pd.DataFrame:
+    """At most ``most`` rows (a hash hits the number only roughly) in the order of their keys, so that a fit repeats."""
+    if len(rows) > most:
+        rows = rows.nsmallest(most, "draw")
+    return rows.sort_values(["user_id", "window_start"], ignore_index=True).drop(columns=["draw", "window_start"])
