@@ -20,6 +20,7 @@ from jobs.runtime import cli, streams
 from jobs.runtime.lake import Lake
 from jobs.runtime.session import spark_session
 from jobs.runtime.settings import Settings, load_settings
+from jobs.runtime.steps import Steps
 
 QUERY = "build_features"
 BROADCAST_USERS = 200_000
@@ -49,13 +50,15 @@ def build(lake: Lake, events: DataFrame, rules: SessionRules, batch: streams.Bat
     The two appends are independent and each happens once, so their order does not matter and a crash
     between them is mended when the batch runs again: the look-back never holds the batch's own tiles.
     """
+    steps = Steps(f"{QUERY} {batch.number}")
     tiles = fold(events).persist(StorageLevel.MEMORY_AND_DISK)
     try:
-        spread = tiles.agg(
-            F.min("window_start").alias("first"),
-            F.max("window_start").alias("last"),
-            F.approx_count_distinct("user_id", 0.1).alias("users"),
-        ).collect()[0]
+        with steps.step("fold"):
+            spread = tiles.agg(
+                F.min("window_start").alias("first"),
+                F.max("window_start").alias("last"),
+                F.approx_count_distinct("user_id", 0.1).alias("users"),
+            ).collect()[0]
         if spread["first"] is None:
             return
         span = timedelta(minutes=rules.look_back)
@@ -65,7 +68,7 @@ def build(lake: Lake, events: DataFrame, rules: SessionRules, batch: streams.Bat
             & (F.col("batch_id") != batch.id)
         )
         rows = revised(tiles, older, rules, narrow=spread["users"] <= BROADCAST_USERS)
-        with ThreadPoolExecutor(max_workers=2) as pool:
+        with steps.step("append"), ThreadPoolExecutor(max_workers=2) as pool:
             writes = [
                 pool.submit(batch.append, lake, streams.stamped(tiles, batch), TILES),
                 pool.submit(batch.append, lake, streams.stamped(rows, batch), FEATURE_TABLE),
@@ -74,6 +77,7 @@ def build(lake: Lake, events: DataFrame, rules: SessionRules, batch: streams.Bat
                 write.result()
     finally:
         tiles.unpersist()
+        steps.report()
 
 
 def revised(tiles: DataFrame, older: DataFrame, rules: SessionRules, *, narrow: bool = True) -> DataFrame:

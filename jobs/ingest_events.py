@@ -5,18 +5,22 @@ Reads the topic ``kafka.topic``; writes tables events and rejected_events.
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
+from datetime import datetime, timedelta
+
 from pyspark import StorageLevel
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 from pyspark.sql.streaming import StreamingQuery
 
-from features.duplicates import mark_duplicates
+from features.duplicates import duplicates_of, reject_duplicates
 from features.events import JudgingRules, accepted, judge, rejected
 from features.tables import EVENTS, REJECTED_EVENTS
 from jobs.runtime import cli, kafka, streams
 from jobs.runtime.lake import Lake
 from jobs.runtime.session import spark_session
 from jobs.runtime.settings import IngestSettings, Settings, load_settings
+from jobs.runtime.steps import Steps
 
 QUERY = "ingest_events"
 
@@ -42,23 +46,36 @@ def start(spark: SparkSession, lake: Lake, settings: Settings, *, once: bool = F
 
 def ingest(lake: Lake, records: DataFrame, rules: IngestSettings, batch: streams.Batch) -> None:
     """One micro-batch of Kafka records (with ``ingested_at``): append each to the one table it belongs to."""
-    known = records.withColumn("ingest_id", F.lit(batch.id))
-    judged = judge(known, judging_rules(rules)).withColumn("event_key", F.xxhash64("event_id"))
-    judged = judged.persist(StorageLevel.MEMORY_AND_DISK)
-    told_apart = mark_duplicates(judged, recent_keys(lake, rules, batch)).persist(StorageLevel.MEMORY_AND_DISK)
+    steps = Steps(f"{QUERY} {batch.number}")
+    judged = judge(records.withColumn("ingest_id", F.lit(batch.id)), judging_rules(rules))
+    judged = judged.withColumn("event_key", F.when(F.col("event_id").isNotNull(), F.xxhash64("event_id"))).persist(StorageLevel.MEMORY_AND_DISK)
+    begun = judged.select("ingested_at").first()
+    if begun is None:
+        return
+    seen = recent_keys(lake, rules, batch, begun["ingested_at"])
+    duplicates = duplicates_of(judged, seen).persist(StorageLevel.MEMORY_AND_DISK)
     try:
-        refused = told_apart.where(F.col("reason").isNotNull())
-        if not refused.isEmpty():
-            batch.append(lake, rejected(told_apart), REJECTED_EVENTS)
-        batch.append(lake, accepted(told_apart), EVENTS)
+        with steps.step("judge"):
+            told_apart = judged if duplicates.isEmpty() else reject_duplicates(judged, duplicates)
+            has_rejected = not told_apart.where(F.col("reason").isNotNull()).isEmpty()
+        with steps.step("append"), ThreadPoolExecutor(max_workers=2) as pool:
+            writes = [pool.submit(batch.append, lake, accepted(told_apart), EVENTS)]
+            if has_rejected:
+                writes.append(pool.submit(batch.append, lake, rejected(told_apart), REJECTED_EVENTS))
+            for write in writes:
+                write.result()
     finally:
-        told_apart.unpersist()
+        duplicates.unpersist()
         judged.unpersist()
+        steps.report()
 
 
-def recent_keys(lake: Lake, rules: IngestSettings, batch: streams.Batch) -> DataFrame:
-    """Keys of the events that were accepted within the de-duplication window, this batch's own left out."""
-    since = F.current_timestamp() - F.make_dt_interval(secs=F.lit(rules.dedupe_window_seconds))
+def recent_keys(lake: Lake, rules: IngestSettings, batch: streams.Batch, now: datetime) -> DataFrame:
+    """Keys of the events accepted within the de-duplication window before ``now``, this batch's own left out.
+
+    ``now`` is the batch's own time, which is the same when the batch runs again: so is the answer.
+    """
+    since = now - timedelta(seconds=rules.dedupe_window_seconds)
     return lake.read(EVENTS).where(
         (F.col("ingested_at") >= since) & (F.col("ingest_id") != batch.id) & F.col("event_key").isNotNull()
     )

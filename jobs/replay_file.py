@@ -7,7 +7,6 @@ and accounts for them: events + rejected = lines.
 
 from __future__ import annotations
 
-import signal
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -100,12 +99,11 @@ def main(
     ] = KEY_FILE,
     bootstrap_servers: Annotated[str | None, typer.Option(help="Broker, instead of kafka.bootstrap_servers.")] = None,
     topic: Annotated[str | None, typer.Option(help="Topic, instead of kafka.topic.")] = None,
+    with_owner: cli.WithOwner = False,
 ) -> None:
     """Send a recorded file to Kafka, one record for every line. Reads FILE; writes to the topic kafka.topic."""
     settings = load_settings(env, overrides or ())
-    stop = threading.Event()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda *_: stop.set())
+    stop = cli.stop_signal(with_owner=with_owner)
     with producer_from(settings.kafka, bootstrap_servers=bootstrap_servers, topic=topic) as producer:
         producer.check()
         done = replay(

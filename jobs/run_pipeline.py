@@ -170,8 +170,8 @@ class Pipeline:
         log_file = (self.wish.local / "logs" / "source.log").open("wb")
         return subprocess.Popen(
             [sys.executable, "-m", *self._source_command(), "--env", self.settings.env,
-             "--bootstrap-servers", self.settings.kafka.bootstrap_servers, "--topic", self.settings.kafka.topic],
-            cwd=PROJECT, stdin=subprocess.DEVNULL, stdout=log_file, stderr=subprocess.STDOUT, start_new_session=True,
+             "--bootstrap-servers", self.settings.kafka.bootstrap_servers, "--topic", self.settings.kafka.topic, "--with-owner"],
+            cwd=PROJECT, stdin=subprocess.PIPE, stdout=log_file, stderr=subprocess.STDOUT, start_new_session=True,
         )  # fmt: skip
 
     def _source_command(self) -> list[str]:

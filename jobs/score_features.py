@@ -16,6 +16,7 @@ from jobs.runtime.lake import Lake
 from jobs.runtime.models import registry_of
 from jobs.runtime.session import spark_session
 from jobs.runtime.settings import Settings, load_settings
+from jobs.runtime.steps import Steps
 from training.champion import ChampionFollower
 from training.judge import Rules
 from training.scoring import score
@@ -38,13 +39,17 @@ def start(spark: SparkSession, lake: Lake, settings: Settings, *, once: bool = F
     rules = Rules(settings.model.min_session_events, settings.score.max_reasons)
 
     def process(features: DataFrame, batch: streams.Batch) -> None:
-        followed = follower.follow()
+        steps = Steps(f"{QUERY} {batch.number}")
+        with steps.step("resolve champion"):
+            followed = follower.follow()
         if followed.changed:
             log.info("batch %s: version %s scores from here on", batch.id, followed.champion.version)
         if followed.trouble:
             log.warning("batch %s: %s", batch.id, followed.trouble)
         rows = score(features.drop("batch_time", "batch_id"), followed.champion, rules)
-        batch.append(lake, streams.stamped(rows, batch), SCORES)
+        with steps.step("score and append"):
+            batch.append(lake, streams.stamped(rows, batch), SCORES)
+        steps.report()
 
     stream = lake.read_stream(FEATURE_TABLE, settings.stream.max_files_per_trigger)
     return streams.start(stream, QUERY, process, settings, once=once)

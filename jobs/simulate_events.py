@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import csv
 import json
-import signal
 import threading
 import time
 from collections.abc import Callable, Iterable
@@ -115,12 +114,11 @@ def main(
     label_file: Annotated[Path | None, typer.Option("--labels", help="CSV file for who is strange.")] = None,
     bootstrap_servers: Annotated[str | None, typer.Option(help="Broker, instead of kafka.bootstrap_servers.")] = None,
     topic: Annotated[str | None, typer.Option(help="Topic, instead of kafka.topic.")] = None,
+    with_owner: cli.WithOwner = False,
 ) -> None:
     """Send simulated behaviour to Kafka. Reads nothing; writes events to the topic kafka.topic and labels to a file."""
     settings = load_settings(env, overrides or ())
-    stop = threading.Event()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda *_: stop.set())
+    stop = cli.stop_signal(with_owner=with_owner)
     with producer_from(settings.kafka, bootstrap_servers=bootstrap_servers, topic=topic) as producer:
         producer.check()
         scenario = planned(

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import logging
+import os
+import signal
 import sys
+import threading
 from collections.abc import Callable
 from typing import Annotated, Any
 
@@ -19,6 +22,27 @@ Overrides = Annotated[
     list[str] | None, typer.Option("--set", metavar="SECTION.KEY=VALUE", help="Override one setting; may be repeated.")
 ]
 Once = Annotated[bool, typer.Option("--once", help="Process what is there, then exit, instead of running on.")]
+
+
+WithOwner = Annotated[
+    bool, typer.Option("--with-owner", help="Stop when standard input closes, as it does when the starter dies.")
+]
+
+
+def stop_signal(*, with_owner: bool = False) -> threading.Event:
+    """An event that is set by Ctrl-C, by SIGTERM and, ``with_owner``, when standard input is closed."""
+    stop = threading.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: stop.set())
+
+    def wait() -> None:
+        while os.read(sys.stdin.fileno(), 4096):  # not sys.stdin: its lock would be held when Python ends
+            pass
+        stop.set()
+
+    if with_owner:
+        threading.Thread(target=wait, name="owner", daemon=True).start()
+    return stop
 
 
 def run(main: Callable[..., Any], arguments: list[str] | None = None) -> None:

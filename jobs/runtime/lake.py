@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 from delta.tables import DeltaTable
@@ -23,19 +24,22 @@ class Lake:
 
     def create(self, *tables: Table) -> None:
         """Create the tables that are not there yet (all declared ones when none is named)."""
-        for table in tables or TABLES.values():
-            if self.exists(table):
-                continue
-            builder = (
-                DeltaTable.createIfNotExists(self.spark)
-                .location(self.path(table))
-                .comment(table.about)
-                .addColumns(table.schema)
-                # Only keys and times are ever pruned by; statistics of thirty numbers per file would cost more than the write.
-                .property("delta.dataSkippingStatsColumns", ",".join(table.statistics))
-                .property("delta.checkpointInterval", "20")
-            )
-            builder.execute()
+        with ThreadPoolExecutor(max_workers=4) as pool:
+            list(pool.map(self._create, tables or TABLES.values()))
+
+    def _create(self, table: Table) -> None:
+        if self.exists(table):
+            return
+        (
+            DeltaTable.createIfNotExists(self.spark)
+            .location(self.path(table))
+            .comment(table.about)
+            .addColumns(table.schema)
+            # Only keys and times are ever pruned by; statistics of thirty numbers per file would cost more than a write.
+            .property("delta.dataSkippingStatsColumns", ",".join(table.statistics))
+            .property("delta.checkpointInterval", "20")
+            .execute()
+        )
 
     def exists(self, table: Table) -> bool:
         return bool(DeltaTable.isDeltaTable(self.spark, self.path(table)))
