@@ -1,0 +1,321 @@
+"""Detection on labelled data: ``python -m benchmarks.detection``. Reads ../shared/data or $BEHAVIOR_DATA.
+
+Labels are for measuring only: no row is chosen, weighted or scored by them. Without Spark: events are folded to tiles
+by pandas, the rows come from the platform's own kernel, the model from the platform's own ``fit`` with its defaults.
+
+Units are those of the data's README. Sessions are cut where a user pauses for more than 30 minutes, to the second, so
+that they are the same for both detectors; a feature row belongs to the session its minute lies in.
+
+- A session's score is that of its strangest minute, as an alert's is (``training.summary``), a user's that of the
+  strangest session. Rows that can be judged decide, if there are any.
+- The platform does not judge rows of sessions with fewer than five events. "All" asks for a rank of them too: here the
+  model scores them all the same. "Left alone" gives them the median of the judged rows instead: no opinion.
+
+The reference is computed beside: scikit-learn's ``IsolationForest(contamination=0.1)`` on five features of whole
+sessions, fitted to the sessions it scores (for users: to all sessions).
+"""
+
+from __future__ import annotations
+
+import gzip
+import json
+import os
+import sys
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from hashlib import blake2b
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from sklearn.ensemble import IsolationForest
+from sklearn.metrics import average_precision_score, roc_auc_score
+
+from features.behavior import SessionRules
+from features.definitions import FEATURE_NAMES
+from features.kernel import NONE, SESSION_BITS, rows_of
+from training.evaluate import BUDGET, by_persona, by_session, with_labels
+from training.flatten import flatten
+from training.model import Model, Parameters, fit
+from training.scenarios import Scenario, labels, simulate_columns
+from training.scenarios.shop import ACTIONS
+
+Floats = NDArray[np.float64]
+Longs = NDArray[np.int64]
+
+SEEDS = range(10)
+LEAST_EVENTS = 5
+SESSION_PAUSE = 1800.0
+RULES = SessionRules()
+
+PRINTED = {
+    ("shop", "sessions with at least 5 events"): (0.788, 0.486),
+    ("shop", "users with at least 5 events"): (0.687, None),
+    ("shop", "all sessions"): (0.391, 0.510),
+    ("wiki", "sessions with at least 5 events"): (0.721, 0.552),
+    ("wiki", "users with at least 5 events"): (0.775, None),
+    ("wiki", "all users"): (0.807, 0.319),
+}
+"""The README's figures: ROC-AUC and average precision."""
+
+
+@dataclass(frozen=True)
+class Labelled:
+    """A labelled data set: feature rows with the ``session`` they lie in, and the sessions.
+
+    ``rows``: user, minute, first_minute, session and the features. ``sessions`` (by number): user, events, bot
+    (None: unknown) and the reference's five features.
+    """
+
+    name: str
+    rows: pd.DataFrame
+    sessions: pd.DataFrame
+
+
+def tiles_of(user: Longs, second: Longs, action: NDArray[np.str_], page: Longs, mark: Longs) -> pd.DataFrame:
+    """Fold events into tiles as ``features.tiles`` does: one per user, minute and page, in this order."""
+    keys = ["user", "minute", "page"]
+    events = pd.DataFrame({"user": user, "minute": second // 60, "page": page, "session_mark": mark, "events": 1})
+    for column in ("click", "view", "interaction"):
+        events[f"{column}s"] = (action == column).astype(np.int64)
+    events["second_mask"] = np.int64(1) << (second % 60)
+    grouped = events.groupby(keys, sort=True)
+    tiles = grouped[["events", "clicks", "views", "interactions"]].sum()
+    tiles["session_mark"] = grouped["session_mark"].max()
+    # The sum of different bits is their bit-or.
+    tiles["second_mask"] = events.drop_duplicates([*keys, "second_mask"]).groupby(keys, sort=True)["second_mask"].sum()
+    return tiles.reset_index()
+
+
+def rows_from(tiles: pd.DataFrame) -> pd.DataFrame:
+    """Feature rows of sorted tiles: user, minute, first_minute and the features."""
+    columns = {name: tiles[name].to_numpy(np.int64) for name in tiles.columns if name != "user"}
+    columns["received"] = np.full(len(tiles), NONE, np.int64)
+    user = tiles["user"].to_numpy(np.int64)
+    starts = np.concatenate(([0], np.flatnonzero(np.diff(user)) + 1, [len(user)])).astype(np.int64)
+    lengths = np.array([RULES.gap, RULES.longest, RULES.own_past, RULES.look_back], np.int64)
+    at, _, values = rows_of({**columns, "fresh": np.ones(len(tiles), np.bool_)}, starts, lengths)
+    rows = pd.DataFrame(values, columns=list(FEATURE_NAMES))
+    rows.insert(0, "user", user[at[:, 0]])
+    rows.insert(1, "minute", at[:, 1])
+    rows.insert(2, "first_minute", at[:, 2])
+    return rows
+
+
+def labelled(folder: Path, name: str) -> Labelled:
+    """Read ``NAME_events.jsonl.gz`` and ``NAME_labels.csv``."""
+    with gzip.open(folder / f"{name}_events.jsonl.gz", "rt", encoding="utf-8") as lines:
+        events = pd.DataFrame([json.loads(line) for line in lines])
+    label = pd.read_csv(folder / f"{name}_labels.csv").set_index("user_id")["label"]
+    events["at"] = pd.to_datetime(events["timestamp"], format="ISO8601", utc=True).astype("int64") / 1e9
+    events["user"] = pd.factorize(events["user_id"])[0]
+    events = events.sort_values(["user", "at"], kind="stable", ignore_index=True)
+    pause = events["at"].diff().where(events["user"] == events["user"].shift())
+    events["session"] = (pause.isna() | (pause > SESSION_PAUSE)).cumsum()
+    events["pause"] = pause.where(pause <= SESSION_PAUSE)
+
+    second = np.floor(events["at"].to_numpy(np.float64)).astype(np.int64)
+    page = events["page"].map({text: _hash(text) for text in events["page"].unique()}).to_numpy(np.int64)
+    marks = np.full(len(events), NONE, np.int64)
+    tiles = tiles_of(events["user"].to_numpy(np.int64), second, events["action"].to_numpy(), page, marks)
+    session_of = events.assign(minute=second // 60).drop_duplicates(["user", "minute"], keep="last")
+    rows = rows_from(tiles).merge(session_of[["user", "minute", "session"]], on=["user", "minute"], validate="1:1")
+    return Labelled(name, rows, _sessions(events, label))
+
+
+def _hash(text: str) -> int:
+    return int.from_bytes(blake2b(text.encode(), digest_size=8).digest(), "little", signed=True)
+
+
+def _sessions(events: pd.DataFrame, label: pd.Series[str]) -> pd.DataFrame:
+    """The sessions with the reference's five features; where nothing is ever viewed, every event counts as a view."""
+    view = events["action"] == "view"
+    grouped = events.assign(view=view if view.any() else True).groupby("session")
+    minutes = (grouped["at"].max() - grouped["at"].min()) / 60.0
+    known = grouped["user_id"].first().map(label)
+    sessions = pd.DataFrame({"user": grouped["user"].first(), "events": grouped.size()})
+    sessions["bot"] = known.map({"bot": True, "presumed_human": False, "human": False})
+    sessions["rate"] = sessions["events"] / minutes.clip(lower=1.0)
+    sessions["views"] = grouped["view"].sum()
+    sessions["distinct_pages"] = grouped["page"].nunique()
+    sessions["pause_mean"] = grouped["pause"].mean().fillna(0.0)
+    sessions["pause_deviation"] = grouped["pause"].std().fillna(0.0)
+    return sessions
+
+
+REFERENCE_FEATURES = ["rate", "views", "distinct_pages", "pause_mean", "pause_deviation"]
+
+Figures = dict[str, tuple[float, float]]
+
+
+def figures(data: Labelled, of_sessions: pd.Series[float], of_large: pd.Series[float]) -> Figures:
+    """ROC-AUC and average precision per unit. ``of_large`` scores the sessions with at least five events."""
+    known = data.sessions[data.sessions["bot"].notna()]
+    large = known[known["events"] >= LEAST_EVENTS]
+    users = (
+        known.assign(score=of_sessions)
+        .groupby("user")
+        .agg(score=("score", "max"), events=("events", "sum"), bot=("bot", "first"))
+    )
+    return {
+        "sessions with at least 5 events": _measured(large["bot"], of_large[large.index]),
+        "users with at least 5 events": _measured(*_of(users[users["events"] >= LEAST_EVENTS])),
+        "all sessions": _measured(known["bot"], of_sessions[known.index]),
+        "all users": _measured(*_of(users)),
+    }
+
+
+def _of(units: pd.DataFrame) -> tuple[pd.Series[bool], pd.Series[float]]:
+    return units["bot"], units["score"]
+
+
+def _measured(bot: pd.Series[bool], score: pd.Series[float]) -> tuple[float, float]:
+    truth, scores = bot.to_numpy(np.bool_), score.to_numpy(np.float64)
+    return float(roc_auc_score(truth, scores)), float(average_precision_score(truth, scores))
+
+
+def reference(data: Labelled, seed: int) -> Figures:
+    """The plain forest on whole sessions."""
+
+    def scored(sessions: pd.DataFrame) -> pd.Series[float]:
+        values = sessions[REFERENCE_FEATURES].to_numpy(np.float64)
+        forest = IsolationForest(contamination=0.1, random_state=seed).fit(values)
+        return pd.Series(-forest.score_samples(values), index=sessions.index)
+
+    known = data.sessions[data.sessions["bot"].notna()]
+    return figures(data, scored(known), scored(known[known["events"] >= LEAST_EVENTS]))
+
+
+def ours(data: Labelled, seed: int) -> tuple[Figures, Figures]:
+    """The platform's default model: figures with every row scored, and with small sessions left alone."""
+    judged = (data.rows["session_events"] >= LEAST_EVENTS).to_numpy(np.bool_)
+    model = trained(data.rows[judged], seed)
+    rows = data.rows[["session"]].assign(score=scores_of(model, data.rows), judged=judged)
+    of_judged = rows[judged].groupby("session")["score"].max()
+    small = rows[~rows["session"].isin(of_judged.index)]
+    scored = pd.concat([of_judged, small.groupby("session")["score"].max()])
+    middle = float(rows.loc[judged, "score"].median())
+    alone = scored.where(scored.index.isin(of_judged.index), middle)
+    return figures(data, scored, scored), figures(data, alone, scored)
+
+
+def trained(rows: pd.DataFrame, seed: int) -> Model:
+    """The default preset, fitted as ``jobs/train_model`` fits it."""
+    named = rows.rename(columns={"user": "user_id", "first_minute": "session_start"})
+    return fit(named, "default", Parameters(seed=seed))
+
+
+def scores_of(model: Model, rows: pd.DataFrame) -> Floats:
+    """Scores by the compiled forest, which the platform scores with; shape (rows,)."""
+    forest = flatten(model)
+    return model.score(rows) if forest is None else forest.score(model.columns(rows).to_numpy())
+
+
+def simulated(seed: int, users: int = 2500, rate: float = 2.5) -> pd.DataFrame:
+    """Rows of a simulated day with ``persona`` and ``strange`` (an account only from its take-over on)."""
+    scenario = Scenario(datetime(2024, 10, 5, tzinfo=UTC), rate, timedelta(days=1), seed, users, daily_rhythm=True)
+    batches = list(simulate_columns(scenario)[1])
+    user, millis, action, page, session = (
+        np.concatenate([getattr(batch, name) for batch in batches])
+        for name in ("user", "millis", "action", "page", "session")
+    )
+    second = millis // 1000
+    marks = np.where(session != 0, (second % 60) << 57 | (session & SESSION_BITS), NONE)
+    rows = rows_from(tiles_of(user, second, np.array(ACTIONS)[action], _spread(page), marks))
+    told = labels(scenario)
+    since = np.array([label.since.timestamp() // 60 if label.since else -np.inf for label in told])
+    anomalous = np.array([label.is_anomalous for label in told])
+    who = rows["user"].to_numpy(np.int64)
+    rows["persona"] = np.array([label.persona for label in told])[who]
+    rows["strange"] = anomalous[who] & (rows["minute"].to_numpy(np.int64) >= since[who])
+    return rows
+
+
+def _spread(page: Longs) -> Longs:
+    """Numbers of pages as well-mixed keys."""
+    return page * np.int64(-7046029254386353131)
+
+
+def personas(seeds: Iterable[int]) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """On simulated days at the budget: the share found per persona, and the figures of all sessions together."""
+    tables, figures_of = [], []
+    for seed in seeds:
+        rows = simulated(seed)
+        judged = rows[rows["session_events"] >= LEAST_EVENTS]
+        scored = judged.assign(score=scores_of(trained(judged, seed), judged), user_id=judged["user"])
+        sessions = by_session(scored.assign(session_start=scored["first_minute"]))
+        tables.append(by_persona(sessions))
+        figures_of.append(with_labels(sessions))
+    grouped = pd.concat(tables).groupby(["strange", "persona"])[["sessions", "flagged"]].sum()
+    return grouped.assign(share=grouped["flagged"] / grouped["sessions"]), pd.DataFrame(figures_of)
+
+
+def _print_set(data: Labelled) -> bool:
+    """Print a data set's table; whether every printed figure is beaten."""
+    plain = [reference(data, seed) for seed in SEEDS]
+    both = [ours(data, seed) for seed in SEEDS]
+    scored, alone = [one for one, _ in both], [other for _, other in both]
+    known = data.sessions["bot"].notna()
+    print(
+        f"\n{data.name}: {known.sum():,} labelled sessions, {data.sessions.loc[known, 'user'].nunique():,} users, "
+        f"{len(data.rows):,} rows, {(data.rows['session_events'] >= LEAST_EVENTS).sum():,} of them judged"
+    )
+    print(f"  {'unit':33}{'':5}{'README':>8}{'reference':>16}{'ours':>16}{'left alone':>16}")
+    beaten = True
+    for unit in scored[0]:
+        for which, measure in enumerate(("AUC", "AP")):
+            printed = PRINTED.get((data.name, unit), (None, None))[which]
+            cells = [_cell(runs, unit, which) for runs in (plain, scored, alone)]
+            mark = ""
+            if printed is not None:
+                won = float(np.mean([run[unit][which] for run in scored])) > printed
+                beaten &= won
+                mark = "  beaten" if won else "  NOT BEATEN"
+            print(f"  {unit:33}{measure:5}{_number(printed):>8}{''.join(f'{c:>16}' for c in cells)}{mark}")
+    return beaten
+
+
+def _cell(runs: list[Figures], unit: str, which: int) -> str:
+    values = [run[unit][which] for run in runs]
+    return f"{np.mean(values):.3f} ±{np.std(values):.3f}"
+
+
+def _number(value: float | None) -> str:
+    return "" if value is None else f"{value:.3f}"
+
+
+def _print_personas() -> None:
+    table, together = personas((1, 2, 3))
+    print(f"\nsimulated shop, 3 days of 2,500 users: share of sessions found among the strangest {BUDGET:.0%}")
+    for row in table.sort_index(ascending=[False, True]).reset_index().to_dict("records"):
+        kind = "strange" if row["strange"] else "honest"
+        print(f"  {kind:9}{row['persona']:20}{row['flagged']:6,} of {row['sessions']:7,}{row['share']:9.1%}")
+    mean = together.mean()
+    print(
+        f"  all: ROC-AUC {mean['roc_auc']:.3f}, AP {mean['average_precision']:.3f}, "
+        f"recall {mean['recall']:.1%}, precision {mean['precision']:.1%}"
+    )
+
+
+def data_folder() -> Path:
+    """Where the labelled data is looked for."""
+    beside = Path(__file__).resolve().parents[2] / "shared" / "data"
+    return Path(os.environ.get("BEHAVIOR_DATA", beside))
+
+
+def main(write: Callable[[str], object] = print) -> int:
+    """Print the tables; 0 when done, also where the data is absent."""
+    folder = data_folder()
+    if folder.is_dir():
+        beaten = [_print_set(labelled(folder, name)) for name in ("shop", "wiki")]
+        write("\nEvery figure of the README is beaten." if all(beaten) else "\nSome figures are not beaten.")
+    else:
+        write(f"No labelled data in {folder}: set BEHAVIOR_DATA to its folder. Only the simulated shop is measured.")
+    _print_personas()
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
