@@ -98,9 +98,14 @@ def explainer(forest: Forest) -> Explainer:
     boxes = boxes_of(forest.trees)
     most_sides = int(np.diff(boxes.start).max(initial=1))
     points, weights = quadrature(most_sides)
-    reached = np.multiply.reduceat(boxes.share, boxes.start[:-1]) if len(boxes.share) else np.ones(len(boxes.path))
-    base = float((boxes.path * reached).sum() / len(forest.trees.roots))
-    return Explainer(forest, boxes, points, weights, base)
+    return Explainer(forest, boxes, points, weights, _base_path(forest.trees))
+
+
+def _base_path(trees: Trees) -> float:
+    """Mean path length of the training rows over the trees."""
+    leaf = np.flatnonzero(trees.child == np.arange(len(trees.child)))
+    root = trees.roots[np.searchsorted(trees.roots, leaf, side="right") - 1]
+    return float((trees.path[leaf] * trees.rows[leaf] / trees.rows[root]).sum() / len(trees.roots))
 
 
 def quadrature(most_sides: int) -> tuple[Floats, Floats]:
@@ -179,8 +184,8 @@ def _collect(trees: Trees, boxes: Boxes, deepest: int) -> None:
                     low[place, at], high[place, at] = np.float32(-np.inf), np.float32(np.inf)
                 level[place] = after
             stack[height], stack[height + 1] = child + 1, child
-            low[height, at] = trees.threshold[node]
-            high[height + 1, at] = trees.threshold[node]
+            low[height, at] = max(low[height, at], trees.threshold[node])
+            high[height + 1, at] = min(high[height + 1, at], trees.threshold[node])
             share[height, at] *= trees.rows[child + 1] / trees.rows[node]
             share[height + 1, at] *= trees.rows[child] / trees.rows[node]
             height += 2

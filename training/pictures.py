@@ -3,16 +3,33 @@
 from __future__ import annotations
 
 import numpy as np
+import pandas as pd
 from matplotlib.figure import Figure
 
+from training.explain import explainer
+from training.flatten import flatten
 from training.model import Model
 from training.reference import Reference
 from training.thresholds import LEVELS
 
+MOST_ROWS = 1000
+BLUE, RED = "#4878a8", "#b04030"
 
-def pictures(model: Model, reference: Reference) -> dict[str, Figure]:
-    """Figures by name."""
-    return {"scores": scores(reference)}
+
+def pictures(model: Model, reference: Reference, rows: pd.DataFrame) -> dict[str, Figure]:
+    """Figures by name: how scores are spread and, for a model that can be explained, what its features do to rows."""
+    drawn = {"scores": scores(reference)}
+    influence = feature_influence(model, rows.head(MOST_ROWS))
+    return drawn if influence is None else drawn | {"feature_influence": draw_influence(influence)}
+
+
+def feature_influence(model: Model, rows: pd.DataFrame) -> pd.Series[float] | None:
+    """Mean size of each feature's part of the score over the rows, largest first; None without a compiled scorer."""
+    forest = flatten(model)
+    if forest is None or rows.empty:
+        return None
+    parts = np.abs(explainer(forest).contributions(model.columns(rows).to_numpy(np.float64))).mean(axis=0)
+    return pd.Series(parts, index=list(model.feature_names)).sort_values(ascending=False)
 
 
 def scores(reference: Reference) -> Figure:
@@ -20,9 +37,17 @@ def scores(reference: Reference) -> Figure:
     figure = Figure(figsize=(7, 4), layout="constrained")
     axes = figure.add_subplot()
     quantiles = np.array(reference.row_scores.quantiles)
-    share = np.diff(LEVELS)
-    axes.hist((quantiles[:-1] + quantiles[1:]) / 2, bins=60, weights=share, color="#4878a8")
-    axes.axvline(reference.threshold, color="#b04030", label=f"threshold {reference.threshold:.3f}")
+    axes.hist((quantiles[:-1] + quantiles[1:]) / 2, bins=60, weights=np.diff(LEVELS), color=BLUE)
+    axes.axvline(reference.threshold, color=RED, label=f"threshold {reference.threshold:.3f}")
     axes.set(xlabel="anomaly score (higher is stranger)", ylabel="% of training rows", title="Scores in training")
     axes.legend()
+    return figure
+
+
+def draw_influence(influence: pd.Series[float]) -> Figure:
+    """Bars of :func:`feature_influence`."""
+    figure = Figure(figsize=(7, 0.6 + 0.28 * len(influence)), layout="constrained")
+    axes = figure.add_subplot()
+    axes.barh([str(name) for name in influence.index[::-1]], influence.to_numpy()[::-1], color=BLUE)
+    axes.set(xlabel="mean size of its part of the anomaly score", title="Influence of features")
     return figure

@@ -34,7 +34,7 @@ def test_the_compiled_scores_are_those_of_scikit_learn(preset: str, parameters: 
     np.testing.assert_allclose(flat(model).score(values_of(model)), model.score(feature_rows()), atol=1e-9)
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=30, deadline=None)
 @given(arrays(np.float64, (3, len(FEATURE_NAMES)), elements=ANY_NUMBER))
 def test_no_number_makes_them_differ(values: np.ndarray[tuple[int, ...], np.dtype[np.float64]]) -> None:
     model = small_model()

@@ -1,0 +1,295 @@
+"""On a real MLflow with sqlite: two versions are registered once, each test leaves them as they were."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import socket
+import subprocess
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import mlflow
+import numpy as np
+import pytest
+import skops.io
+from mlflow import MlflowClient
+from sklearn.neighbors import LocalOutlierFactor
+from sklearn.preprocessing import FunctionTransformer
+
+from features.errors import ModelError
+from tests.unit.training_samples import SMALL, feature_rows, small_model, small_reference
+from training.artifact import sha256
+from training.champion import ChampionFollower
+from training.model import Parameters, fit
+from training.registry import Registry, TrainingRecord
+from training.summary import describe
+
+NAME = "behavior_test"
+RECORD = TrainingRecord("lake/features", 7, {"note": "a test"}, {"rows_seen": 600.0}, {"who": "tests"})
+
+
+@pytest.fixture(scope="module")
+def both(tmp_path_factory: pytest.TempPathFactory) -> Registry:
+    """A registry with versions 1 (small) and 2 (another seed); no alias is given."""
+    registry = Registry(NAME, f"sqlite:///{tmp_path_factory.mktemp('mlflow')}/mlflow.db", experiment="tests")
+    assert registry.resolve() is None
+    assert registry.latest() is None
+    other = fit(feature_rows(), "default", Parameters(SMALL.trees, SMALL.subsample, seed=4))
+    assert registry.log_and_register(small_model(), small_reference(), feature_rows(9), RECORD) == "1"
+    assert registry.log_and_register(other, describe(other, feature_rows(), 2.0), feature_rows(9)) == "2"
+    return registry
+
+
+@pytest.fixture
+def registry(both: Registry) -> Iterator[Registry]:
+    """A fresh look at it: nothing is cached; aliases are taken away afterwards."""
+    yield Registry(NAME, both.tracking_uri, both.experiment)
+    client = MlflowClient(both.tracking_uri)
+    for alias in client.get_registered_model(NAME).aliases:
+        client.delete_registered_model_alias(NAME, alias)
+
+
+def artifact(registry: Registry, version: str, name: str) -> Path:
+    """Where a file of a version lies in the artifact store."""
+    folder = Path(registry.tracking_uri.removeprefix("sqlite:///")).parent / "mlartifacts"
+    source = MlflowClient(registry.tracking_uri).get_model_version(NAME, version).source
+    model_id = str(source).removeprefix("models:/")
+    return next((folder / "models" / model_id).rglob(name))
+
+
+@pytest.fixture
+def model_file(registry: Registry, tmp_path: Path) -> Iterator[Path]:
+    """Version 2's model file, put back afterwards."""
+    file = artifact(registry, "2", "model.skops")
+    shutil.copy(file, tmp_path / "kept")
+    yield file
+    shutil.copy(tmp_path / "kept", file)
+
+
+def test_a_model_comes_back_as_it_was_registered(registry: Registry) -> None:
+    loaded = registry.load("1")
+    assert (loaded.name, loaded.version, loaded.threshold) == (NAME, "1", small_reference().threshold)
+    assert loaded.reference == small_reference()
+    assert loaded.forest is not None
+    values = small_model().columns(feature_rows()).to_numpy(np.float64)
+    np.testing.assert_allclose(loaded.score(values), small_model().score(feature_rows()), atol=1e-9)
+
+
+def test_plain_pyfunc_gives_the_same_scores(registry: Registry) -> None:
+    registry.promote("1")
+    mlflow.set_tracking_uri(registry.tracking_uri)
+    anyone = mlflow.pyfunc.load_model(f"models:/{NAME}@champion")
+    rows = small_model().columns(feature_rows())
+    np.testing.assert_allclose(anyone.predict(rows), small_model().score(rows), atol=1e-12)
+
+
+def test_a_version_says_where_it_comes_from(registry: Registry) -> None:
+    client = MlflowClient(registry.tracking_uri)
+    found = client.get_model_version(NAME, "1")
+    assert {"feature_version", "preset", "source", "delta_version", "threshold", "libraries"} <= set(found.tags)
+    assert (found.tags["source"], found.tags["delta_version"], found.tags["preset"]) == (
+        "lake/features",
+        "7",
+        "default",
+    )
+    run = client.get_run(found.tags["run_id"])
+    assert run.data.params["note"] == "a test"
+    assert run.data.params["detector.n_estimators"] == "25"
+    assert run.data.metrics["rows_seen"] == 600.0
+    assert run.data.tags["who"] == "tests"
+    assert run.inputs is not None
+    assert [each.dataset.name for each in run.inputs.dataset_inputs] == ["features"]
+    assert {Path(file.path).name for file in client.list_artifacts(run.info.run_id, "pictures")} == {
+        "scores.png",
+        "feature_influence.png",
+    }
+
+
+def test_no_champion_is_nothing_and_no_error(registry: Registry) -> None:
+    assert registry.resolve_champion() is None
+    assert Registry("never_heard_of", registry.tracking_uri).resolve_champion() is None
+    assert registry.latest() == "2"
+
+
+def test_promoting_keeps_the_champion_before(registry: Registry) -> None:
+    registry.promote("1")
+    registry.promote("2", why="better recall")
+    assert (registry.resolve_champion(), registry.resolve("previous_champion")) == (
+        "2",
+        registry.resolve("previous_champion"),
+    )
+    previous = registry.resolve("previous_champion")
+    assert previous is not None
+    assert previous.version == "1"
+    assert MlflowClient(registry.tracking_uri).get_model_version(NAME, "2").tags["promoted_why"] == "better recall"
+
+
+def test_promoting_the_champion_again_does_not_forget_the_one_before(registry: Registry) -> None:
+    for version in ("1", "2", "2"):
+        registry.promote(version)
+    assert registry.rollback() == "1"
+
+
+def test_rolling_back_twice_is_where_we_were(registry: Registry) -> None:
+    registry.promote("1")
+    registry.promote("2")
+    assert [registry.rollback(), registry.rollback()] == ["1", "2"]
+    assert registry.resolve_champion() == "2"
+
+
+def test_there_is_no_way_back_from_the_first_champion(registry: Registry) -> None:
+    registry.promote("1")
+    with pytest.raises(ModelError, match=r"no 'previous_champion' to go back to.*python -m jobs\.promote_model"):
+        registry.rollback()
+
+
+def test_a_version_that_is_not_there_is_not_promoted(registry: Registry) -> None:
+    with pytest.raises(ModelError, match="does not have it"):
+        registry.promote("99")
+    assert registry.resolve_champion() is None
+
+
+def test_a_file_that_was_changed_is_not_loaded(registry: Registry, model_file: Path) -> None:
+    content = bytearray(model_file.read_bytes())
+    content[len(content) // 2] ^= 1
+    model_file.write_bytes(bytes(content))
+    with pytest.raises(ModelError, match=r"model\.skops of version 2.*is not the file that was registered.*SHA-256"):
+        registry.load("2")
+
+
+def test_a_changed_reference_is_not_loaded(registry: Registry, model_file: Path) -> None:
+    file = artifact(registry, "2", "behavior.json")
+    content = file.read_text()
+    file.write_text(content.replace('"threshold": 0', '"threshold": 1', 1))
+    try:
+        with pytest.raises(ModelError, match=r"behavior\.json of version 2.*is not the file that was registered"):
+            registry.load("2")
+    finally:
+        file.write_text(content)
+
+
+def test_a_file_that_is_gone_is_missed(registry: Registry, model_file: Path) -> None:
+    model_file.unlink()
+    with pytest.raises(ModelError, match=r"model\.skops of version 2.*is not in the artifact store"):
+        registry.load("2")
+
+
+def tagged(registry: Registry, key: str, value: str) -> str:
+    """Change a tag of version 2; gives what it was."""
+    client = MlflowClient(registry.tracking_uri)
+    before = client.get_model_version(NAME, "2").tags[key]
+    client.set_model_version_tag(NAME, "2", key, value)
+    return before
+
+
+def test_types_we_do_not_trust_are_not_loaded_even_with_the_right_hash(registry: Registry, model_file: Path) -> None:
+    """MLflow's own list of trusted types lies in the artifact, so whoever can write it could name any type."""
+    skops.io.dump(FunctionTransformer(subprocess.call), model_file)
+    before = tagged(registry, "sha256.model.skops", sha256(model_file))
+    try:
+        with pytest.raises(ModelError, match="types that are not trusted and was not loaded"):
+            registry.load("2")
+    finally:
+        tagged(registry, "sha256.model.skops", before)
+
+
+def test_something_else_than_a_pipeline_is_not_loaded(registry: Registry, model_file: Path) -> None:
+    skops.io.dump(LocalOutlierFactor(novelty=True).fit(feature_rows(30)[["session_events"]]), model_file)
+    before = tagged(registry, "sha256.model.skops", sha256(model_file))
+    try:
+        with pytest.raises(ModelError, match="holds a LocalOutlierFactor and not a pipeline of ours"):
+            registry.load("2")
+    finally:
+        tagged(registry, "sha256.model.skops", before)
+
+
+def test_another_feature_version_is_refused(registry: Registry) -> None:
+    before = tagged(registry, "feature_version", "0")
+    try:
+        with pytest.raises(
+            ModelError, match=r"trained on feature version 0, this is version .*python -m jobs\.train_model"
+        ):
+            registry.load("2")
+    finally:
+        tagged(registry, "feature_version", before)
+
+
+def test_other_libraries_are_refused_or_allowed_as_set(registry: Registry, caplog: pytest.LogCaptureFixture) -> None:
+    libraries = json.loads(MlflowClient(registry.tracking_uri).get_model_version(NAME, "2").tags["libraries"])
+    before = tagged(registry, "libraries", json.dumps({**libraries, "scikit-learn": "0.1"}))
+    try:
+        with pytest.raises(ModelError, match=r"was trained with scikit-learn 0\.1 \(here 1\."):
+            registry.load("2")
+        assert Registry(NAME, registry.tracking_uri, strict_libraries=False).load("2").version == "2"
+        assert "trained with scikit-learn 0.1" in caplog.text
+    finally:
+        tagged(registry, "libraries", before)
+
+
+def test_a_version_is_fetched_once(registry: Registry, model_file: Path) -> None:
+    loaded = registry.load("2")
+    model_file.unlink()
+    assert registry.load("2") is loaded
+
+
+def test_the_follower_takes_a_promotion_and_a_changed_threshold_at_the_next_batch(registry: Registry) -> None:
+    registry.promote("1")
+    follower = ChampionFollower(registry)
+    seen = [follower.follow()]
+    registry.promote("2")
+    seen.append(follower.follow())
+    before = tagged(registry, "threshold", "0.9")
+    try:
+        seen.append(follower.follow())
+        seen.append(follower.follow())
+    finally:
+        tagged(registry, "threshold", before)
+    assert [(each.champion.version, each.changed) for each in seen] == [
+        ("1", True),
+        ("2", True),
+        ("2", True),
+        ("2", False),
+    ]
+    assert seen[-1].champion.threshold == 0.9
+
+
+def test_a_threshold_is_changed_without_training(registry: Registry) -> None:
+    registry.promote("2")
+    before = registry.resolve()
+    assert before is not None
+    assert before.threshold is not None
+    registry.set_threshold("2", 0.75)
+    assert registry.resolve() == replace(before, threshold=0.75)
+    registry.set_threshold("2", before.threshold)
+
+
+def closed_port() -> int:
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        return int(listener.getsockname()[1])
+
+
+def test_a_registry_that_is_away_is_noticed_within_seconds() -> None:
+    start = time.monotonic()
+    with pytest.raises(ModelError, match=r"did not answer as needed.*Check that it runs"):
+        ChampionFollower(Registry(NAME, f"http://127.0.0.1:{closed_port()}")).follow()
+    assert time.monotonic() - start < 6
+
+
+def test_a_registry_that_never_answers_is_noticed_within_seconds() -> None:
+    with socket.socket() as mute:
+        mute.bind(("127.0.0.1", 0))
+        mute.listen(8)
+        start = time.monotonic()
+        with pytest.raises(ModelError, match="did not answer as needed"):
+            ChampionFollower(Registry(NAME, f"http://127.0.0.1:{mute.getsockname()[1]}")).follow()
+        assert time.monotonic() - start < 8
+
+
+@pytest.mark.parametrize("uri", ["nonsense://somewhere", "file:///tmp/old_store", "sqlite:////proc/nowhere/mlflow.db"])
+def test_an_address_that_cannot_be_right_is_one_clear_error(uri: str) -> None:
+    with pytest.raises(ModelError):
+        Registry(NAME, uri).resolve_champion()

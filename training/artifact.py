@@ -1,0 +1,106 @@
+"""The files of a registered model: written once, compared by SHA-256, and read with our own list of trusted types."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from importlib.metadata import version as installed
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import skops.io
+from sklearn.pipeline import Pipeline
+from skops.io.exceptions import UntrustedTypesFoundException
+
+from features.errors import ModelError
+from training.model import Model
+from training.reference import Reference, from_json
+
+TRUSTED_TYPES = (
+    "numpy.clip",
+    "numpy.dtype",
+    "sklearn.ensemble._iforest.IsolationForest",
+    "sklearn.ensemble._iforest.IsolationForest.score_samples",
+    "sklearn.tree._tree.Tree",
+)
+"""What a model of ours may hold besides what skops trusts by itself."""
+
+MODEL_FILE = "model.skops"
+BEHAVIOR_FILE = "extra_files/behavior.json"
+FILES = (MODEL_FILE, BEHAVIOR_FILE)
+
+LIBRARIES = ("scikit-learn", "numpy", "skops", "numba", "pandas", "mlflow")
+"""Recorded with each version."""
+COMPARED = ("scikit-learn", "numpy")
+"""Those that scores depend on; compared when a version is loaded."""
+
+
+def libraries() -> dict[str, str]:
+    """The versions that are installed here."""
+    return {name: installed(name) for name in LIBRARIES}
+
+
+def other_libraries(trained_with: Mapping[str, str]) -> str:
+    """Which of the compared libraries differ, in words; empty when none does."""
+    here = libraries()
+    names = [name for name in COMPARED if trained_with.get(name) != here[name]]
+    return ", ".join(f"{name} {trained_with.get(name)} (here {here[name]})" for name in names)
+
+
+def hashes(folder: Path) -> dict[str, str]:
+    """The SHA-256 of each file, by the tag it is kept under."""
+    return {hash_tag(name): sha256(folder / name) for name in FILES}
+
+
+def hash_tag(file: str) -> str:
+    return f"sha256.{Path(file).name}"
+
+
+def sha256(file: Path) -> str:
+    """The hash of a file's content, in hexadecimal."""
+    with file.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def read(folder: Path, tags: Mapping[str, str], what: str) -> tuple[Model, Reference]:
+    """The model in a folder, after its files were compared with the hashes in ``tags``.
+
+    Raises ModelError when a file is missing or another one than was registered, or holds what is not trusted.
+    """
+    for name in FILES:
+        _compare_hash(folder / name, tags.get(hash_tag(name)), what)
+    reference = from_json((folder / BEHAVIOR_FILE).read_text(encoding="utf-8"))
+    pipeline = unpack(folder / MODEL_FILE)
+    return Model(pipeline, reference.feature_names, reference.preset, reference.feature_version), reference
+
+
+def unpack(file: Path) -> Pipeline:
+    """The pipeline in a file; skops builds only types that it or we trust."""
+    try:
+        found = skops.io.load(file, trusted=list(TRUSTED_TYPES))
+    except UntrustedTypesFoundException as error:
+        raise ModelError(f"{file.name} holds types that are not trusted and was not loaded: {error}") from error
+    except Exception as error:  # whatever a damaged file makes skops raise
+        raise ModelError(f"{file.name} cannot be read as a model: {error!r}") from error
+    if not isinstance(found, Pipeline) or [name for name, _ in found.steps] != ["prepare", "detector", "mirror"]:
+        raise ModelError(f"{file.name} holds a {type(found).__name__} and not a pipeline of ours. Train a model again.")
+    return found
+
+
+def compare(folder: Path, model: Model, example: pd.DataFrame) -> None:
+    """Refuse a stored model that does not give the example the scores of the one in hand."""
+    stored = unpack(folder / MODEL_FILE)
+    if not np.array_equal(stored.predict(model.columns(example)), model.score(example)):
+        raise ModelError("The stored model gives other scores than the trained one; it was not registered.")
+
+
+def _compare_hash(file: Path, recorded: str | None, what: str) -> None:
+    if not file.is_file():
+        raise ModelError(f"{file.name} of {what} is not in the artifact store. Promote another version or train again.")
+    found = sha256(file)
+    if found != recorded:
+        raise ModelError(
+            f"{file.name} of {what} is not the file that was registered: its SHA-256 is {found[:12]}…, "
+            f"recorded was {(recorded or 'nothing')[:12]}…. Promote another version or train again."
+        )
