@@ -7,6 +7,8 @@ workers once by broadcast; each worker prepares it once.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import cast
 from weakref import WeakKeyDictionary
 
 import numpy as np
@@ -14,7 +16,7 @@ import pandas as pd
 from pyspark import Broadcast
 from pyspark.sql import Column, DataFrame, SparkSession
 from pyspark.sql import functions as F
-from pyspark.sql.pandas.functions import PandasUDFType, pandas_udf
+from pyspark.sql.pandas.functions import pandas_udf
 from pyspark.sql.types import ArrayType, DoubleType, StructField, StructType
 
 from features.errors import SchemaError
@@ -100,7 +102,7 @@ def _judgement(spark: SparkSession, champion: LoadedModel, rules: Rules) -> Colu
     """The UDF's column: a struct of score, percentile and reasons."""
     names, shared = inputs_of(champion.model.feature_names), _shared(spark, champion, rules)
 
-    def judge_rows(*columns: pd.Series[float]) -> pd.DataFrame:
+    def judge_rows(*columns: pd.Series) -> pd.DataFrame:
         numbers = {name: np.asarray(column, np.float64) for name, column in zip(names, columns, strict=True)}
         found = shared.value.judge(numbers)
         return pd.DataFrame(
@@ -114,7 +116,8 @@ def _judgement(spark: SparkSession, champion: LoadedModel, rules: Rules) -> Colu
     numbers = {name: F.col(name).cast("double") for name in names}
     same_version = F.col("feature_version") == champion.model.feature_version
     numbers[JUDGED_BY] = F.when(same_version, numbers[JUDGED_BY])
-    return pandas_udf(judge_rows, JUDGEMENT, PandasUDFType.SCALAR)(*numbers.values())
+    make = cast("Callable[[object, StructType], Callable[..., Column]]", pandas_udf)  # its types know no type hints
+    return make(judge_rows, JUDGEMENT)(*numbers.values())
 
 
 def _doubles(frame: pd.DataFrame, name: str) -> Floats:
