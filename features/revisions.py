@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
@@ -12,3 +15,11 @@ def latest(rows: DataFrame, table: Table) -> DataFrame:
     """The newest revision per key of ``table``: the row with the greatest ``(batch_time, batch_id)``."""
     newest = F.max_by(F.struct(*table.columns), F.struct("batch_time", "batch_id"))
     return rows.groupBy(*table.keys).agg(newest.alias("row")).select("row.*")
+
+
+def latest_in_arrow(rows: pa.Table, table: Table) -> pa.Table:
+    """:func:`latest` for readers without Spark: the same rows, in the order in which they were written."""
+    written = rows.take(pc.sort_indices(rows, [("batch_time", "ascending"), ("batch_id", "ascending")]))
+    numbered = written.select(list(table.keys)).append_column("row", pa.array(np.arange(written.num_rows)))
+    newest = numbered.group_by(list(table.keys)).aggregate([("row", "max")])["row_max"]
+    return written.take(newest.combine_chunks().sort())
