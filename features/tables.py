@@ -49,9 +49,13 @@ class Table:
 
     @property
     def statistics(self) -> tuple[str, ...]:
-        """Columns whose least and greatest value per file Delta keeps, so that reads can skip files."""
+        """Columns whose least and greatest value per file Delta keeps, so that reads can skip files.
+
+        Pages would be large. User ids would stay in the log, where no erasure reaches them; the files themselves
+        have them in their footers, so a read of one user still skips most of a file that is laid out by user.
+        """
         named = (*self.keys, *self.cluster_by, self.time, "ingested_at", "batch_time")
-        return tuple(dict.fromkeys(name for name in named if name in self.columns and name != "page"))
+        return tuple(dict.fromkeys(name for name in named if name in self.columns and name not in ("page", "user_id")))
 
     @property
     def columns(self) -> list[str]:
@@ -76,7 +80,12 @@ COORDINATES = [
 
 EVENT_FIELDS = [
     column("user_id", StringType(), "who acted", required=True),
-    column("action", StringType(), "what was done, lower case for click, view, interaction; any other name as sent", required=True),
+    column(
+        "action",
+        StringType(),
+        "what was done, lower case for click, view, interaction; any other name as sent",
+        required=True,
+    ),
     column("page", StringType(), "where it was done", required=True),
     column("timestamp", TimestampType(), "when it was done (event time)", required=True),
     column("event_id", StringType(), "unique id given by the sender"),
@@ -89,7 +98,11 @@ EVENTS = Table(
     name="events",
     about="accepted events: parsed, typed, unique",
     schema=StructType(
-        [*EVENT_FIELDS, column("event_key", LongType(), "hash of event_id, by which repetitions are found"), *COORDINATES]
+        [
+            *EVENT_FIELDS,
+            column("event_key", LongType(), "hash of event_id, by which repetitions are found"),
+            *COORDINATES,
+        ]
     ),
     keys=("topic", "partition", "offset"),
     cluster_by=("user_id", "timestamp"),
@@ -131,7 +144,12 @@ TILES = Table(
             column("clicks", LongType(), "events with action click (sum)", required=True),
             column("views", LongType(), "events with action view (sum)", required=True),
             column("interactions", LongType(), "events with action interaction (sum)", required=True),
-            column("second_mask", LongType(), "bit s is set where second s of the minute saw an event (bit or)", required=True),
+            column(
+                "second_mask",
+                LongType(),
+                "bit s is set where second s of the minute saw an event (bit or)",
+                required=True,
+            ),
             column("session_mark", LongType(), "second and hash of the sender's newest session id in the minute (max)"),
             column("last_received_at", TimestampType(), "newest arrival in Kafka (max)"),
             *BATCH,
@@ -170,7 +188,9 @@ REASON = StructType(
         StructField("value", DoubleType(), metadata={"comment": "its value in this row"}),
         StructField("expected", DoubleType(), metadata={"comment": "its typical value in the training data"}),
         StructField("direction", StringType(), metadata={"comment": "'high' or 'low' against the typical value"}),
-        StructField("contribution", DoubleType(), metadata={"comment": "its part of the anomaly score; positive makes stranger"}),
+        StructField(
+            "contribution", DoubleType(), metadata={"comment": "its part of the anomaly score; positive makes stranger"}
+        ),
         StructField("text", StringType(), metadata={"comment": "the reason in plain words"}),
     ]
 )
@@ -224,6 +244,54 @@ ALERTS = Table(
     revised=True,
 )
 
+PARITY_REPORTS = Table(
+    name="parity_reports",
+    about="what check_parity found: one row per run and compared column, and one for whole rows",
+    schema=StructType(
+        [
+            column("run_id", StringType(), "the run", required=True),
+            column("checked_at", TimestampType(), "when it ran", required=True),
+            column(
+                "as_of", StringType(), "newest finished micro-batch of build_features that was compared", required=True
+            ),
+            column("since", TimestampType(), "first minute compared", required=True),
+            column("until", TimestampType(), "first minute not compared", required=True),
+            column("feature", StringType(), "compared column; (rows) stands for the rows as a whole", required=True),
+            column("rows", LongType(), "keys compared", required=True),
+            column("missing", LongType(), "the events have it, the table does not", required=True),
+            column("extra", LongType(), "the table has it, the events do not", required=True),
+            column("different", LongType(), "both have it and they are not equal", required=True),
+            column("largest_difference", DoubleType(), "greatest absolute difference; times in minutes"),
+            column("repaired", BooleanType(), "right revisions were appended", required=True),
+        ]
+    ),
+    keys=("run_id", "feature"),
+    cluster_by=("checked_at",),
+    time="checked_at",
+)
+
+ERASURES = Table(
+    name="erasures",
+    about="people who were erased, as keyed hashes only, so that nothing brings them back",
+    schema=StructType(
+        [
+            column(
+                "user_hash",
+                StringType(),
+                "HMAC-SHA256 of the user id in hex, under BEHAVIOR_PSEUDONYM_KEY",
+                required=True,
+            ),
+            column("state", StringType(), "requested, then completed when no file holds the person", required=True),
+            column("at", TimestampType(), "when that state was reached", required=True),
+            column("rows_removed", LongType(), "rows removed from all tables; null while requested"),
+        ]
+    ),
+    keys=("user_hash", "state"),
+    cluster_by=("at",),
+    time="at",
+)
+
 TABLES: dict[str, Table] = {
-    table.name: table for table in (EVENTS, REJECTED_EVENTS, TILES, FEATURE_TABLE, SCORES, ALERTS)
+    table.name: table
+    for table in (EVENTS, REJECTED_EVENTS, TILES, FEATURE_TABLE, SCORES, ALERTS, PARITY_REPORTS, ERASURES)
 }

@@ -74,6 +74,7 @@ class IngestSettings(Section):
     oldest: AwareDatetime
     max_future_seconds: int = Field(3600, ge=0)
     dedupe_window_seconds: int = Field(3600, ge=0)
+    pseudonymise: bool = False
 
 
 class FeatureSettings(Section):
@@ -121,11 +122,26 @@ class StreamSettings(Section):
     max_files_per_trigger: int = Field(1000, ge=1)
 
 
+class MaintenanceSettings(Section):
+    """What maintain_tables may fold, drop and delete, and how patient erase_user is."""
+
+    fold_after_minutes: int = Field(60, ge=0)
+    keep_revisions_hours: int = Field(24, ge=0)
+    target_file_mb: int = Field(128, ge=1)
+    vacuum_hours: int = Field(168, ge=24)
+    conflict_retries: int = Field(20, ge=0)
+    erase_wait_seconds: int = Field(300, ge=0)
+
+
 class Settings(BaseSettings):
     """All settings of one run."""
 
     model_config = SettingsConfigDict(
-        env_prefix="BEHAVIOR_", env_nested_delimiter="__", extra="forbid", frozen=True, nested_model_default_partial_update=True
+        env_prefix="BEHAVIOR_",
+        env_nested_delimiter="__",
+        extra="forbid",
+        frozen=True,
+        nested_model_default_partial_update=True,
     )
 
     env: str
@@ -137,6 +153,8 @@ class Settings(BaseSettings):
     model: ModelSettings
     score: ScoreSettings
     stream: StreamSettings
+    maintenance: MaintenanceSettings
+    pseudonym_key: SecretStr | None = None
 
 
 def configuration_folder() -> Path:
@@ -155,12 +173,14 @@ def load_settings(env: str, overrides: Iterable[str] = ()) -> Settings:
     """Read the settings of environment ``env`` with ``section.key=value`` overrides.
 
     Raises:
-        ConfigurationError: a file or key is unknown or a value cannot be taken; names the key, what was found and needed.
+        ConfigurationError: a file or key is unknown, or a value cannot be taken; says what was found and needed.
     """
     folder = configuration_folder()
     if not (folder / f"{env}.yaml").is_file():
         known = sorted(path.stem for path in folder.glob("*.yaml") if path.stem != "base")
-        raise ConfigurationError(f"Unknown environment {env!r}: {folder} has {', '.join(known)}. Choose one with --env.")
+        raise ConfigurationError(
+            f"Unknown environment {env!r}: {folder} has {', '.join(known)}. Choose one with --env."
+        )
     files = _merge(_read(folder / "base.yaml"), _read(folder / f"{env}.yaml"))
 
     class Loaded(Settings):

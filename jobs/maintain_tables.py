@@ -1,0 +1,267 @@
+"""Keep tables small and fast: add up partial tiles, drop replaced revisions, compact, and delete old files.
+
+Reads every table and the checkpoints; rewrites tables in place. Safe beside the streams.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+
+import typer
+from delta.tables import DeltaTable
+from pyspark.sql import Column, DataFrame, SparkSession
+from pyspark.sql import functions as F
+from rich.console import Console
+from rich.table import Table as Printed
+
+from features.revisions import latest
+from features.tables import ALERTS, EVENTS, FEATURE_TABLE, REJECTED_EVENTS, SCORES, TABLES, TILES, Table
+from features.tiles import merge
+from jobs import build_features, ingest_events, score_features
+from jobs.runtime import cli, files
+from jobs.runtime.lake import Lake
+from jobs.runtime.positions import Position, appends_since, position
+from jobs.runtime.rewrites import CONFLICTS, alone, patiently, replace
+from jobs.runtime.session import spark_session
+from jobs.runtime.settings import MaintenanceSettings, Settings, load_settings
+
+log = logging.getLogger(__name__)
+
+WRITER = {
+    EVENTS.name: ingest_events.QUERY,
+    REJECTED_EVENTS.name: ingest_events.QUERY,
+    TILES.name: build_features.QUERY,
+    FEATURE_TABLE.name: build_features.QUERY,
+    SCORES.name: score_features.QUERY,
+    ALERTS.name: score_features.QUERY,
+}
+"""The query whose micro-batches append to a table."""
+READERS = {EVENTS.name: build_features.QUERY, FEATURE_TABLE.name: score_features.QUERY}
+"""The query that reads a table as a stream."""
+
+MARGIN = 1
+"""Finished batches that are left alone all the same, in case a power cut loses the newest note of a checkpoint."""
+FOLDED = "fold:"
+HOUR = timedelta(hours=1)
+
+
+@dataclass(frozen=True)
+class Size:
+    rows: int
+    files: int
+    bytes: int
+    on_disk: int
+
+
+@dataclass(frozen=True)
+class Upkeep:
+    """What was done to a table, for the print."""
+
+    table: Table
+    before: Size
+    after: Size
+    notes: list[str]
+
+
+def maintain(spark: SparkSession, lake: Lake, settings: Settings) -> list[Upkeep]:
+    """Maintain every table that exists; one that is too busy is told so and left for the next run."""
+    with alone(spark, settings, "maintain_tables"):
+        return [_maintain(spark, lake, settings, table) for table in TABLES.values() if lake.exists(table)]
+
+
+def _maintain(spark: SparkSession, lake: Lake, settings: Settings, table: Table) -> Upkeep:
+    before, notes = size_of(spark, lake, table), []
+    chosen = settings.maintenance
+    steps: list[Callable[[], str | None]] = []
+    if table is TILES:
+        steps.append(lambda: fold_tiles(lake, settings))
+    if table.revised:
+        steps.append(lambda: drop_replaced(lake, settings, table))
+    steps.append(lambda: compact(spark, lake, chosen, table))
+    for step in steps:
+        try:
+            notes.append(step() or "")
+        except CONFLICTS:
+            notes.append("too busy to be rewritten; the next run will")
+    hours = retention_hours(spark, lake, settings, table)
+    vacuum(spark, lake, table, f"RETAIN {hours} HOURS")
+    if hours > chosen.vacuum_hours:
+        notes.append(f"files of {hours} hours kept: {READERS[table.name]} has not read them yet")
+    return Upkeep(table, before, size_of(spark, lake, table), [note for note in notes if note])
+
+
+def size_of(spark: SparkSession, lake: Lake, table: Table) -> Size:
+    detail = DeltaTable.forPath(spark, lake.path(table)).detail().select("numFiles", "sizeInBytes").collect()[0]
+    return Size(lake.read(table).count(), detail[0], detail[1], files.bytes_under(spark, lake.path(table)))
+
+
+# --- fewer rows ---
+
+
+def fold_tiles(lake: Lake, settings: Settings) -> str | None:
+    """Add up partial tiles, day by day of event time.
+
+    A batch that runs again leaves out of its look-back the tiles that carry its own id. Added-up tiles carry none, so
+    only tiles of batches that can never run again are taken: those that the checkpoint notes as finished, and of
+    these not the newest; and of these only what was written long enough ago.
+    """
+    age = timedelta(minutes=settings.maintenance.fold_after_minutes)
+    found = _settled(lake, settings, TILES, age)
+    if found is None:
+        return "tiles are not folded: build_features has no checkpoint"
+    condition, position = found
+    old = lake.read(TILES).where(condition)
+    partial = old.where(~F.startswith("batch_id", F.lit(FOLDED)))
+    saved = 0
+    for day in _days(partial, TILES):
+        where = f"({condition}) AND {_within(day, TILES)}"
+
+        def folded(where: str = where) -> DataFrame:
+            rows = lake.read(TILES).where(where)
+            newest = rows.agg(F.max("batch_time")).collect()[0][0]
+            own = {"batch_time": F.lit(newest), "batch_id": F.lit(f"{FOLDED}{position.query_id}:{position.committed}")}
+            return merge(rows).withColumns(own).select(*TILES.columns)
+
+        saved += replace(lake, TILES, folded, where, settings.maintenance)
+    return f"{saved:,} partial tiles folded away" if saved else None
+
+
+def drop_replaced(lake: Lake, settings: Settings, table: Table) -> str | None:
+    """Drop revisions whose successor is older than the conf'd age, so that any state within that age can be read."""
+    found = _settled(lake, settings, table, settings.maintenance.keep_revisions_hours * HOUR)
+    if found is None:
+        return None
+    condition, _ = found
+    old = lake.read(table).where(condition)
+    replaced = old.groupBy(*table.keys, _day(table)).count().where("count > 1")
+    days = [row[0] for row in replaced.select("day").distinct().collect()]
+    saved = 0
+    for day in sorted(days):
+        where = f"({condition}) AND {_within(day, table)}"
+
+        def kept(where: str = where) -> DataFrame:
+            return latest(lake.read(table).where(where), table).select(*table.columns)
+
+        saved += replace(lake, table, kept, where, settings.maintenance)
+    return f"{saved:,} replaced revisions dropped" if saved else None
+
+
+def _settled(lake: Lake, settings: Settings, table: Table, age: timedelta) -> tuple[str, Position] | None:
+    """A condition for rows that no batch will write or leave out again, written longer ago than ``age``.
+
+    It also holds for no row that comes to the table later: rows that are not of the table's own query are named
+    by their batches. So what a rewrite removes is what it has read, whatever is appended in between.
+    """
+    where = position(lake.spark, settings, WRITER[table.name])
+    if where is None:
+        return None
+    until = where.committed - MARGIN
+    own = f"batch_id LIKE '{where.query_id}:%'"
+    before = datetime.now(UTC) - age
+    others = lake.read(table).where(f"NOT ({own})").select("batch_id").distinct().collect()
+    named = ", ".join("'" + row[0].replace("'", "\\'") + "'" for row in others) or "''"
+    number = "TRY_CAST(substring_index(batch_id, ':', -1) AS BIGINT)"
+    condition = (
+        f"batch_time <= TIMESTAMP '{before:%Y-%m-%d %H:%M:%S.%f}' "
+        f"AND (({own} AND {number} <= {until}) OR batch_id IN ({named}))"
+    )
+    return condition, where
+
+
+def _day(table: Table) -> Column:
+    return F.date_trunc("day", table.time).alias("day")
+
+
+def _days(rows: DataFrame, table: Table) -> list[datetime]:
+    return sorted(row[0] for row in rows.select(_day(table)).distinct().collect())
+
+
+def _within(day: datetime, table: Table) -> str:
+    first, last = day.astimezone(UTC), day.astimezone(UTC) + timedelta(days=1)
+    return (
+        f"{table.time} >= TIMESTAMP '{first:%Y-%m-%d %H:%M:%S}' AND {table.time} < TIMESTAMP '{last:%Y-%m-%d %H:%M:%S}'"
+    )
+
+
+# --- fewer files ---
+
+
+def compact(spark: SparkSession, lake: Lake, chosen: MaintenanceSettings, table: Table) -> str | None:
+    """Join small files; lay the table out anew by its ``cluster_by`` when small files are most of it."""
+    size = size_of(spark, lake, table)
+    wanted = max(1, math.ceil(size.bytes / (chosen.target_file_mb * 1_000_000)))
+    if size.files <= wanted:
+        return None
+    conf = {
+        "spark.databricks.delta.optimize.maxFileSize": str(chosen.target_file_mb * 1_000_000),
+        "spark.databricks.delta.optimize.minFileSize": str(chosen.target_file_mb * 500_000),
+        # Without statistics of user ids a file cannot be skipped by them, but its row groups can.
+        "spark.databricks.delta.optimize.zorder.checkStatsCollection.enabled": "false",
+    }
+    with _conf(spark, conf):
+        work = DeltaTable.forPath(spark, lake.path(table)).optimize()
+        lay_out = size.files > 2 * wanted
+        patiently(
+            lambda: work.executeZOrderBy(*table.cluster_by) if lay_out else work.executeCompaction(),
+            chosen.conflict_retries,
+        )
+    return None
+
+
+def retention_hours(spark: SparkSession, lake: Lake, settings: Settings, table: Table) -> int:
+    """Hours for which removed files stay: as conf'd, or since what the table's stopped stream has not read."""
+    hours = settings.maintenance.vacuum_hours
+    reader = READERS.get(table.name)
+    where = position(spark, settings, reader) if reader else None
+    if where is None:
+        return hours
+    unread = [append.time for append in appends_since(lake, table, max(where.version, 0))]
+    waits = datetime.now(UTC) - min(unread) if unread else timedelta()
+    return max(hours, math.ceil(waits / HOUR) + 1)
+
+
+def vacuum(spark: SparkSession, lake: Lake, table: Table, how: str) -> None:
+    """Delete files that are in no version of the table any more; ``how`` as in VACUUM's syntax."""
+    with _conf(spark, {"spark.databricks.delta.retentionDurationCheck.enabled": "false"}):
+        spark.sql(f"VACUUM delta.`{lake.path(table)}` {how}").collect()
+
+
+@contextmanager
+def _conf(spark: SparkSession, conf: dict[str, str]) -> Iterator[None]:
+    for key, value in conf.items():
+        spark.conf.set(key, value)
+    try:
+        yield
+    finally:
+        for key in conf:
+            spark.conf.unset(key)
+
+
+def show(done: list[Upkeep], console: Console) -> None:
+    table = Printed("table", "rows", "files", "bytes", "on disk", "")
+    for one in done:
+        pairs = [(getattr(one.before, n), getattr(one.after, n)) for n in ("rows", "files", "bytes", "on_disk")]
+        table.add_row(
+            one.table.name, *[f"{a:,}" if a == b else f"{a:,} → {b:,}" for a, b in pairs], "; ".join(one.notes)
+        )
+    console.print(table)
+
+
+def main(env: cli.Environment = "local", overrides: cli.Overrides = None) -> None:
+    """Fold, drop, compact, vacuum. Reads all tables and the checkpoints; rewrites tables in place."""
+    settings = load_settings(env, overrides or ())
+    spark = spark_session(settings)
+    lake = Lake(spark, settings.storage.root)
+    done = maintain(spark, lake, settings)
+    if not done:
+        typer.echo(f"There are no tables under {lake.root}.")
+    show(done, Console())
+
+
+if __name__ == "__main__":
+    cli.run(main)

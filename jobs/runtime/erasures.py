@@ -1,0 +1,83 @@
+"""The list of erased people, as streams and rebuilding jobs ask for it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from pyspark.sql import DataFrame
+
+from features.erasure import pseudonymise, reject_erased, without_erased
+from features.errors import ConfigurationError
+from features.tables import ERASURES
+from jobs.runtime import files
+from jobs.runtime.lake import Lake
+from jobs.runtime.settings import Settings
+
+KEY_VARIABLE = "BEHAVIOR_PSEUDONYM_KEY"
+SHORTEST_KEY = 16
+
+
+def secret_key(settings: Settings, why: str) -> bytes:
+    """The key of the hashes, from the environment.
+
+    Raises:
+        ConfigurationError: it is not set or too short to be a secret; ``why`` says what needs it.
+    """
+    given = settings.pseudonym_key
+    if given is None:
+        raise ConfigurationError(
+            f"{KEY_VARIABLE} is not set, and {why}. Set it to one secret of {SHORTEST_KEY} bytes or more for every "
+            "job, and keep it: without it no erased person can be told from a new one."
+        )
+    key = given.get_secret_value().encode()
+    if len(key) < SHORTEST_KEY:
+        raise ConfigurationError(
+            f"{KEY_VARIABLE} has {len(key)} bytes; needed: at least {SHORTEST_KEY}, best random ones."
+        )
+    return key
+
+
+@dataclass
+class Privacy:
+    """What is done to records before they are written: erased people left out, ids made pseudonyms if so set."""
+
+    lake: Lake
+    settings: Settings
+    known: frozenset[str] = field(default=frozenset(), init=False)
+    at: str = field(default="", init=False)
+
+    def erased(self) -> frozenset[str]:
+        """Hashes of the erased people; read anew only when the table has a newer version."""
+        log = f"{self.lake.path(ERASURES)}/_delta_log"
+        newest = max(
+            (file.name for file in files.listing(self.lake.spark, log) if file.name.endswith(".json")), default=""
+        )
+        if newest != self.at:
+            rows = self.lake.read(ERASURES).select("user_hash").distinct().collect()
+            self.known, self.at = frozenset(row[0] for row in rows), newest
+        return self.known
+
+    def check(self) -> None:
+        """Refuse to start without the key where it is needed.
+
+        Raises:
+            ConfigurationError: with what to set.
+        """
+        self.key()
+
+    def key(self) -> bytes:
+        if self.settings.ingest.pseudonymise:
+            return secret_key(self.settings, "ingest.pseudonymise replaces user ids by hashes under it")
+        if self.erased():
+            return secret_key(self.settings, "people were erased, who are known by their hashes under it only")
+        return b""
+
+    def guarded(self, judged: DataFrame) -> DataFrame:
+        """Judged records as they may be written."""
+        key, erased = self.key(), self.erased()
+        kept = reject_erased(judged, erased, key)
+        return pseudonymise(kept, key) if self.settings.ingest.pseudonymise else kept
+
+    def without_erased(self, rows: DataFrame) -> DataFrame:
+        """Rows with a ``user_id``, those of erased people left out."""
+        return without_erased(rows, self.erased(), self.key())

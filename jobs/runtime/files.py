@@ -1,0 +1,79 @@
+"""Small files of a checkpoint or of a Delta log, wherever Spark can reach them: a folder or an object store."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from py4j.protocol import Py4JJavaError  # type: ignore[import-untyped]
+from pyspark.sql import SparkSession
+
+
+@dataclass(frozen=True)
+class Found:
+    """A file of a folder: its name, when it was last written, and its bytes."""
+
+    name: str
+    modified: datetime
+    size: int
+
+
+def _place(spark: SparkSession, path: str) -> tuple[Any, Any]:
+    jvm: Any = spark.sparkContext._jvm  # noqa: SLF001
+    where = jvm.org.apache.hadoop.fs.Path(path)
+    return where.getFileSystem(spark.sparkContext._jsc.hadoopConfiguration()), where  # noqa: SLF001
+
+
+def listing(spark: SparkSession, folder: str) -> list[Found]:
+    """The files of ``folder``; none when it is not there."""
+    system, where = _place(spark, folder)
+    if not system.exists(where):
+        return []
+    return [
+        Found(
+            status.getPath().getName(),
+            datetime.fromtimestamp(status.getModificationTime() / 1000, UTC),
+            status.getLen(),
+        )
+        for status in system.listStatus(where)
+    ]
+
+
+def text_of(spark: SparkSession, path: str) -> str | None:
+    """The text of a small file; None when it is not there."""
+    system, where = _place(spark, path)
+    if not system.exists(where):
+        return None
+    stream = system.open(where)
+    try:
+        return bytes(stream.readAllBytes()).decode("utf-8")
+    finally:
+        stream.close()
+
+
+def bytes_under(spark: SparkSession, folder: str) -> int:
+    """Bytes of all files under ``folder``, the table's old files included."""
+    system, where = _place(spark, folder)
+    return int(system.getContentSummary(where).getLength()) if system.exists(where) else 0
+
+
+def create(spark: SparkSession, path: str, text: str) -> bool:
+    """Make a small file; False when it is there already."""
+    system, where = _place(spark, path)
+    try:
+        stream = system.create(where, False)
+    except Py4JJavaError as error:
+        if "FileAlreadyExists" in error.java_exception.getClass().getName():
+            return False
+        raise
+    try:
+        stream.write(bytearray(text.encode()))
+    finally:
+        stream.close()
+    return True
+
+
+def remove(spark: SparkSession, path: str) -> None:
+    system, where = _place(spark, path)
+    system.delete(where, False)

@@ -1,0 +1,76 @@
+"""Feature rows from the events alone, as far as the stream has come, and how revisions of them take their place."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+
+from pyspark.sql import DataFrame
+from pyspark.sql import functions as F
+
+from features.behavior import SessionRules
+from features.parity import rows_of_events
+from features.tables import EVENTS, FEATURE_TABLE
+from jobs.runtime.lake import Lake
+from jobs.runtime.positions import Position, appends_since
+
+MINUTE = timedelta(minutes=1)
+
+
+@dataclass(frozen=True)
+class Span:
+    """Event-time minutes from ``since`` up to, not including, ``until``."""
+
+    since: datetime
+    until: datetime
+
+
+def folded_events(lake: Lake, position: Position) -> DataFrame:
+    """The events that build_features has taken up to ``position``; later ones are still on their way."""
+    later = [batch for append in appends_since(lake, EVENTS, position.version) for batch in append.batches]
+    events = lake.read(EVENTS)
+    return events.where(~F.col("ingest_id").isin(later)) if later else events
+
+
+def written_rows(lake: Lake, position: Position) -> DataFrame:
+    """Revisions in table features as they were when build_features stood at ``position``."""
+    return lake.read(FEATURE_TABLE).where(position.settled(F.col("batch_id"), position.batch))
+
+
+def span_of(events: DataFrame, written: DataFrame, *, hours: int | None = None) -> Span | None:
+    """All minutes that either knows, or the last ``hours`` of them; None when there are none."""
+    found = [
+        *events.agg(F.min("timestamp"), F.max("timestamp")).collect()[0],
+        *written.agg(F.min("window_start"), F.max("window_start")).collect()[0],
+    ]
+    known = [time.astimezone(UTC) for time in found if time is not None]
+    if not known:
+        return None
+    until = max(known).replace(second=0, microsecond=0) + MINUTE
+    first = min(known).replace(second=0, microsecond=0)
+    return Span(first if hours is None else max(first, until - timedelta(hours=hours)), until)
+
+
+def expected_rows(events: DataFrame, rules: SessionRules, span: Span) -> DataFrame:
+    """What table features should hold in ``span``, reading no further back than the rows need."""
+    back = span.since - timedelta(minutes=rules.look_back)
+    near = events.where((F.col("timestamp") >= F.lit(back)) & (F.col("timestamp") < F.lit(span.until)))
+    return rows_of_events(near, rules, F.lit(span.since), F.lit(span.until))
+
+
+def revision_time(position: Position, written: DataFrame) -> datetime:
+    """A ``batch_time`` later than all that is ``written`` up to ``position``, earlier than all the stream writes after.
+
+    The stream's next batch is planned only when the last one is finished, so its rows are later still: a repair
+    that takes long cannot cover a revision that knows more events.
+    """
+    newest = written.agg(F.max("batch_time")).collect()[0][0]
+    known = [position.time] + ([newest.astimezone(UTC)] if newest is not None else [])
+    latest: datetime = max(known)
+    return latest + timedelta(microseconds=1)
+
+
+def append_revisions(lake: Lake, rows: DataFrame, batch_id: str, time: datetime) -> None:
+    """Append feature rows as revisions of ``time``, once per ``batch_id``; the scoring stream takes them too."""
+    stamped = rows.withColumns({"batch_time": F.lit(time), "batch_id": F.lit(batch_id)})
+    lake.append(stamped.select(*FEATURE_TABLE.columns), FEATURE_TABLE, app_id=batch_id, version=0)
