@@ -30,7 +30,7 @@ from numpy.typing import NDArray
 from features.compiled import compiled
 from training.forest import Floats, Forest, Prepared, Trees, score_of_path
 
-LANES = 128
+LANES = 256
 """Most rows that are explained together."""
 
 CLOSE = 1e-9

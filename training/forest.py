@@ -17,6 +17,7 @@ Only numpy and numba are imported here: this is what a Spark worker loads. :mod:
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import NamedTuple
 
 import numpy as np
@@ -74,7 +75,7 @@ class Forest:
         """Mean expected path length over the trees, shape (rows,)."""
         values = self._checked(values)
         total = np.zeros(len(values))
-        _walk(values, self.preparation, self.trees, total)
+        _walk(values, self.preparation, self._walked, total)
         return total / len(self.trees.roots)
 
     def prepared(self, values: Floats) -> Prepared:
@@ -83,6 +84,11 @@ class Forest:
         block = np.empty((len(self.preparation.source), len(values)), np.float32)
         _prepare(values, self.preparation, 0, len(values), block)
         return np.ascontiguousarray(block.T)
+
+    @cached_property
+    def _walked(self) -> Trees:
+        """The trees with the place of a column's first cell in a block instead of the column: a step less each time."""
+        return self.trees._replace(column=self.trees.column * np.uint32(BLOCK))
 
     def _checked(self, values: Floats) -> Floats:
         """The matrix in the layout the kernel reads; a wrong shape would read foreign memory."""
@@ -113,7 +119,8 @@ def _prepare(values: Floats, preparation: Preparation, start: int, stop: int, bl
 def _walk(values: Floats, preparation: Preparation, trees: Trees, total: Floats) -> None:
     """Add every row's path lengths over all trees to ``total``.
 
-    Indices are unsigned: a signed one costs a test for counting from the end at every access.
+    ``trees.column`` is the place of the column's first cell in a block. Indices are unsigned: a signed one costs a test
+    for counting from the end at every access.
     """
     column, threshold, child, path = trees.column, trees.threshold, trees.child, trees.path
     block = np.empty((preparation.source.shape[0], BLOCK), np.float32)
@@ -128,7 +135,7 @@ def _walk(values: Floats, preparation: Preparation, trees: Trees, total: Floats)
             for _ in range(trees.depth[tree]):
                 for row in range(stop - start):
                     node = place[row]
-                    cell = np.uint32(column[node] * np.uint32(BLOCK) + np.uint32(row))
+                    cell = np.uint32(column[node] + np.uint32(row))
                     place[row] = np.uint32(child[node] + np.uint32(cells[cell] > threshold[node]))
             for row in range(stop - start):
                 total[start + row] += path[place[row]]
