@@ -28,7 +28,7 @@ DAY, HOUR = 1440, 60
 
 
 @compiled
-def compute(
+def compute(  # noqa: C901 - one pass: the state of a session lives in local variables
     starts: Longs,
     minute: Longs,
     page: Longs,
@@ -80,6 +80,7 @@ def compute(
         own_minute = np.empty(end - begin, np.int64)
         own_events = np.empty(end - begin, np.int64)
         hours = np.zeros(24, np.int64)
+        clock = np.zeros(24, np.int64)
         known, tail, hour_head, hour_tail = 0, 0, 0, 0
         past_events = np.int64(0)
 
@@ -183,6 +184,7 @@ def compute(
             # The own past: active minutes in [now - own_past, now).
             while tail < known and own_minute[tail] < now - own_past:
                 past_events -= own_events[tail]
+                clock[own_minute[tail] % DAY // HOUR] -= 1
                 tail += 1
             while hour_tail < hour_head and own_minute[hour_tail] < now - own_past:
                 hours[own_minute[hour_tail] % DAY // HOUR] -= 1
@@ -190,8 +192,10 @@ def compute(
             past_minutes = known - tail
             before_session = hour_head - hour_tail
 
+            hour = now % DAY // HOUR
+            clock[hour] += 1
+
             if since <= now <= until + look_back:
-                hour = now % DAY // HOUR
                 near = hours[hour] + hours[(hour + 1) % 24] + hours[(hour + 23) % 24]
                 length = now - first_minute + 1
                 pauses = seconds - 1
@@ -233,6 +237,11 @@ def compute(
                 row[23] = in_minute[0] * past_minutes / past_events if past_minutes > 0 else math.nan
                 row[24] = near / before_session if before_session > 0 else math.nan
                 row[25] = before_session
+                row[26] = seconds
+                row[27] = seconds / length
+                row[28] = past_events + in_minute[0]
+                row[29] = past_minutes + 1
+                row[30] = np.count_nonzero(clock)
                 rows += 1
 
             own_minute[known] = now

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections import Counter
 from collections.abc import Sequence
@@ -60,9 +61,7 @@ def plain_features(acts: Sequence[Act], rules: SessionRules) -> dict[int, dict[s
     return {m: _row(m, acts, sessions, rules) for m in sessions}
 
 
-def _row(
-    m: int, acts: Sequence[Act], sessions: dict[int, tuple[int, bool]], rules: SessionRules
-) -> dict[str, float]:
+def _row(m: int, acts: Sequence[Act], sessions: dict[int, tuple[int, bool]], rules: SessionRules) -> dict[str, float]:
     here = [act for act in acts if act.minute == m]
     past = [act for act in acts if act.minute <= m]
     session = [act for act in past if sessions[act.minute] == sessions[m]]
@@ -72,10 +71,10 @@ def _row(
     earlier_minutes = {x for x in before_minutes if sessions[x] != sessions[m]}
     pages, total = Counter(act.page for act in session), len(session)
     seconds = sorted({act.second for act in session})
-    pauses = [b - a for a, b in zip(seconds, seconds[1:], strict=False)]
+    pauses = [b - a for a, b in itertools.pairwise(seconds)]
     mean = sum(pauses) / len(pauses) if pauses else NAN
     deviation = math.sqrt(sum((x - mean) ** 2 for x in pauses) / len(pauses)) if pauses else NAN
-    equal = [a == b for a, b in zip(pauses, pauses[1:], strict=False)]
+    equal = [a == b for a, b in itertools.pairwise(pauses)]
     hour = m // 60 % 24
     near = [x for x in earlier_minutes if (x // 60 % 24 - hour) % 24 in (0, 1, 23)]
     row = {
@@ -101,6 +100,11 @@ def _row(
         "own_rate_ratio": len(here) / (len(before) / len(before_minutes)) if before else NAN,
         "own_hours_share": len(near) / len(earlier_minutes) if earlier_minutes else NAN,
         "own_past_minutes": len(earlier_minutes),
+        "session_active_seconds": len(seconds),
+        "session_active_rate": len(seconds) / (m - first + 1),
+        "recent_events": len(before) + len(here),
+        "recent_minutes": len(before_minutes | {m}),
+        "recent_hours": len({x // 60 % 24 for x in before_minutes | {m}}),
     }
     assert list(row) == list(FEATURE_NAMES)
     return {name: float(value) for name, value in row.items()}
