@@ -15,8 +15,9 @@ from pyspark.sql.streaming import StreamingQuery
 
 from features.duplicates import duplicates_of, reject_duplicates
 from features.events import JudgingRules, accepted, judge, rejected
-from features.tables import EVENTS, REJECTED_EVENTS
+from features.tables import ERASURES, EVENTS, REJECTED_EVENTS
 from jobs.runtime import cli, kafka, streams
+from jobs.runtime.erasures import Privacy
 from jobs.runtime.lake import Lake
 from jobs.runtime.session import spark_session
 from jobs.runtime.settings import IngestSettings, Settings, load_settings
@@ -38,14 +39,22 @@ def start(spark: SparkSession, lake: Lake, settings: Settings, *, once: bool = F
     """Start the query; see the module's text."""
     streams.refuse_lost_checkpoint(spark, lake, settings, QUERY, EVENTS)
 
+    privacy = Privacy(lake, settings)
+    privacy.check()
+
     def process(records: DataFrame, batch: streams.Batch) -> None:
-        ingest(lake, records, settings.ingest, batch)
+        ingest(lake, records, settings.ingest, batch, privacy)
 
     return streams.start(kafka.read_stream(spark, settings.kafka), QUERY, process, settings, once=once)
 
 
-def ingest(lake: Lake, records: DataFrame, rules: IngestSettings, batch: streams.Batch) -> None:
-    """One micro-batch of Kafka records (with ``ingested_at``): append each to the one table it belongs to."""
+def ingest(
+    lake: Lake, records: DataFrame, rules: IngestSettings, batch: streams.Batch, privacy: Privacy | None = None
+) -> None:
+    """One micro-batch of Kafka records (with ``ingested_at``): append each to the one table it belongs to.
+
+    Records of erased people are kept as rejected ones without content, see :mod:`features.erasure`.
+    """
     steps = Steps(f"{QUERY} {batch.number}")
     judged = judge(records.withColumn("ingest_id", F.lit(batch.id)), judging_rules(rules))
     judged = judged.withColumn("event_key", F.when(F.col("event_id").isNotNull(), F.xxhash64("event_id"))).persist(StorageLevel.MEMORY_AND_DISK)
@@ -57,6 +66,8 @@ def ingest(lake: Lake, records: DataFrame, rules: IngestSettings, batch: streams
     try:
         with steps.step("judge"):
             told_apart = judged if duplicates.isEmpty() else reject_duplicates(judged, duplicates)
+            if privacy is not None:
+                told_apart = privacy.guarded(told_apart)
             has_rejected = not told_apart.where(F.col("reason").isNotNull()).isEmpty()
         with steps.step("append"), ThreadPoolExecutor(max_workers=2) as pool:
             writes = [pool.submit(batch.append, lake, accepted(told_apart), EVENTS)]
@@ -86,7 +97,7 @@ def main(env: cli.Environment = "local", overrides: cli.Overrides = None, once: 
     settings = load_settings(env, overrides or ())
     spark = spark_session(settings)
     lake = Lake(spark, settings.storage.root)
-    lake.create(EVENTS, REJECTED_EVENTS)
+    lake.create(EVENTS, REJECTED_EVENTS, ERASURES)
     start(spark, lake, settings, once=once).awaitTermination()
 
 

@@ -1,0 +1,145 @@
+"""Compute features anew over history, by the same function as the stream: after a new or changed feature.
+
+Reads events (with --from tiles: tiles) and the checkpoint of build_features; appends revisions to features.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from typing import Annotated, Literal
+
+import typer
+from pyspark import StorageLevel
+from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import functions as F
+
+from features.behavior import behavior
+from features.definitions import FEATURE_VERSION
+from features.errors import UsageError
+from features.tables import ERASURES, EVENTS, FEATURE_TABLE, TILES
+from jobs import build_features
+from jobs.runtime import cli
+from jobs.runtime.erasures import Privacy
+from jobs.runtime.lake import Lake
+from jobs.runtime.positions import reached
+from jobs.runtime.recompute import (
+    Span,
+    append_revisions,
+    expected_rows,
+    folded_events,
+    revision_time,
+    span_of,
+    written_rows,
+)
+from jobs.runtime.rewrites import alone
+from jobs.runtime.session import spark_session
+from jobs.runtime.settings import Settings, load_settings
+
+Source = Literal["events", "tiles"]
+Tell = Callable[[str], None]
+
+
+def backfill(
+    spark: SparkSession,
+    lake: Lake,
+    settings: Settings,
+    *,
+    since: datetime | None = None,
+    until: datetime | None = None,
+    slices: int = 16,
+    source: Source = "events",
+    tell: Tell = lambda _: None,
+) -> int:
+    """Append a revision of every user-minute in ``[since, until)``; returns how many rows.
+
+    Users are taken in ``slices`` by the hash of their id, one after the other, so that memory holds one slice's
+    look-back. All slices stand for the same state, the newest finished batch of build_features: a revision that the
+    stream writes meanwhile stays the newest. Run again after a crash, it appends once more; the newest wins.
+    Rows of minutes that the source knows nothing of are left as they are; check_parity finds them.
+
+    ``source`` tiles is enough for a new feature of the same tiles and reads less; a new column of tiles is
+    only filled for new events, so a feature of it needs the events.
+    """
+    rules = build_features.session_rules(settings)
+    run = f"backfill:{datetime.now(UTC).isoformat()}"
+    with alone(spark, settings, "backfill_features"):
+        position = reached(spark, settings, build_features.QUERY)
+        privacy, written = Privacy(lake, settings), written_rows(lake, position)
+        if source == "events":
+            rows = privacy.without_erased(folded_events(lake, position))
+            known = span_of(rows, written)
+        else:
+            rows = privacy.without_erased(lake.read(TILES).where(position.settled(F.col("batch_id"), position.batch)))
+            known = span_of(rows.withColumn("timestamp", F.col("window_start")), written)
+        if known is None:
+            return 0
+        span = Span(max(since or known.since, known.since), min(until or known.until, known.until))
+        if span.since >= span.until:
+            return 0
+        time, total = revision_time(position, written), 0
+        for number in range(slices):
+            users = rows.where(F.pmod(F.xxhash64("user_id"), F.lit(slices)) == number)
+            fresh = expected_rows(users, rules, span) if source == "events" else _rows_of_tiles(users, settings, span)
+            fresh = fresh.persist(StorageLevel.MEMORY_AND_DISK)
+            try:
+                count = fresh.count()
+                append_revisions(lake, fresh, f"{run}:{number}", time)
+            finally:
+                fresh.unpersist()
+            total += count
+            tell(f"slice {number + 1} of {slices}: {count:,} rows")
+    return total
+
+
+def _rows_of_tiles(tiles: DataFrame, settings: Settings, span: Span) -> DataFrame:
+    rules = build_features.session_rules(settings)
+    back = span.since - timedelta(minutes=rules.look_back)
+    near = tiles.where((F.col("window_start") >= F.lit(back)) & (F.col("window_start") < F.lit(span.until)))
+    fresh = near.drop("batch_time", "batch_id").withColumn("fresh", F.col("window_start") >= F.lit(span.since))
+    return behavior(fresh, rules).where(F.col("window_start") >= F.lit(span.since))
+
+
+def _minute(text: str | None, option: str) -> datetime | None:
+    """A time from the command line, cut to its minute.
+
+    Raises:
+        UsageError: it is no time, or has no offset.
+    """
+    if text is None:
+        return None
+    try:
+        time = datetime.fromisoformat(text)
+    except ValueError:
+        raise UsageError(f"{option} {text!r} is no time; needed: for example 2026-03-01T00:00:00Z.") from None
+    if time.tzinfo is None:
+        raise UsageError(f"{option} {text!r} has no offset; needed: for example {text}Z.")
+    return time.astimezone(UTC).replace(second=0, microsecond=0)
+
+
+def main(
+    env: cli.Environment = "local",
+    overrides: cli.Overrides = None,
+    since: Annotated[
+        str | None, typer.Option(help="First minute, ISO-8601 with offset; the oldest when left out.")
+    ] = None,
+    until: Annotated[str | None, typer.Option(help="First minute not taken; after the newest when left out.")] = None,
+    slices: Annotated[
+        int, typer.Option(min=1, help="Parts of the users, one after the other; more need less memory.")
+    ] = 16,
+    source: Annotated[Source, typer.Option("--from", help="events; or tiles, where their columns suffice.")] = "events",
+) -> None:
+    """Recompute features over history. Reads events (or tiles) and a checkpoint; appends revisions to features."""
+    first, last = _minute(since, "--since"), _minute(until, "--until")
+    if first and last and first >= last:
+        raise UsageError(f"--since {since} is not before --until {until}.")
+    settings = load_settings(env, overrides or ())
+    spark = spark_session(settings)
+    lake = Lake(spark, settings.storage.root)
+    lake.create(EVENTS, TILES, FEATURE_TABLE, ERASURES)
+    rows = backfill(spark, lake, settings, since=first, until=last, slices=slices, source=source, tell=typer.echo)
+    typer.echo(f"{rows:,} rows of feature version {FEATURE_VERSION} appended.")
+
+
+if __name__ == "__main__":
+    cli.run(main)

@@ -1,0 +1,144 @@
+"""Laws of erase_user and backfill_features on a real stream's tables."""
+
+from __future__ import annotations
+
+import subprocess
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+from pydantic import SecretStr
+from pyspark.sql import SparkSession
+from pyspark.sql import functions as F
+
+from features.erasure import keyed_hash_of
+from features.errors import BehaviorError, ConfigurationError
+from features.tables import ERASURES, EVENTS, FEATURE_TABLE, REJECTED_EVENTS, TABLES, TILES
+from jobs import build_features
+from jobs.backfill_features import backfill
+from jobs.erase_user import Erasure
+from jobs.maintain_tables import maintain
+from jobs.runtime.erasures import Privacy
+from tests.integration.upkeep import KEY, NEEDED, NOON, Act, Platform, small_platform
+
+pytestmark = pytest.mark.integration
+
+PERSON = "person-73f1-to-forget"
+ACTS: list[Act] = [(PERSON, 0, "/a"), ("bob", 0.2, "/a"), (PERSON, 1.5, "/b"), ("zoe", 2, "/c")]
+
+
+@pytest.fixture
+def platform(spark: SparkSession, tmp_path: Path) -> Platform:
+    more = ("maintenance.fold_after_minutes=0", "maintenance.keep_revisions_hours=0")
+    platform = small_platform(spark, tmp_path, *more, tables=(*NEEDED, REJECTED_EVENTS, ERASURES))
+    platform.settings = platform.settings.model_copy(update={"pseudonym_key": SecretStr(KEY)})
+    return platform
+
+
+def erase(platform: Platform, *users: str) -> dict[str, int]:
+    return Erasure(platform.spark, platform.lake, platform.settings, list(users)).run()
+
+
+def files_with(platform: Platform, text: str) -> list[str]:
+    """Files of any kind under the lake, the logs of the tables included, that hold the bytes of ``text``."""
+    found = subprocess.run(
+        ["grep", "-rlaF", text, platform.settings.storage.root], capture_output=True, text=True, check=False
+    )
+    return found.stdout.splitlines()
+
+
+def test_no_file_of_any_table_or_of_its_log_holds_an_erased_person_and_the_others_keep_everything(
+    platform: Platform,
+) -> None:
+    platform.arrive(ACTS)
+    platform.build()
+    platform.arrive([(PERSON, 0.7, "/c"), ("bob", 0.5, "/b")])
+    platform.build()
+    platform.reject(f'{{"user_id":"{PERSON}"'.encode(), b"k")
+    platform.reject(b"junk", PERSON.encode())
+    platform.reject(b"other junk", b"bob")
+    maintain(platform.spark, platform.lake, platform.settings)
+    assert len(files_with(platform, PERSON)) > 5
+    others = sorted(map(str, platform.newest().where(F.col("user_id") != PERSON).collect()))
+
+    removed = erase(platform, PERSON)
+
+    assert {name: rows for name, rows in removed.items() if rows} == {
+        "events": 3, "rejected_events": 2, "tiles": removed["tiles"], "features": removed["features"],
+    }  # fmt: skip
+    assert files_with(platform, PERSON) == []
+    assert sorted(map(str, platform.newest().collect())) == others
+    assert [row.raw for row in platform.read(REJECTED_EVENTS).collect()] == [b"other junk"]
+    known = platform.read(ERASURES).select("user_hash", "state").collect()
+    hashed = keyed_hash_of(PERSON, KEY.encode())
+    assert sorted(map(tuple, known)) == [(hashed, "completed"), (hashed, "requested")]
+
+    platform.arrive([("bob", 1, "/c")])
+    platform.build()
+    assert platform.parity() == (0, 0, 0)
+
+
+def test_files_that_a_stopped_stream_still_needs_are_kept_and_the_command_goes_on_when_it_has_read(
+    platform: Platform,
+) -> None:
+    platform.arrive(ACTS)
+    platform.build()
+    platform.arrive([(PERSON, 5, "/a"), ("bob", 5, "/a")])
+    with pytest.raises(BehaviorError, match=r"build_features did not read .* call erase_user again"):
+        erase(platform, PERSON)
+    platform.build()
+    erase(platform, PERSON)
+    assert files_with(platform, PERSON) == []
+    assert platform.parity() == (0, 0, 0)
+
+
+def test_without_a_key_nothing_is_touched_and_the_sentence_names_the_variable(platform: Platform) -> None:
+    platform.arrive(ACTS)
+    platform.settings = platform.settings.model_copy(update={"pseudonym_key": None})
+    with pytest.raises(ConfigurationError, match="BEHAVIOR_PSEUDONYM_KEY is not set"):
+        erase(platform, PERSON)
+    assert platform.read(EVENTS).count() == 4
+
+
+def test_an_erased_person_is_kept_out_of_a_backfill_even_when_the_events_come_back(platform: Platform) -> None:
+    platform.arrive(ACTS)
+    platform.build()
+    erase(platform, PERSON)
+    platform.arrive([(PERSON, 0, "/a")])
+    platform.build()
+    assert Privacy(platform.lake, platform.settings).without_erased(platform.read(EVENTS)).count() == 2
+    assert backfill(platform.spark, platform.lake, platform.settings, slices=1) == 2
+    assert platform.read(FEATURE_TABLE).where("batch_id like 'backfill:%'").where(F.col("user_id") == PERSON).isEmpty()
+
+
+@pytest.mark.parametrize("source", ["events", "tiles"])
+def test_a_backfill_gives_every_minute_of_its_span_the_right_revision_whatever_the_slices(
+    platform: Platform, source: str
+) -> None:
+    platform.arrive([*ACTS, ("bob", 9, "/b"), ("zoe", 20, "/a"), ("zoe", 21, "/b")])
+    platform.build()
+    right = sorted(map(str, platform.newest().drop("batch_time", "batch_id").collect()))
+    platform.spoil("true", repeat_ratio=0.9, feature_version="0")
+    assert platform.parity()[2] == 7
+    half = NOON + timedelta(minutes=9)
+    rows = backfill(platform.spark, platform.lake, platform.settings, until=half, slices=3, source=source)  # type: ignore[arg-type]
+    assert (rows, platform.parity()[2]) == (4, 3)
+    assert backfill(platform.spark, platform.lake, platform.settings, since=half, slices=2, source=source) == 3  # type: ignore[arg-type]
+    assert platform.parity() == (0, 0, 0)
+    assert sorted(map(str, platform.newest().drop("batch_time", "batch_id").collect())) == right
+
+
+def test_a_backfill_never_covers_what_the_stream_writes_after_its_start(platform: Platform) -> None:
+    platform.arrive(ACTS)
+    platform.build()
+    platform.arrive([("bob", 0.5, "/z")])
+    platform.build()
+    platform.forget_last_commit(build_features.QUERY)
+    backfill(platform.spark, platform.lake, platform.settings, slices=1)
+    platform.build()
+    assert platform.parity() == (0, 0, 0)
+
+
+def test_no_statistics_of_people_are_in_the_logs_of_tables() -> None:
+    assert all("user_id" not in table.statistics for table in TABLES.values())
+    assert TILES.statistics == ("window_start", "batch_time")
