@@ -25,6 +25,7 @@ from pyspark.sql.types import BooleanType, DoubleType, LongType, StringType, Str
 
 from features.columns import MINUTE, in_schema_order, minute_number
 from features.definitions import FEATURE_NAMES, FEATURE_VERSION
+from features.kernel import rows_of
 from features.tables import FEATURE_ROW
 
 CHUNK = 65_536
@@ -129,8 +130,6 @@ def _starts(tiles: pa.Table) -> np.ndarray[tuple[int], np.dtype[np.int64]]:
 
 
 def _rows(tiles: pa.Table, lengths: np.ndarray[tuple[int], np.dtype[np.int64]]) -> pa.RecordBatch:
-    from features.kernel import rows_of  # compiled code is loaded in the worker, where it runs
-
     columns = {name: tiles[name].to_numpy() for name in tiles.column_names if name != "user_id"}
     at, split, values = rows_of(columns, _starts(tiles), lengths)
     user_id = tiles["user_id"].combine_chunks().take(pa.array(at[:, 0]))

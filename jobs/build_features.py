@@ -11,7 +11,7 @@ from datetime import timedelta
 from pyspark import StorageLevel
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
-from pyspark.sql.streaming import StreamingQuery
+from pyspark.sql.streaming.query import StreamingQuery
 
 from features.behavior import SessionRules, behavior
 from features.tables import EVENTS, FEATURE_TABLE, TILES

@@ -11,7 +11,7 @@ from datetime import datetime, timedelta
 from pyspark import StorageLevel
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
-from pyspark.sql.streaming import StreamingQuery
+from pyspark.sql.streaming.query import StreamingQuery
 
 from features.duplicates import duplicates_of, reject_duplicates
 from features.events import JudgingRules, accepted, judge, rejected
@@ -57,7 +57,9 @@ def ingest(
     """
     steps = Steps(f"{QUERY} {batch.number}")
     judged = judge(records.withColumn("ingest_id", F.lit(batch.id)), judging_rules(rules))
-    judged = judged.withColumn("event_key", F.when(F.col("event_id").isNotNull(), F.xxhash64("event_id"))).persist(StorageLevel.MEMORY_AND_DISK)
+    judged = judged.withColumn("event_key", F.when(F.col("event_id").isNotNull(), F.xxhash64("event_id"))).persist(
+        StorageLevel.MEMORY_AND_DISK
+    )
     begun = judged.select("ingested_at").first()
     if begun is None:
         return

@@ -22,7 +22,7 @@ from typing import Annotated, Any
 import typer
 from pyspark.errors import StreamingQueryException
 from pyspark.sql import SparkSession
-from pyspark.sql.streaming import StreamingQuery
+from pyspark.sql.streaming.query import StreamingQuery
 from rich.console import Console
 from rich.live import Live
 
@@ -118,7 +118,7 @@ class Pipeline:
             return True
         waited = time.monotonic() - self.began > 45.0
         return rows >= self.settings.model.min_training_rows and (
-            waited or self.wish.input is None and self._caught_up()
+            waited or (self.wish.input is None and self._caught_up())
         )
 
     def _caught_up(self) -> bool:
@@ -128,7 +128,9 @@ class Pipeline:
         progress: Any = self.queries[0].lastProgress
         if progress is None:
             return False
-        behind = sum(int(float(source["metrics"].get("maxOffsetsBehindLatest", "0") or 0)) for source in progress["sources"])
+        behind = sum(
+            int(float(source["metrics"].get("maxOffsetsBehindLatest", "0") or 0)) for source in progress["sources"]
+        )
         return self.watch.ingested > 0 and behind == 0 and time.monotonic() - self.began > 5
 
     def _over(self) -> bool:
@@ -159,7 +161,7 @@ class Pipeline:
         for query in self.queries:
             if not query.isActive:
                 error = query.exception()
-                raise error if error else BehaviorError(f"Query {query.name} has stopped.")
+                raise error or BehaviorError(f"Query {query.name} has stopped.")
 
     def _query(self, query: StreamingQuery) -> None:
         self.queries.append(query)
@@ -168,11 +170,16 @@ class Pipeline:
 
     def _start_source(self) -> subprocess.Popen[bytes]:
         log_file = (self.wish.local / "logs" / "source.log").open("wb")
+        kafka = self.settings.kafka
+        where = ["--bootstrap-servers", kafka.bootstrap_servers, "--topic", kafka.topic]
         return subprocess.Popen(
-            [sys.executable, "-m", *self._source_command(), "--env", self.settings.env,
-             "--bootstrap-servers", self.settings.kafka.bootstrap_servers, "--topic", self.settings.kafka.topic, "--with-owner"],
-            cwd=PROJECT, stdin=subprocess.PIPE, stdout=log_file, stderr=subprocess.STDOUT, start_new_session=True,
-        )  # fmt: skip
+            [sys.executable, "-m", *self._source_command(), "--env", self.settings.env, *where, "--with-owner"],
+            cwd=PROJECT,
+            stdin=subprocess.PIPE,
+            stdout=log_file,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
 
     def _source_command(self) -> list[str]:
         wish = self.wish
@@ -257,7 +264,9 @@ def main(
     input_file: Annotated[
         Path | None, typer.Option("--input", help="Replay JSON lines or an access log instead of simulating.")
     ] = None,
-    rate: Annotated[float | None, typer.Option(help="Events per second [default: 100; a file: as fast as it can].")] = None,
+    rate: Annotated[
+        float | None, typer.Option(help="Events per second [default: 100; a file: as fast as it can].")
+    ] = None,
     shift_to_now: Annotated[bool, typer.Option("--shift-to-now", help="Move the file's times up to now.")] = False,
     seed: Annotated[int, typer.Option(help="The same seed simulates the same people.")] = 17,
     local: Annotated[Path, typer.Option(help="Folder that keeps everything of this run.")] = Path(".local"),

@@ -8,7 +8,7 @@ from __future__ import annotations
 import logging
 
 from pyspark.sql import DataFrame, SparkSession
-from pyspark.sql.streaming import StreamingQuery
+from pyspark.sql.streaming.query import StreamingQuery
 
 from features.tables import FEATURE_TABLE, SCORES
 from jobs.runtime import cli, streams

@@ -35,7 +35,7 @@ class Lake:
             .location(self.path(table))
             .comment(table.about)
             .addColumns(table.schema)
-            # Only keys and times are ever pruned by; statistics of thirty numbers per file would cost more than a write.
+            # Only keys and times are pruned by; statistics of thirty numbers per file would cost more than a write.
             .property("delta.dataSkippingStatsColumns", ",".join(table.statistics))
             .property("delta.checkpointInterval", "20")
             .execute()

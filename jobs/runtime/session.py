@@ -72,5 +72,7 @@ def connector_jars(folder: str) -> list[str]:
     """The jars in ``folder`` (relative to the project)."""
     jars = sorted(str(path) for path in (PROJECT / folder).glob("*.jar"))
     if not jars:
-        raise EnvironmentProblem(f"No connector jars in {PROJECT / folder}. Run `make run` or `make test` once: they fetch them.")
+        raise EnvironmentProblem(
+            f"No connector jars in {PROJECT / folder}. Run `make run` or `make test` once: they fetch them."
+        )
     return jars

@@ -101,7 +101,7 @@ class ModelSettings(Section):
     experiment: str
     preset: Literal["default", "plain"] = "default"
     trees: int = Field(200, ge=1)
-    subsample: int = Field(512, ge=2)
+    subsample: int = Field(128, ge=2)
     seed: int = 17
     min_session_events: int = Field(5, ge=1)
     flagged_share: float = Field(0.01, gt=0, lt=1)

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
-from pyspark.sql.streaming import StreamingQuery
+from pyspark.sql.streaming.query import StreamingQuery
 
 from features.errors import DataLossError
 from features.tables import Table
@@ -38,9 +39,7 @@ class Batch:
 Process = Callable[[DataFrame, Batch], None]
 
 
-def start(
-    stream: DataFrame, name: str, process: Process, settings: Settings, *, once: bool = False
-) -> StreamingQuery:
+def start(stream: DataFrame, name: str, process: Process, settings: Settings, *, once: bool = False) -> StreamingQuery:
     """Start query ``name``: each micro-batch of ``stream`` goes to ``process`` with its identity.
 
     ``once`` takes all that is there, in as many micro-batches as the source's limits make, and ends.
@@ -50,7 +49,9 @@ def start(
         query_id = rows.sparkSession.sparkContext.getLocalProperty("sql.streaming.queryId")
         process(rows, Batch(str(query_id), number))
 
-    writer = stream.writeStream.queryName(name).foreachBatch(handle).option("checkpointLocation", checkpoint(settings, name))
+    writer = (
+        stream.writeStream.queryName(name).foreachBatch(handle).option("checkpointLocation", checkpoint(settings, name))
+    )
     writer = writer.trigger(availableNow=True) if once else writer.trigger(processingTime=settings.stream.trigger)
     return writer.start()
 
@@ -71,10 +72,11 @@ def refuse_lost_checkpoint(spark: SparkSession, lake: Lake, settings: Settings, 
         DataLossError: with the folder that is missing and the two ways out.
     """
     folder = checkpoint(settings, name)
-    hadoop = spark.sparkContext._jvm.org.apache.hadoop.fs.Path(f"{folder}/offsets")  # noqa: SLF001
-    files = hadoop.getFileSystem(spark.sparkContext._jsc.hadoopConfiguration())  # noqa: SLF001
-    if not files.exists(hadoop) and not lake.read(table).isEmpty():
+    java: Any = spark.sparkContext
+    offsets = java._jvm.org.apache.hadoop.fs.Path(f"{folder}/offsets")  # noqa: SLF001
+    files = offsets.getFileSystem(java._jsc.hadoopConfiguration())  # noqa: SLF001
+    if not files.exists(offsets) and not lake.read(table).isEmpty():
         raise DataLossError(
             f"Query {name!r} has no checkpoint at {folder}, but table {table.name} at {lake.path(table)} holds rows: "
-            "reading from the start would double them. Bring the checkpoint back, or move the table away and start anew."
+            "reading from the start would double them. Bring it back, or move the table away and start anew."
         )

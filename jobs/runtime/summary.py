@@ -49,8 +49,14 @@ def summarise(console: Console, lake: Lake, watch: Watch, *, labels: Path | None
     rows = [
         ("events in", f"{watch.ingested:,} in this run, {events + sum(reasons.values()):,} in the tables"),
         ("  accepted", f"{events:,}"),
-        ("  rejected", f"{sum(reasons.values()):,}" + "".join(f", {name} {count:,}" for name, count in reasons.items())),
-        ("users", f"{len(found):,}, {sum(user.judged > 0 for user in found.values()):,} with enough behaviour to judge"),
+        (
+            "  rejected",
+            f"{sum(reasons.values()):,}" + "".join(f", {name} {count:,}" for name, count in reasons.items()),
+        ),
+        (
+            "users",
+            f"{len(found):,}, {sum(user.judged > 0 for user in found.values()):,} with enough behaviour to judge",
+        ),
         ("windows scored", f"{windows:,} user-minutes"),
         ("anomalous users", f"{sum(user.flagged > 0 for user in found.values()):,}"),
     ]

@@ -8,9 +8,8 @@ import json
 import os
 import subprocess
 import sys
-import uuid
 from collections import defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -30,26 +29,6 @@ PROJECT = Path(__file__).resolve().parents[2]
 DATA = Path(os.environ.get("BEHAVIOR_DATA", PROJECT.parent / "shared" / "data"))
 KEY = b"0123456789abcdef"
 LOG_LINE = b'203.0.113.%d - - [22/Jan/2019:03:56:%02d +0330] "GET /p/%d HTTP/1.1" 200 30577 "-" "Firefox/64.0" "-"'
-
-
-@pytest.fixture(scope="module")
-def broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedBroker]:
-    folder = tmp_path_factory.mktemp("broker")
-    with EmbeddedBroker(folder / "data", folder / "logs") as broker:
-        yield broker
-
-
-@pytest.fixture
-def topic(broker: EmbeddedBroker) -> str:
-    name = f"events-{uuid.uuid4().hex[:8]}"
-    broker.create_topic(name, 4)
-    return name
-
-
-@pytest.fixture
-def producer(broker: EmbeddedBroker, topic: str) -> Iterator[EventProducer]:
-    with EventProducer(broker.bootstrap_servers, topic) as producer:
-        yield producer
 
 
 @pytest.fixture

@@ -20,7 +20,7 @@ from tests.unit.plain_features import Act, plain_features, session_of_each_minut
 SHORT = SessionRules(gap=3, longest=10, own_past=25)
 """Small lengths, so that random streams meet every border."""
 
-Tile = tuple[int, int, int, int, int, int, int, int]
+Tile = tuple[int, ...]
 Rows = dict[int, tuple[float, ...]]
 
 

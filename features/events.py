@@ -1,0 +1,280 @@
+"""Kafka value -> event or rejected record, with a reason. Every record gets exactly one verdict.
+
+The contract of an event
+    One JSON object in UTF-8. ``user_id``, ``action``, ``page`` and ``timestamp`` are required strings; ``event_id``,
+    ``session_id``, ``sent_at`` are optional strings and ``properties`` is an optional object. An optional field that
+    is null is as good as absent, and so is a blank ``event_id`` or ``session_id``: it identifies nothing, and taken as
+    an id it would merge strangers.
+Actions
+    ``click``, ``view`` and ``interaction`` are recognised in any case and written in lower case; others stay as sent.
+Properties
+    A map of texts: strings as sent, every other value as written (``19.90`` stays ``19.90``, a nested value is its
+    JSON text), null as null. Fields the contract does not name are added. Where ``properties`` has that name already,
+    its own value wins and the extra field is kept under its JSON path, ``$.name``. Null when there are none.
+Times
+    ISO-8601 date and time with an offset: ``2024-10-05T12:00:00.123Z``. Also taken are a blank or ``t`` for ``T``,
+    ``z``, no seconds, up to nine decimals (cut to microseconds), and offsets ``+05:30``, ``+0530`` and ``+05`` up to
+    18 hours. Not taken are epoch numbers, other calendars' forms, second 60 and hour 24.
+Order
+    The first reason that applies wins, in the order of :data:`REASONS`; within one reason, fields count in the order of
+    the table's columns. Two reasons are found in two places: ``too_large`` and ``not_utf8`` come before all that read
+    the text; a number no one can hold (NaN, Infinity, 1e400) is ``wrong_type`` before missing fields are looked for.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+
+from pyspark.sql import Column, DataFrame
+from pyspark.sql import functions as F
+
+from features import judging
+from features.columns import in_schema_order
+from features.errors import ConfigurationError, SchemaError
+from features.tables import COORDINATES, EVENTS, REJECTED_EVENTS
+
+REASONS: dict[str, str] = {
+    "tombstone": "The record has no value: Kafka's mark for a deleted key.",
+    "too_large": "The value is longer than ingest.max_bytes, or has a number of more than 1000 digits.",
+    "empty": "The value has no bytes, or nothing but blanks.",
+    "not_utf8": "The bytes are not UTF-8, or an escape stands for half a surrogate pair, which is no character.",
+    "not_json": "The text is not JSON: cut off, garbled, packed, or in another encoding.",
+    "too_deep": "The JSON is nested deeper than ingest.max_depth.",
+    "not_an_object": "The value is JSON, but not one object: an array, a string, a number, a boolean or null.",
+    "trailing_data": "More follows the JSON object: a second event, or garbage.",
+    "control_character": "A string holds a raw control character, or an escaped NUL.",
+    "duplicate_key": "A key occurs twice in the same object, so which value is meant is unknown.",
+    "missing_field": "A required field is not there, or is null.",
+    "wrong_type": "A field has a value of another type, or a number is beyond every range (NaN, Infinity, 1e400).",
+    "empty_user_id": "user_id is empty or blank, so the event belongs to nobody.",
+    "empty_field": "action or page is empty or blank.",
+    "bad_timestamp": "A time is not an ISO-8601 date and time that exists, or is a number.",
+    "naive_timestamp": "A time has no offset from UTC, so when it was is unknown.",
+    "timestamp_out_of_range": "A time is before ingest.oldest, or further ahead than ingest.max_future_seconds.",
+    "duplicate_event_id": "An event with this event_id was accepted within ingest.dedupe_window_seconds.",
+}
+"""Why a record is no event. The order is the order of judging, except for the last, which comes after all."""
+
+RECORD = ("key", "value", "headers", "topic", "partition", "offset", "timestamp", "ingested_at", "ingest_id")
+POSITION = tuple(column.name for column in COORDINATES)
+KNOWN_ACTIONS = ("click", "view", "interaction")
+
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+LONGEST_RECORD = 16_000_000
+DEEPEST = 200
+
+VISIBLE = r"[^\s\p{Z}\p{Cc}\p{Cf}]"
+DATE_AND_TIME = r"^\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d(?::\d\d(?:\.\d{1,9})?)?"
+OFFSET = r"(?:[Zz]|[+-]\d\d(?::?\d\d)?)$"
+
+
+@dataclass(frozen=True)
+class JudgingRules:
+    """Limits of what is taken for an event.
+
+    Attributes:
+        max_bytes: longest value that is judged, in bytes.
+        max_depth: deepest nesting of its JSON; the event itself is level 1, its properties are level 2.
+        oldest: earliest time that is taken, with a zone.
+        max_future_seconds: how far a time may be ahead of the record's ``ingested_at``.
+
+    Raises:
+        ConfigurationError: a limit makes no sense.
+    """
+
+    max_bytes: int
+    max_depth: int
+    oldest: datetime
+    max_future_seconds: int
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.max_bytes <= LONGEST_RECORD:
+            raise ConfigurationError(f"ingest.max_bytes is {self.max_bytes}; needed: 1 to {LONGEST_RECORD}.")
+        if not 2 <= self.max_depth <= DEEPEST:
+            raise ConfigurationError(f"ingest.max_depth is {self.max_depth}; needed: 2 (properties) to {DEEPEST}.")
+        if self.oldest.tzinfo is None:
+            raise ConfigurationError(f"ingest.oldest is {self.oldest.isoformat()}; needed: a time with an offset.")
+        if self.max_future_seconds < 0:
+            raise ConfigurationError(f"ingest.max_future_seconds is {self.max_future_seconds}; needed: 0 or more.")
+
+
+def judge(records: DataFrame, rules: JudgingRules) -> DataFrame:
+    """Give every record its verdict.
+
+    Args:
+        records: Kafka's columns ``key``, ``value``, ``headers``, ``topic``, ``partition``, ``offset`` and ``timestamp``
+            (the source option ``includeHeaders`` is on), and the reader's ``ingested_at`` and ``ingest_id``.
+        rules: the limits.
+
+    Returns:
+        One row per record: ``reason`` (null: accepted), ``field`` and ``detail`` (up to 200 characters), all columns of
+        events (null where rejected) and all coordinates. Works on streams and batches alike, without Python.
+
+    Raises:
+        SchemaError: ``records`` lacks a column.
+    """
+    require(records, RECORD)
+    steps = with_text(records, rules).transform(with_reading, rules).transform(with_times, rules)
+    return steps.transform(with_verdict, rules).transform(as_judged)
+
+
+def accepted(judged: DataFrame) -> DataFrame:
+    """The events among the judged records, in the schema order of table ``events``."""
+    return judged.where(F.col("reason").isNull()).select(*in_schema_order(EVENTS.schema))
+
+
+def rejected(judged: DataFrame) -> DataFrame:
+    """The records that are no event, in the schema order of table ``rejected_events``."""
+    return judged.where(F.col("reason").isNotNull()).select(*in_schema_order(REJECTED_EVENTS.schema))
+
+
+def require(records: DataFrame, columns: Iterable[str]) -> None:
+    lacking = [name for name in columns if name not in records.columns]
+    if lacking:
+        hint = " Set the Kafka source's option includeHeaders." if "headers" in lacking else ""
+        raise SchemaError(f"Records lack {', '.join(lacking)}; found {', '.join(records.columns)}.{hint}")
+
+
+def coordinates() -> list[Column]:
+    source = {"raw": "value", "kafka_key": "key", "received_at": "timestamp"}
+    return [F.col(source.get(c.name, c.name)).cast(c.dataType).alias(c.name) for c in COORDINATES]
+
+
+def with_text(records: DataFrame, rules: JudgingRules) -> DataFrame:
+    """The coordinates; ``fault`` of the bytes; and ``text``, the value as a string, null where its bytes are wrong."""
+    size = "octet_length(raw)"
+    limit = f"{size} || ' bytes; the limit is {rules.max_bytes}'"
+    fault = judging.first_of(
+        ("raw IS NULL", judging.fault("tombstone")),
+        (f"{size} > {rules.max_bytes}", judging.fault("too_large", detail=limit)),
+        (judging.matches("text", r"^[ \t\n\r]*+$"), judging.fault("empty", detail=f"{size} || ' bytes'")),
+        ("startswith(raw, X'1F8B')", judging.fault("not_json", detail="'gzip bytes: send them unpacked'")),
+        ("startswith(raw, X'FFFE')", judging.fault("not_json", detail="'UTF-16 or UTF-32 text: send UTF-8'")),
+        ("startswith(raw, X'FEFF')", judging.fault("not_json", detail="'UTF-16 text: send UTF-8'")),
+        ("NOT is_valid_utf8(text)", judging.fault("not_utf8", detail="'bytes that are no UTF-8'")),
+    )
+    texts = records.select(*coordinates(), F.col("value").cast("string").alias("text"))
+    return texts.selectExpr("*", f"{fault} AS fault").selectExpr(
+        *POSITION, "fault", "CASE WHEN fault IS NULL THEN text END AS text"
+    )
+
+
+def with_reading(records: DataFrame, rules: JudgingRules) -> DataFrame:
+    """The text fields (as texts), ``properties``, and ``fault`` so far.
+
+    ``plain``: the cheap reading was enough. Only where it was not, the strict one is evaluated. Both stand in one
+    projection, which Spark compiles in small methods because it holds ``from_json``: alone, the cheap one becomes a
+    method beyond 8,000 bytes, which Java does not compile.
+    """
+    limits = {"depth": rules.max_depth, "longest": rules.max_bytes}
+    own, extra = judging.own_properties("array[0]", **limits), judging.extra_fields("array[0]")
+    fields = [f"array[0]['{name}'] AS {name}" for name in judging.TEXTS]
+    plain = judging.is_plain("text", "array", "own", "extra")
+    strict = f"CASE WHEN text IS NOT NULL AND NOT {plain} THEN {judging.strict_reading('text', **limits)} END"
+    return (
+        records.selectExpr("*", f"{judging.parsed('text', **limits)} AS array")
+        .selectExpr("*", *fields, f"{own} AS own", f"{extra} AS extra")
+        .selectExpr(*POSITION, "fault", *judging.TEXTS, "own", "extra", f"{strict} AS strict")
+        .selectExpr("*", "fault IS NULL AND strict IS NULL AS plain")
+        .selectExpr(
+            *POSITION,
+            "plain",
+            "coalesce(fault, strict.verdict) AS fault",
+            *[f"CASE WHEN plain THEN {name} ELSE strict.texts['{name}'] END AS {name}" for name in judging.TEXTS],
+            "CASE WHEN NOT plain THEN strict.properties WHEN own IS NOT NULL AND extra IS NOT NULL"
+            " THEN map_concat(own, extra) ELSE coalesce(own, extra) END AS properties",
+        )
+    )
+
+
+def with_times(records: DataFrame, rules: JudgingRules) -> DataFrame:
+    """``NAME_time``: the instant of a time; ``NAME_fault``: the reason not to take it, if any."""
+    oldest = (rules.oldest - EPOCH) // timedelta(microseconds=1)
+    latest = f"unix_micros(ingested_at) + {rules.max_future_seconds * 1_000_000}"
+    times = records.selectExpr("*", *[f"{instant(name)} AS {name}_time" for name in judging.TIMES])
+    faults = [
+        f"CASE WHEN {name} IS NULL THEN NULL"
+        f" WHEN {name}_time IS NULL THEN if({is_naive(name)}, 'naive_timestamp', 'bad_timestamp')"
+        f" WHEN unix_micros({name}_time) NOT BETWEEN {oldest} AND {latest} THEN 'timestamp_out_of_range'"
+        f" END AS {name}_fault"
+        for name in judging.TIMES
+    ]
+    return times.selectExpr("*", *faults)
+
+
+def instant(text: str) -> str:
+    """SQL: the instant of an ISO-8601 text with an offset; null where it names none."""
+    other = f"try_cast({usual_form(text)} AS TIMESTAMP)"
+    return (
+        f"CASE WHEN plain THEN try_cast({text} AS TIMESTAMP)"
+        f" WHEN {judging.matches(text, DATE_AND_TIME + OFFSET)} THEN {other} END"
+    )
+
+
+def is_naive(text: str) -> str:
+    """SQL: whether the text is a date and time that exists, but has no offset."""
+    with_offset = f"try_cast({usual_form(text)} || 'Z' AS TIMESTAMP)"
+    return f"{judging.matches(text, DATE_AND_TIME + '$')} AND {with_offset} IS NOT NULL"
+
+
+def usual_form(text: str) -> str:
+    return rf"regexp_replace(translate({text}, 'tz', 'TZ'), r'^(.{{10}}[T ]\d\d:\d\d)(?!:)', '$1:00')"
+
+
+def with_verdict(records: DataFrame, rules: JudgingRules) -> DataFrame:
+    """``reason``: the fault found before, else the first one among the fields. ``told``: its field and detail."""
+    time_reasons = ("bad_timestamp", "naive_timestamp", "timestamp_out_of_range")
+    times = " ".join(f"WHEN '{r}' IN (timestamp_fault, sent_at_fault) THEN '{r}'" for r in time_reasons)
+    reason = (
+        f"CASE WHEN fault IS NOT NULL THEN fault.reason WHEN {is_blank('user_id')} THEN 'empty_user_id'"
+        f" WHEN {is_blank('action')} OR {is_blank('page')} THEN 'empty_field' {times} END"
+    )
+    field = (
+        "CASE WHEN reason = 'empty_user_id' THEN 'user_id'"
+        f" WHEN reason = 'empty_field' THEN if({is_blank('action')}, 'action', 'page')"
+        " WHEN reason = timestamp_fault THEN 'timestamp' ELSE 'sent_at' END"
+    )
+    hints = {
+        "bad_timestamp": "; needed ISO-8601 text with an offset",
+        "naive_timestamp": "; its offset is missing, such as Z or +02:00",
+        "timestamp_out_of_range": f"; taken from {rules.oldest.isoformat()} to {rules.max_future_seconds} s from now",
+    }
+    pairs = ", ".join(f"'{name}', '{text}'" for name, text in hints.items())
+    found = f"""'found "' || left(if(field = 'timestamp', timestamp, sent_at), {judging.CLIP}) || '"'"""
+    detail = f"coalesce({found} || map({pairs})[reason], 'blank')"
+    told = judging.let("field", field, judging.fault("", "field", detail))
+    return records.selectExpr("*", f"{reason} AS reason").selectExpr(
+        "*", f"coalesce(fault, CASE WHEN reason IS NOT NULL THEN {told} END) AS told"
+    )
+
+
+def is_blank(text: str) -> str:
+    return f"NOT {judging.matches(text, VISIBLE)}"
+
+
+def as_judged(records: DataFrame) -> DataFrame:
+    """One explicit row per record.
+
+    The row goes through a generator of one element: Spark does not push a filter on ``reason`` below it, where it
+    would judge every record twice.
+    """
+    known = ", ".join(f"'{name}'" for name in KNOWN_ACTIONS)
+    lower = "lower(action)"
+    is_known = f"{lower} IN ({known}) AND octet_length({lower}) = octet_length(action)"
+    action = f"if({is_known}, {lower}, action)"
+    columns = {
+        "user_id": "user_id",
+        "action": action,
+        "page": "page",
+        "timestamp": "timestamp_time",
+        "event_id": f"if({is_blank('event_id')}, NULL, event_id)",
+        "session_id": f"if({is_blank('session_id')}, NULL, session_id)",
+        "sent_at": "sent_at_time",
+        "properties": "if(size(properties) > 0, properties, NULL)",
+        "event_key": f"if({is_blank('event_id')}, NULL, xxhash64(event_id))",
+    }
+    fields = [f"CASE WHEN reason IS NULL THEN {value} END AS {name}" for name, value in columns.items()]
+    row = ", ".join(["reason", "told.field AS field", "told.detail AS detail", *fields, *POSITION])
+    return records.selectExpr(f"inline(array(struct({row})))")
