@@ -85,6 +85,18 @@ class Forest:
         _prepare(values, self.preparation, 0, len(values), block)
         return np.ascontiguousarray(block.T)
 
+    def usual(self, values: Floats) -> NDArray[np.bool_]:
+        """Whether the model takes a value as it takes the typical one, shape (rows, width).
+
+        That is so for missing values and for those on the side of the typical one that is not strange.
+        """
+        known = self.preparation
+        taken = np.where(np.isnan(values[:, known.source]), known.typical, values[:, known.source])
+        same = np.ones(values.shape, np.bool_)
+        bounded, middle = (np.clip(each, known.least, known.most) for each in (taken, known.typical))
+        same[:, known.source] = bounded == middle
+        return same
+
     @cached_property
     def _walked(self) -> Trees:
         """The trees with the place of a column's first cell in a block instead of the column: a step less each time."""

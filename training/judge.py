@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from training.explain import Explainer, explainer
 from training.forest import Floats, Forest
 from training.reasons import OWN_EVENTS, OWN_RATIO, Reason, own_rate_of, reasons_of
-from training.reference import LARGEST, Reference
+from training.reference import LARGEST, FeatureReference, Reference
 from training.thresholds import percentile
 
 JUDGED_BY = "session_events"
@@ -87,15 +87,19 @@ class Judge:
         return self.fallback(values)
 
     def _reasons(self, values: Floats, columns: Mapping[str, Floats], rows: NDArray[np.int64]) -> list[list[Reason]]:
-        if self._explainer is None or not len(values):
+        if self.forest is None or self._explainer is None or not len(values):
             return [[] for _ in rows]
-        contributions = self._explainer.contributions(values)
+        contributions, usual = self._explainer.contributions(values), self.forest.usual(values)
         shown = np.clip(values, -LARGEST, LARGEST)
         own = [own_rate_of({name: float(columns[name][row]) for name in (OWN_EVENTS, OWN_RATIO)}) for row in rows]
         return [
-            reasons_of(contributions[i], shown[i], self.names, self.reference, self.rules.max_reasons, own[i])
+            reasons_of(contributions[i], shown[i], usual[i], self._normal, self.rules.max_reasons, own[i])
             for i in range(len(values))
         ]
+
+    @cached_property
+    def _normal(self) -> list[tuple[str, FeatureReference]]:
+        return [(name, self.reference.features[name]) for name in self.names]
 
     @cached_property
     def _explainer(self) -> Explainer | None:

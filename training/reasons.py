@@ -6,9 +6,10 @@ import math
 from collections.abc import Mapping, Sequence
 
 import numpy as np
+from numpy.typing import NDArray
 
 from features.definitions import FEATURES, Feature
-from training.reference import FeatureReference, Reference
+from training.reference import FeatureReference
 from training.thresholds import Floats
 
 Reason = dict[str, str | float | None]
@@ -26,22 +27,26 @@ _FEATURE_OF = {feature.name: feature for feature in FEATURES}
 def reasons_of(
     contributions: Floats,
     values: Floats,
-    names: Sequence[str],
-    reference: Reference,
+    usual: NDArray[np.bool_],
+    normal: Sequence[tuple[str, FeatureReference]],
     most: int,
     own_rate: float | None = None,
 ) -> list[Reason]:
-    """What made one row strange, the strongest first, at most ``most``; parameters have the shape (features,).
+    """What made one row strange, the strongest first, at most ``most``.
 
-    A feature is a reason when its part is positive, its value is known and not the typical one. ``own_rate`` is the
-    user's own usual events per minute where it is known.
+    A feature is a reason when its part is positive, its value is known and the model does not take it as ``usual``.
+    Where there is none such, the usual ones are given: a combination is strange whose parts are not.
+
+    Args:
+        contributions: parts of the score, shape (features,), as ``values`` and ``usual``.
+        normal: each feature's name and training values.
+        own_rate: the user's own usual events per minute, where it is known.
     """
-    order = np.argsort(-contributions, kind="stable")
-    known = [i for i in order if contributions[i] > 0 and not math.isnan(values[i])]
-    unusual = [i for i in known if values[i] != reference.features[names[i]].typical]
+    order = [int(i) for i in np.argsort(-contributions, kind="stable") if contributions[i] > 0]
+    known = [i for i in order if not math.isnan(values[i])]
+    chosen = [i for i in known if not usual[i]] or known
     return [
-        reason(names[i], float(values[i]), float(contributions[i]), reference.features[names[i]], own_rate)
-        for i in (unusual or known)[:most]
+        reason(normal[i][0], float(values[i]), float(contributions[i]), normal[i][1], own_rate) for i in chosen[:most]
     ]
 
 

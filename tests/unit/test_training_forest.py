@@ -1,6 +1,9 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
+import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -8,7 +11,6 @@ from hypothesis.extra.numpy import arrays
 from sklearn.ensemble import IsolationForest
 from sklearn.neighbors import LocalOutlierFactor
 
-from features.definitions import FEATURE_NAMES
 from tests.unit.training_samples import SMALL, feature_rows, small_champion, small_model
 from training.flatten import average_path_length, flatten
 from training.forest import BLOCK, Forest
@@ -35,10 +37,10 @@ def test_the_compiled_scores_are_those_of_scikit_learn(preset: str, parameters: 
 
 
 @settings(max_examples=30, deadline=None)
-@given(arrays(np.float64, (3, len(FEATURE_NAMES)), elements=ANY_NUMBER))
+@given(arrays(np.float64, (3, len(small_model().feature_names)), elements=ANY_NUMBER))
 def test_no_number_makes_them_differ(values: np.ndarray[tuple[int, ...], np.dtype[np.float64]]) -> None:
     model = small_model()
-    expected = model.score(feature_rows(3).assign(**dict(zip(FEATURE_NAMES, values.T, strict=True))))
+    expected = model.score(pd.DataFrame(values, columns=list(model.feature_names)))
     np.testing.assert_allclose(flat(model).score(values), expected, atol=1e-9)
 
 
@@ -101,3 +103,25 @@ def test_a_forest_that_looks_at_some_features_per_tree_gives_the_same_scores() -
     finally:
         small_model.cache_clear()
         small_champion.cache_clear()
+
+
+def unbounded() -> Forest:
+    forest = flat(small_model())
+    wide = np.full_like(forest.preparation.typical, 1e9)
+    return replace(forest, preparation=forest.preparation._replace(least=-wide, most=wide))
+
+
+def test_missing_and_typical_values_are_usual_and_others_are_not() -> None:
+    forest = unbounded()
+    typical = np.zeros((1, forest.width))
+    typical[:, forest.preparation.source] = forest.preparation.typical
+    assert forest.usual(np.full((1, forest.width), np.nan)).all()
+    assert forest.usual(typical).all()
+    assert not forest.usual(typical + 1).any()
+
+
+def test_a_value_on_the_side_that_is_not_strange_is_usual() -> None:
+    forest = unbounded()
+    one_sided = replace(forest, preparation=forest.preparation._replace(least=forest.preparation.typical))
+    assert one_sided.usual(np.full((1, forest.width), -1.0)).all()
+    assert not one_sided.usual(np.full((1, forest.width), 1e6)).any()

@@ -69,10 +69,9 @@ def test_the_same_rows_and_seed_give_the_same_model() -> None:
     np.testing.assert_array_equal(again.score(feature_rows()), small_model().score(feature_rows()))
 
 
-def test_the_default_uses_every_feature_and_leaves_contamination_open() -> None:
-    model = small_model()
-    assert model.feature_names == FEATURE_NAMES
-    assert flagged_share_of(model) is None
+def test_the_default_leaves_contamination_open() -> None:
+    assert set(small_model().feature_names) <= set(FEATURE_NAMES)
+    assert flagged_share_of(small_model()) is None
 
 
 def test_the_plain_preset_is_the_original_design() -> None:

@@ -27,7 +27,7 @@ def test_the_plain_preset_flags_a_tenth_whatever_is_asked_for() -> None:
     assert flagged_share(scores, small_reference("plain").threshold) == pytest.approx(0.1, abs=0.01)
 
 
-def test_typical_is_the_median_that_the_pipeline_imputes() -> None:
+def test_typical_is_the_median_of_the_training_rows() -> None:
     reference = small_reference()
     medians = feature_rows()[list(reference.feature_names)].median()
     np.testing.assert_allclose(reference.typical(), medians)
