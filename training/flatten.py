@@ -40,33 +40,49 @@ def _flatten_preparation(prepare: ColumnTransformer) -> Preparation | None:
     for _, branch, names in prepare.transformers_:
         if isinstance(branch, str) and branch == "drop":
             continue
-        bounds = _bounds(branch)
+        bounds = _bounds(branch, len(names))
         if bounds is None:
             return None
         typical = branch[1].statistics_
-        columns += [(position[name], typical[i], *bounds, len(branch) == 3) for i, name in enumerate(names)]
-    source, typical, least, most, compress = zip(*columns, strict=True)
+        least, most, compress = bounds
+        columns += [(position[name], typical[i], least[i], most[i], compress) for i, name in enumerate(names)]
+    source, typical_values, least_values, most_values, compressed = zip(*columns, strict=True)
     return Preparation(
         np.array(source, np.int64),
-        np.array(typical, np.float64),
-        np.array(least, np.float64),
-        np.array(most, np.float64),
-        np.array(compress, np.bool_),
+        np.array(typical_values, np.float64),
+        np.array(least_values, np.float64),
+        np.array(most_values, np.float64),
+        np.array(compressed, np.bool_),
     )
 
 
-def _bounds(branch: object) -> tuple[float, float] | None:
-    """The bounds of a branch this module can follow, None for any other."""
-    if not isinstance(branch, Pipeline) or not 2 <= len(branch) <= 3:
+def _bounds(branch: object, columns: int) -> tuple[Floats, Floats, bool] | None:
+    """The bounds of a branch this module can follow, per column, and whether it compresses; None for any other.
+
+    A second bound lies inside the first, or the first ends it, and imputed values are within both.
+    """
+    if not isinstance(branch, Pipeline) or len(branch) < 2:
         return None
-    bound, impute, *compress = [step for _, step in branch.steps]
+    bound, impute, *others = [step for _, step in branch.steps]
+    ends = others[:1] if others and _calls(others[0], np.clip) else []
+    compress = others[len(ends) :]
     known = (
-        isinstance(bound, FunctionTransformer)
-        and bound.func is np.clip
+        _calls(bound, np.clip)
         and isinstance(impute, SimpleImputer)
-        and all(isinstance(step, FunctionTransformer) and step.func is np.log1p for step in compress)
+        and len(compress) <= 1
+        and all(_calls(step, np.log1p) for step in compress)
     )
-    return (float(bound.kw_args["a_min"]), float(bound.kw_args["a_max"])) if known else None
+    if not known:
+        return None
+    least, most = np.full(columns, -np.inf), np.full(columns, np.inf)
+    for step in (bound, *ends):
+        least = np.maximum(least, step.kw_args["a_min"])
+        most = np.minimum(most, step.kw_args["a_max"])
+    return least, most, bool(compress)
+
+
+def _calls(step: object, function: object) -> bool:
+    return isinstance(step, FunctionTransformer) and step.func is function
 
 
 def _flatten_trees(forest: IsolationForest) -> Trees:

@@ -3,6 +3,8 @@
 A pipeline takes a DataFrame with named columns and holds only scikit-learn and numpy objects, so that
 loading it never needs this package. Values are bounded first (an infinite or absurd number must be strange,
 not an error), missing ones get the typical value (the training median), and heavy tails are compared on a log scale.
+The default preset also takes as typical what is not strange by its feature's definition (``Feature.strange``), and
+learns from one row for each user, so that nobody's many rows make a dense place in which the user looks ordinary.
 
 The fitted pipeline ends in a mirror, so that ``predict`` gives the platform's score itself: higher is stranger.
 MLflow's ``pyfunc`` can call nothing but ``predict`` of a scikit-learn model, and an IsolationForest's own
@@ -13,7 +15,7 @@ Source of the method: Liu, Ting, Zhou, "Isolation Forest", ICDM 2008.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -27,11 +29,14 @@ from sklearn.isotonic import IsotonicRegression
 from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import FunctionTransformer
 
-from features.definitions import FEATURE_NAMES, FEATURE_VERSION, FEATURES
+from features.definitions import FEATURE_VERSION, FEATURES, Feature
 from features.errors import ConfigurationError, ModelError, SchemaError
 from training.reference import LARGEST
 
 Floats = NDArray[np.float64]
+
+SIZE = "session_events"
+"""Grows within a session: its greatest value marks the session's last row."""
 
 FLOOR_OF_ROWS = 20
 """Fewer rows say nothing about what is normal."""
@@ -42,7 +47,7 @@ class Parameters:
     """What may be tuned. ``trees`` and ``subsample`` (rows per tree) are counts, ``seed`` makes a fit repeatable."""
 
     trees: int = 200
-    subsample: int = 512
+    subsample: int = 128
     seed: int = 17
 
 
@@ -95,9 +100,12 @@ def scoring(fitted: Pipeline) -> Pipeline:
     return Pipeline([("prepare", prepare), ("detector", opposite), ("mirror", mirror)])
 
 
-def build(preset: str, parameters: Parameters) -> Pipeline:
-    """An unfitted pipeline (prepare, detector). Raises ConfigurationError for an unknown preset."""
-    return _preset(preset).build(parameters)
+def build(preset: str, parameters: Parameters, typical: Mapping[str, float] | None = None) -> Pipeline:
+    """An unfitted pipeline (prepare, detector). Raises ConfigurationError for an unknown preset.
+
+    ``typical`` values (NaN: not known) bound the features of which only one end is strange.
+    """
+    return _preset(preset).build(parameters, typical or {})
 
 
 def features_of(preset: str) -> tuple[str, ...]:
@@ -117,8 +125,26 @@ def fit(frame: pd.DataFrame, preset: str = "default", parameters: Parameters | N
             "Let more events come in, widen the time range, or lower model.min_session_events."
         )
     used = Parameters(parameters.trees, min(parameters.subsample, len(frame)), parameters.seed)
-    model = Model(build(preset, used), features_of(preset), preset, parameters=used)
-    return replace(model, pipeline=scoring(model.pipeline.fit(model.columns(frame))))
+    learned = one_row_per_user(frame, used) if _preset(preset).one_row_per_user else frame
+    typical = {name: float(learned[name].median()) for name in features_of(preset) if name in learned}
+    model = Model(build(preset, used, typical), features_of(preset), preset, parameters=used)
+    return replace(model, pipeline=scoring(model.pipeline.fit(model.columns(learned))))
+
+
+def one_row_per_user(frame: pd.DataFrame, parameters: Parameters) -> pd.DataFrame:
+    """Of each user the last row of one session, drawn by the seed; of all users one more while they are too few.
+
+    Too few is less than a subsample. Then users give the last row of another session, and at last other rows, in
+    turns. Without the columns user_id, session_start and session_events every row is taken.
+    """
+    session = ["user_id", "session_start"]
+    if not {*session, SIZE} <= set(frame.columns):
+        return frame
+    drawn = frame[[*session, SIZE]].reset_index(drop=True).sample(frac=1.0, random_state=parameters.seed)
+    drawn["is_last"] = ~drawn.sort_values(SIZE, ascending=False, kind="stable").duplicated(session)
+    turn = drawn.sort_values("is_last", ascending=False, kind="stable").groupby("user_id").cumcount().sort_index()
+    enough = np.searchsorted(np.cumsum(np.bincount(turn)), min(parameters.subsample, len(frame)))
+    return frame[turn.to_numpy() <= enough]
 
 
 def flagged_share_of(model: Model) -> float | None:
@@ -130,32 +156,76 @@ def flagged_share_of(model: Model) -> float | None:
 @dataclass(frozen=True)
 class _Preset:
     features: tuple[str, ...]
-    build: Callable[[Parameters], Pipeline]
+    build: Callable[[Parameters, Mapping[str, float]], Pipeline]
+    one_row_per_user: bool = False
 
 
-def _default(parameters: Parameters) -> Pipeline:
+DEFAULT_FEATURES = (
+    "clicks_per_minute",
+    "views_per_minute",
+    "interactions_per_minute",
+    "events_per_minute",
+    "active_seconds",
+    "pages_per_session",
+    "distinct_pages_per_session",
+    "session_minutes",
+    "gap_mean_seconds",
+    "gap_variation",
+    "gap_equal_share",
+    "repeat_ratio",
+    "click_share",
+    "view_share",
+    "interaction_share",
+    "own_rate_ratio",
+    "session_active_seconds",
+    "session_active_rate",
+    "recent_events",
+    "recent_minutes",
+    "recent_hours",
+)
+"""Those that find strangeness on every kind of data; each further one dilutes the forest (docs/decisions/004)."""
+
+
+def _default(parameters: Parameters, typical: Mapping[str, float]) -> Pipeline:
     forest = IsolationForest(
         n_estimators=parameters.trees,
         max_samples=parameters.subsample,
         contamination="auto",
         random_state=parameters.seed,
     )
-    heavy = [feature.name for feature in FEATURES if feature.heavy_tail]
-    even = [feature.name for feature in FEATURES if not feature.heavy_tail]
-    return Pipeline([("prepare", _prepare(heavy, even)), ("detector", forest)])
+    used = [feature for feature in FEATURES if feature.name in DEFAULT_FEATURES]
+    heavy = [feature for feature in used if feature.heavy_tail]
+    even = [feature for feature in used if not feature.heavy_tail]
+    branches = [
+        ("heavy", _branch(0.0, compress=True, ends=_ends(heavy, typical)), [feature.name for feature in heavy]),
+        ("even", _branch(-LARGEST, compress=False, ends=_ends(even, typical)), [feature.name for feature in even]),
+    ]
+    return Pipeline([("prepare", _transformer(branches)), ("detector", forest)])
+
+
+def _ends(features: Sequence[Feature], typical: Mapping[str, float]) -> dict[str, Floats]:
+    """Bounds for ``np.clip`` that make an end that is not strange typical."""
+    middle = np.array([typical.get(feature.name, np.nan) for feature in features])
+    known = np.isfinite(middle)
+    high, low = (np.array([feature.strange == end for feature in features]) & known for end in ("high", "low"))
+    return {
+        "a_min": np.where(high, np.clip(middle, -LARGEST, LARGEST), -LARGEST),
+        "a_max": np.where(low, np.clip(middle, -LARGEST, LARGEST), LARGEST),
+    }
 
 
 ORIGINAL_FEATURES = ("clicks_per_minute", "pages_per_session")
 
 
-def _plain(parameters: Parameters) -> Pipeline:
+def _plain(parameters: Parameters, typical: Mapping[str, float]) -> Pipeline:
     """The original design: two features as they are, a tenth of all rows is strange; scikit-learn's own defaults."""
     forest = IsolationForest(contamination=0.1, random_state=parameters.seed)
-    return Pipeline([("prepare", _prepare([], ORIGINAL_FEATURES)), ("detector", forest)])
+    branches = [("even", _branch(-LARGEST, compress=False), list(ORIGINAL_FEATURES))]
+    return Pipeline([("prepare", _transformer(branches)), ("detector", forest)])
 
 
 _PRESETS = {
-    "default": _Preset(FEATURE_NAMES, _default),
+    "default": _Preset(DEFAULT_FEATURES, _default, one_row_per_user=True),
     "plain": _Preset(ORIGINAL_FEATURES, _plain),
 }
 PRESETS = tuple(_PRESETS)
@@ -167,21 +237,20 @@ def _preset(name: str) -> _Preset:
     return _PRESETS[name]
 
 
-def _prepare(heavy: Sequence[str], even: Sequence[str]) -> ColumnTransformer:
-    """Bound, impute, and for heavy tails compress. The result has the heavy columns first."""
-    branches = [
-        ("heavy", _branch(0.0, compress=True), list(heavy)),
-        ("even", _branch(-LARGEST, compress=False), list(even)),
-    ]
-    return ColumnTransformer([branch for branch in branches if branch[2]], verbose_feature_names_out=False)
+def _transformer(branches: Sequence[tuple[str, Pipeline, list[str]]]) -> ColumnTransformer:
+    """The branches side by side; the result has their columns in this order."""
+    return ColumnTransformer(list(branches), verbose_feature_names_out=False)
 
 
-def _branch(least: float, *, compress: bool) -> Pipeline:
+def _branch(least: float, *, compress: bool, ends: Mapping[str, Floats] | None = None) -> Pipeline:
+    """Bound, impute, take ends that are not strange as typical, and for heavy tails compress."""
     bounds = {"a_min": least, "a_max": LARGEST}
     steps: list[tuple[str, object]] = [
         ("bound", FunctionTransformer(np.clip, kw_args=bounds, feature_names_out="one-to-one")),
         ("impute", SimpleImputer(strategy="median", keep_empty_features=True)),
     ]
+    if ends is not None:
+        steps.append(("ends", FunctionTransformer(np.clip, kw_args=dict(ends), feature_names_out="one-to-one")))
     if compress:
         steps.append(("compress", FunctionTransformer(np.log1p, feature_names_out="one-to-one")))
     return Pipeline(steps)
