@@ -92,7 +92,8 @@ class Pipeline:
                 self._train()
             self._query(score_features.start(self.spark, self.lake, self.settings))
             self._until(self._caught_up, show, "catching up")
-            self.watch.measure_delay = self.wish.input is None or self.wish.rate is not None
+            if self.wish.input is None or self.wish.rate is not None:
+                self.watch.live_since = time.time()
             self._until(self._over, show, "live")
             self._stop_source()
             show("finishing what has arrived")

@@ -67,7 +67,8 @@ class Watch:
     newest: deque[Anomaly] = field(default_factory=lambda: deque(maxlen=NEWEST))
     first_score_at: float | None = None
     anomalies: int = 0
-    measure_delay: bool = False
+    live_since: float | None = None
+    """Delay is measured for events that Kafka received after this moment (seconds since 1970): not the backlog."""
     began: float = field(default_factory=time.monotonic)
 
     def __post_init__(self) -> None:
@@ -98,9 +99,9 @@ class Watch:
     def _scored(self, rows: pa.Table) -> list[Anomaly]:
         if self.first_score_at is None:
             self.first_score_at = time.monotonic()
-        if self.measure_delay:
-            received = pc.cast(pc.drop_null(rows["last_received_at"]), pa.int64()).to_numpy()
-            self.delays.extend((time.time() - received / 1e6).tolist())
+        if self.live_since is not None:
+            received = pc.cast(pc.drop_null(rows["last_received_at"]), pa.int64()).to_numpy() / 1e6
+            self.delays.extend((time.time() - received[received >= self.live_since]).tolist())
         flagged = rows.filter(pc.equal(rows["verdict"], "anomaly")).sort_by([("anomaly_score", "ascending")])
         self.anomalies += flagged.num_rows
         found = [_anomaly(row) for row in flagged.slice(max(0, flagged.num_rows - NEWEST)).to_pylist()]
