@@ -10,7 +10,7 @@ SETTINGS := DURATION INPUT RATE LOCAL JAVA_HOME PYPI_MIRROR MAVEN_MIRROR HTTPS_P
 $(foreach name,$(SETTINGS),$(if $(value $(name)),$(eval export $(name))))
 
 .DEFAULT_GOAL := help
-.PHONY: help run test check zip lock clean distclean setup
+.PHONY: help run test test-slow check zip lock clean distclean setup
 
 help: ## this page
 	@echo "Real-time user behaviour analysis: Kafka to anomaly scores with reasons, on Spark, Delta and MLflow."
@@ -36,7 +36,10 @@ run: setup ## the platform on this machine: broker, Spark, Delta, MLflow; live a
 		$${DURATION:+--duration "$$DURATION"} $${INPUT:+--input "$$INPUT"} $${RATE:+--rate "$$RATE"}
 
 test: setup ## all tests, with a real broker, Delta and MLflow
-	@.venv/bin/python -m pytest tests $(ARGS)
+	@.venv/bin/python -m pytest tests -m "not slow" $(ARGS)
+
+test-slow: setup ## the slow tests: parity repair, maintenance, erasure and back-fill beside running streams
+	@.venv/bin/python -m pytest tests -m slow $(ARGS)
 
 check: setup ## lint, types and the fast unit tests
 	@.venv/bin/python -m ruff check .

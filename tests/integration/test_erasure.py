@@ -21,7 +21,7 @@ from jobs.maintain_tables import maintain
 from jobs.runtime.erasures import Privacy
 from tests.integration.upkeep import KEY, NEEDED, NOON, Act, Platform, small_platform
 
-pytestmark = pytest.mark.integration
+pytestmark = [pytest.mark.integration, pytest.mark.slow]
 
 PERSON = "person-73f1-to-forget"
 ACTS: list[Act] = [(PERSON, 0, "/a"), ("bob", 0.2, "/a"), (PERSON, 1.5, "/b"), ("zoe", 2, "/c")]

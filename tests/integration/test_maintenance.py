@@ -19,7 +19,7 @@ from jobs.maintain_tables import drop_replaced, fold_tiles, maintain, retention_
 from jobs.runtime.rewrites import alone
 from tests.integration.upkeep import Act, Platform, small_platform
 
-pytestmark = pytest.mark.integration
+pytestmark = [pytest.mark.integration, pytest.mark.slow]
 
 ALL_AT_ONCE = ("maintenance.fold_after_minutes=0", "maintenance.keep_revisions_hours=0")
 

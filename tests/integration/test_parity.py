@@ -13,7 +13,7 @@ from features.tables import FEATURE_TABLE, PARITY_REPORTS
 from jobs.runtime.positions import position
 from tests.integration.upkeep import Act, Platform, small_platform
 
-pytestmark = pytest.mark.integration
+pytestmark = [pytest.mark.integration, pytest.mark.slow]
 
 FIRST: list[Act] = [("ada", 0, "/a"), ("ada", 1.5, "/b"), ("bob", 0.2, "/a")]
 LATE: list[Act] = [("ada", 0.5, "/c"), ("ada", 9, "/a"), ("bob", 0.2, "/a")]
