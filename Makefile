@@ -15,7 +15,7 @@ $(foreach name,$(SETTINGS),$(if $(value $(name)),$(eval export $(name))))
 help: ## this page
 	@echo "Real-time user behaviour analysis: Kafka to anomaly scores with reasons, on Spark, Delta and MLflow."
 	@echo
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
 	@echo
 	@echo "make run takes:"
 	@echo "  DURATION=60   seconds after which it ends by itself; without it, Ctrl-C ends it"
@@ -35,7 +35,7 @@ run: setup ## the platform on this machine: broker, Spark, Delta, MLflow; live a
 	@exec .venv/bin/python -m jobs.run_pipeline --env local --local "$$LOCAL" \
 		$${DURATION:+--duration "$$DURATION"} $${INPUT:+--input "$$INPUT"} $${RATE:+--rate "$$RATE"}
 
-test: setup ## all tests, with a real broker, Delta and MLflow
+test: setup ## all tests but the slow ones, with a real broker, Delta and MLflow
 	@.venv/bin/python -m pytest tests -m "not slow" $(ARGS)
 
 test-slow: setup ## the slow tests: parity repair, maintenance, erasure and back-fill beside running streams
