@@ -102,6 +102,7 @@ def test_a_row_at_the_threshold_is_an_anomaly(spark: SparkSession) -> None:
     exactly = replace(small_champion(), threshold=float(champion))
     assert scored(spark, bot_row(), exactly)["verdict"].tolist() == ["anomaly"]
     assert score_frame(bot_row(), exactly, RULES)["verdict"].tolist() == ["anomaly"]
+    assert score_frame(bot_row(), exactly, RULES)["reasons"].iloc[0]
 
 
 @pytest.mark.parametrize("absurd", [np.inf, -np.inf, 1e308])
