@@ -6,10 +6,11 @@ by pandas, the rows come from the platform's own kernel, the model from the plat
 Units are those of the data's README. Sessions are cut where a user pauses for more than 30 minutes, to the second, so
 that they are the same for both detectors; a feature row belongs to the session its minute lies in.
 
-- A session's score is that of its strangest minute, as an alert's is (``training.summary``), a user's that of the
-  strangest session. Rows that can be judged decide, if there are any.
-- The platform does not judge rows of sessions with fewer than five events. "All" asks for a rank of them too: here the
-  model scores them all the same. "Left alone" gives them the median of the judged rows instead: no opinion.
+- A session's score is that of its strangest minute that can be judged, as an alert's is (``training.summary``).
+- The platform does not judge minutes before a session has five events, so it has no verdict on most sessions of "users"
+  and "all". To rank them, every minute is scored all the same there, and a user's score is that of the strangest one.
+  "Left alone" is what the platform itself says: unjudged minutes have no score, and a session without a judged one
+  gets the median of the judged rows, no opinion.
 
 The reference is computed beside: scikit-learn's ``IsolationForest(contamination=0.1)`` on five features of whole
 sessions, fitted to the sessions it scores (for users: to all sessions).
@@ -189,16 +190,15 @@ def reference(data: Labelled, seed: int) -> Figures:
 
 
 def ours(data: Labelled, seed: int) -> tuple[Figures, Figures]:
-    """The platform's default model: figures with every row scored, and with small sessions left alone."""
+    """The platform's default model: figures with every row scored, and with unjudged rows left alone."""
     judged = (data.rows["session_events"] >= LEAST_EVENTS).to_numpy(np.bool_)
     model = trained(data.rows[judged], seed)
-    rows = data.rows[["session"]].assign(score=scores_of(model, data.rows), judged=judged)
+    rows = data.rows[["session"]].assign(score=scores_of(model, data.rows))
+    every = rows.groupby("session")["score"].max()
     of_judged = rows[judged].groupby("session")["score"].max()
-    small = rows[~rows["session"].isin(of_judged.index)]
-    scored = pd.concat([of_judged, small.groupby("session")["score"].max()])
     middle = float(rows.loc[judged, "score"].median())
-    alone = scored.where(scored.index.isin(of_judged.index), middle)
-    return figures(data, scored, scored), figures(data, alone, scored)
+    large = of_judged.combine_first(every)
+    return figures(data, every, large), figures(data, of_judged.reindex(every.index, fill_value=middle), large)
 
 
 def trained(rows: pd.DataFrame, seed: int) -> Model:

@@ -162,8 +162,6 @@ class _Preset:
 
 DEFAULT_FEATURES = (
     "clicks_per_minute",
-    "views_per_minute",
-    "interactions_per_minute",
     "events_per_minute",
     "active_seconds",
     "pages_per_session",
@@ -177,9 +175,7 @@ DEFAULT_FEATURES = (
     "view_share",
     "interaction_share",
     "own_rate_ratio",
-    "session_active_seconds",
     "session_active_rate",
-    "recent_events",
     "recent_minutes",
     "recent_hours",
 )

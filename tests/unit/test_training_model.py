@@ -7,7 +7,7 @@ from sklearn.ensemble import IsolationForest
 from features.definitions import FEATURE_NAMES
 from features.errors import ConfigurationError, ModelError, SchemaError
 from tests.unit.training_samples import SMALL, bot_row, feature_rows, small_model
-from training.model import PRESETS, Parameters, build, fit, flagged_share_of
+from training.model import PRESETS, Parameters, build, fit, flagged_share_of, one_row_per_user
 
 
 def test_a_flood_of_clicks_is_stranger_than_a_typical_row() -> None:
@@ -28,7 +28,8 @@ def test_scores_lie_between_0_and_1() -> None:
 
 def test_a_missing_feature_is_taken_as_typical() -> None:
     unknown = bot_row().assign(own_rate_ratio=np.nan)
-    known = bot_row(own_rate_ratio=float(feature_rows()["own_rate_ratio"].median()))
+    learned = one_row_per_user(feature_rows(), SMALL)
+    known = bot_row(own_rate_ratio=float(learned["own_rate_ratio"].median()))
     assert small_model().score(unknown) == small_model().score(known)
 
 
@@ -60,8 +61,8 @@ def test_no_rows_give_no_scores() -> None:
 
 
 def test_a_missing_column_is_named() -> None:
-    with pytest.raises(SchemaError, match="lacks the model's columns views_per_minute"):
-        small_model().score(feature_rows().drop(columns="views_per_minute"))
+    with pytest.raises(SchemaError, match="lacks the model's columns events_per_minute"):
+        small_model().score(feature_rows().drop(columns="events_per_minute"))
 
 
 def test_the_same_rows_and_seed_give_the_same_model() -> None:
