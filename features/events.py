@@ -54,8 +54,9 @@ REASONS: dict[str, str] = {
     "naive_timestamp": "A time has no offset from UTC, so when it was is unknown.",
     "timestamp_out_of_range": "A time is before ingest.oldest, or further ahead than ingest.max_future_seconds.",
     "duplicate_event_id": "An event with this event_id was accepted within ingest.dedupe_window_seconds.",
+    "erased_user": "The person was erased: only the place of the record in Kafka is kept, none of its bytes.",
 }
-"""Why a record is no event. The order is the order of judging, except for the last, which comes after all."""
+"""Why a record is no event. The order is the order of judging; the last two are found by ingest, after judging."""
 
 RECORD = ("key", "value", "headers", "topic", "partition", "offset", "timestamp", "ingested_at", "ingest_id")
 POSITION = tuple(column.name for column in COORDINATES)

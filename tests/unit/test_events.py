@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from pyspark.sql import Row, SparkSession
 
+from features.erasure import ERASED_USER
 from features.events import REASONS, JudgingRules, accepted, judge, rejected
 from features.tables import EVENTS, REJECTED_EVENTS
 
@@ -146,7 +147,8 @@ def test_is_accepted_with_every_value_unchanged(judged: dict[str, Row], sentence
 def test_every_reason_is_documented_and_met(judged: dict[str, Row]) -> None:
     met = {row["reason"] for row in judged.values()} - {None}
     assert met <= REASONS.keys()
-    assert REASONS.keys() - met <= {"duplicate_event_id"}
+    assert REASONS.keys() - met <= {"duplicate_event_id", ERASED_USER}
+    assert ERASED_USER in REASONS
 
 
 def test_a_close_name_is_named(judged: dict[str, Row]) -> None:
