@@ -96,13 +96,14 @@ def test_reasons_are_the_same_with_and_without_spark(spark: SparkSession) -> Non
 
 
 def test_a_row_at_the_threshold_is_an_anomaly(spark: SparkSession) -> None:
-    at = float(small_champion().model.score(bot_row())[0])
-    champion = score_frame(bot_row(), small_champion(), RULES)["anomaly_score"].iloc[0]
+    strange = bot_row(active_seconds=60.0, clicks_per_minute=300.0, events_per_minute=300.0, repeat_ratio=1.0)
+    at = float(small_champion().model.score(strange)[0])
+    champion = score_frame(strange, small_champion(), RULES)["anomaly_score"].iloc[0]
     assert champion == pytest.approx(at)
     exactly = replace(small_champion(), threshold=float(champion))
-    assert scored(spark, bot_row(), exactly)["verdict"].tolist() == ["anomaly"]
-    assert score_frame(bot_row(), exactly, RULES)["verdict"].tolist() == ["anomaly"]
-    assert score_frame(bot_row(), exactly, RULES)["reasons"].iloc[0]
+    assert scored(spark, strange, exactly)["verdict"].tolist() == ["anomaly"]
+    assert score_frame(strange, exactly, RULES)["verdict"].tolist() == ["anomaly"]
+    assert score_frame(strange, exactly, RULES)["reasons"].iloc[0]
 
 
 @pytest.mark.parametrize("absurd", [np.inf, -np.inf, 1e308])
