@@ -23,7 +23,7 @@ from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 from pyspark.sql.types import BooleanType, DoubleType, LongType, StringType, StructField, StructType
 
-from features.columns import MINUTE, in_schema_order, minute_number
+from features.columns import MINUTE, minute_number, shaped
 from features.definitions import FEATURE_NAMES, FEATURE_VERSION
 from features.kernel import rows_of
 from features.tables import FEATURE_ROW
@@ -80,18 +80,15 @@ def behavior(tiles: DataFrame, rules: SessionRules) -> DataFrame:
         for users in _whole_users(batches):
             yield _rows(users, lengths)
 
-    return (
-        ordered.mapInArrow(compute, ROW)
-        .withColumns(
-            {
-                "window_start": F.timestamp_seconds(F.col("minute") * MINUTE),
-                "session_start": F.timestamp_seconds(F.col("first_minute") * MINUTE),
-                "last_received_at": F.when(F.col("received") >= 0, F.timestamp_micros("received")),
-                "feature_version": F.lit(FEATURE_VERSION),
-            }
-        )
-        .select(*in_schema_order(StructType(FEATURE_ROW)))
+    rows = ordered.mapInArrow(compute, ROW).withColumns(
+        {
+            "window_start": F.timestamp_seconds(F.col("minute") * MINUTE),
+            "session_start": F.timestamp_seconds(F.col("first_minute") * MINUTE),
+            "last_received_at": F.when(F.col("received") >= 0, F.timestamp_micros("received")),
+            "feature_version": F.lit(FEATURE_VERSION),
+        }
     )
+    return shaped(rows, StructType(FEATURE_ROW))
 
 
 ROW = StructType(

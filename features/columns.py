@@ -1,12 +1,10 @@
-"""``Column -> Column`` helpers that more than one transform needs."""
+"""Small helpers on columns that more than one transform needs."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-
-from pyspark.sql import Column
+from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
-from pyspark.sql.types import StructType
+from pyspark.sql.types import StructField, StructType
 
 MINUTE = 60
 
@@ -21,11 +19,29 @@ def minute_number(window_start: Column) -> Column:
     return (F.unix_seconds(window_start) / MINUTE).cast("long")
 
 
+def by_reference(constant: Column, whole: Column) -> Column:
+    """``constant`` in every row, but not in the code that Spark generates.
+
+    Spark writes a time or a number of the query into that code as a literal, so a value of the micro-batch makes it
+    compile everything around it anew, and Java run it cold, at every batch. An array is handed over by reference.
+    ``whole`` is any column of whole numbers that are not negative: it keeps the optimiser from unpacking the array.
+    """
+    return F.get(F.array(constant), F.least(whole.cast("int"), F.lit(0)))
+
+
 def ratio(part: Column, whole: Column) -> Column:
     """``part / whole`` as double; null where ``whole`` is 0."""
     return F.when(whole > 0, part.cast("double") / whole)
 
 
-def in_schema_order(schema: StructType, given: Iterable[str] = ()) -> list[Column]:
-    """Columns of ``schema`` in its order, cast to its types: the one explicit select a transform ends in."""
-    return [F.col(f"`{field.name}`").cast(field.dataType).alias(field.name) for field in schema.fields]
+def shaped(rows: DataFrame, schema: StructType) -> DataFrame:
+    """The columns of ``schema`` in its order, cast to its types: the one explicit select a transform ends in.
+
+    As SQL, since a type that crosses to the JVM by itself costs 3 ms, and a micro-batch has a hundred of them.
+    """
+    return rows.selectExpr(*[cast_to(field.name, field) for field in schema.fields])
+
+
+def cast_to(source: str, field: StructField) -> str:
+    """SQL: the column ``source`` as ``field``."""
+    return f"CAST(`{source}` AS {field.dataType.simpleString()}) AS `{field.name}`"

@@ -2,31 +2,71 @@
 
 from __future__ import annotations
 
-from pyspark.sql import DataFrame, Window
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
 POSITION = ["topic", "partition", "offset"]
+ARRIVAL = ["received_at", *POSITION]
+SLICES = 60
+
+Keys = NDArray[np.int64]
 
 
-def duplicates_of(judged: DataFrame, seen: DataFrame) -> DataFrame:
-    """Coordinates (topic, partition, offset) of the accepted rows of ``judged`` whose ``event_id`` came before.
+class SeenKeys:
+    """Keys of the events accepted within a window: in memory, eight bytes each, sorted within slices of time.
+
+    The window moves on by sixtieths of itself: a key counts for ``window_seconds``, and up to a sixtieth longer.
+    The comparison is by 64-bit hash: a false match has odds of 1 to 10^12 per event at 10^7 events in the window, and
+    the record is kept in rejected_events all the same.
+    """
+
+    def __init__(self, window_seconds: int) -> None:
+        self.width = window_seconds * 1_000_000 // SLICES
+        self._slices: dict[int, Keys] = {}
+
+    def oldest(self, now: int) -> int:
+        """The earliest time of acceptance that still counts at ``now``; both in microseconds since 1970."""
+        return (now // self.width - SLICES) * self.width if self.width else now + 1
+
+    def add(self, keys: Keys, accepted_at: int) -> None:
+        """Remember ``keys`` as accepted at a time in microseconds since 1970."""
+        if self.width and len(keys):
+            at = accepted_at // self.width
+            self._slices[at] = np.union1d(self._slices.get(at, np.empty(0, np.int64)), keys)
+
+    def contain(self, keys: Keys, now: int) -> NDArray[np.bool_]:
+        """Whether each of ``keys`` was accepted within the window before ``now``; what is older is forgotten."""
+        oldest = self.oldest(now)
+        self._slices = {at: known for at, known in self._slices.items() if at * self.width >= oldest}
+        found = np.zeros(len(keys), np.bool_)
+        for known in self._slices.values():
+            found |= known[np.minimum(np.searchsorted(known, keys), len(known) - 1)] == keys
+        return found
+
+
+def is_repeated(records: pa.Table, seen: SeenKeys, now: int) -> NDArray[np.bool_]:
+    """Which records of a batch have a key that came before, within the batch or among those ``seen``.
 
     Args:
-        judged: as :func:`features.events.judge` returns it, with ``event_key``, a 64-bit hash of the event id.
-        seen: ``event_key`` of the events accepted within the window, this batch's own left out.
+        records: ``event_key`` and the columns of :data:`ARRIVAL`.
+        now: the batch's time in microseconds since 1970.
 
-    The first by arrival stays. Rows without an event id are never merged: two equal clicks are two clicks.
-    The comparison is by hash, so that the look-up reads eight bytes per event; a false match has odds of
-    1 to 10^12 per event at 10^7 events in the window, and the record is kept in rejected_events all the same.
+    The first by arrival stays. Records without a key are never merged: two equal clicks are two clicks.
     """
-    known = judged.where(F.col("reason").isNull() & F.col("event_key").isNotNull()).select(
-        "event_key", "received_at", *POSITION
-    )
-    order = Window.partitionBy("event_key").orderBy("received_at", *POSITION)
-    repeated = known.withColumn("nth", F.row_number().over(order)).where("nth > 1").select(POSITION)
-    met = seen.select("event_key").join(F.broadcast(known.select("event_key")), "event_key", "left_semi").distinct()
-    seen_before = known.join(F.broadcast(met), "event_key", "left_semi").select(POSITION)
-    return repeated.unionByName(seen_before).distinct()
+    order = pc.sort_indices(records, [(name, "ascending") for name in ARRIVAL]).to_numpy()
+    has_key = records["event_key"].is_valid().to_numpy()
+    order = order[has_key[order]]
+    keys = pc.fill_null(records["event_key"], 0).to_numpy()[order]
+    first = np.unique(keys, return_index=True)[1]
+    again = np.ones(len(keys), np.bool_)
+    again[first] = False
+    found = np.zeros(records.num_rows, np.bool_)
+    found[order] = again | seen.contain(keys, now)
+    return found
 
 
 def reject_duplicates(judged: DataFrame, duplicates: DataFrame) -> DataFrame:

@@ -27,11 +27,11 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
-from pyspark.sql import Column, DataFrame
+from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
 from features import judging
-from features.columns import in_schema_order
+from features.columns import cast_to, shaped
 from features.errors import ConfigurationError, SchemaError
 from features.tables import COORDINATES, EVENTS, REJECTED_EVENTS
 
@@ -123,12 +123,12 @@ def judge(records: DataFrame, rules: JudgingRules) -> DataFrame:
 
 def accepted(judged: DataFrame) -> DataFrame:
     """The events among the judged records, in the schema order of table ``events``."""
-    return judged.where(F.col("reason").isNull()).select(*in_schema_order(EVENTS.schema))
+    return shaped(judged.where(F.col("reason").isNull()), EVENTS.schema)
 
 
 def rejected(judged: DataFrame) -> DataFrame:
     """The records that are no event, in the schema order of table ``rejected_events``."""
-    return judged.where(F.col("reason").isNotNull()).select(*in_schema_order(REJECTED_EVENTS.schema))
+    return shaped(judged.where(F.col("reason").isNotNull()), REJECTED_EVENTS.schema)
 
 
 def require(records: DataFrame, columns: Iterable[str]) -> None:
@@ -138,9 +138,10 @@ def require(records: DataFrame, columns: Iterable[str]) -> None:
         raise SchemaError(f"Records lack {', '.join(lacking)}; found {', '.join(records.columns)}.{hint}")
 
 
-def coordinates() -> list[Column]:
+def coordinates() -> list[str]:
+    """SQL: Kafka's columns under the names of the tables."""
     source = {"raw": "value", "kafka_key": "key", "received_at": "timestamp"}
-    return [F.col(source.get(c.name, c.name)).cast(c.dataType).alias(c.name) for c in COORDINATES]
+    return [cast_to(source.get(column.name, column.name), column) for column in COORDINATES]
 
 
 def with_text(records: DataFrame, rules: JudgingRules) -> DataFrame:
@@ -156,7 +157,7 @@ def with_text(records: DataFrame, rules: JudgingRules) -> DataFrame:
         ("startswith(raw, X'FEFF')", judging.fault("not_json", detail="'UTF-16 text: send UTF-8'")),
         ("NOT is_valid_utf8(text)", judging.fault("not_utf8", detail="'bytes that are no UTF-8'")),
     )
-    texts = records.select(*coordinates(), F.col("value").cast("string").alias("text"))
+    texts = records.selectExpr(*coordinates(), "CAST(value AS STRING) AS text")
     return texts.selectExpr("*", f"{fault} AS fault").selectExpr(
         *POSITION, "fault", "CASE WHEN fault IS NULL THEN text END AS text"
     )
@@ -274,7 +275,7 @@ def as_judged(records: DataFrame) -> DataFrame:
         "session_id": f"if({is_blank('session_id')}, NULL, session_id)",
         "sent_at": "sent_at_time",
         "properties": "if(size(properties) > 0, properties, NULL)",
-        "event_key": f"if({is_blank('event_id')}, NULL, xxhash64(event_id))",
+        "event_key": f"if(event_id IS NULL OR {is_blank('event_id')}, NULL, xxhash64(event_id))",
     }
     fields = [f"CASE WHEN reason IS NULL THEN {value} END AS {name}" for name, value in columns.items()]
     row = ", ".join(["reason", "told.field AS field", "told.detail AS detail", *fields, *POSITION])

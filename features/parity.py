@@ -12,7 +12,7 @@ from pyspark.sql import functions as F
 from pyspark.sql.types import StructType
 
 from features.behavior import SessionRules, behavior
-from features.columns import in_schema_order
+from features.columns import shaped
 from features.definitions import FEATURE_NAMES, FEATURE_VERSION
 from features.tables import FEATURE_ROW, FEATURE_TABLE
 from features.tiles import fold
@@ -98,14 +98,15 @@ def corrections(compared: DataFrame) -> DataFrame:
     """The rows (:data:`features.tables.FEATURE_ROW`) that make the table right: the events' own, or retractions."""
     wrong = compared.where(F.col("expected").isNull() | F.col("found").isNull() | F.col("differs"))
     fields = StructType(FEATURE_ROW)
-    return wrong.select(
+    rows = wrong.select(
         *[
             F.when(F.col("expected").isNotNull(), F.col(f"expected.{field.name}"))
             .otherwise(_retracted(field.name))
             .alias(field.name)
             for field in fields.fields
         ]
-    ).select(*in_schema_order(fields))
+    )
+    return shaped(rows, fields)
 
 
 def _retracted(name: str) -> Column:

@@ -6,7 +6,7 @@ Reads table events (as a stream) and the look-back of table tiles; writes tables
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 
 from pyspark import StorageLevel
 from pyspark.sql import DataFrame, SparkSession
@@ -55,29 +55,42 @@ def build(lake: Lake, events: DataFrame, rules: SessionRules, batch: streams.Bat
     try:
         with steps.step("fold"):
             spread = tiles.agg(
-                F.min("window_start").alias("first"),
-                F.max("window_start").alias("last"),
+                F.unix_seconds(F.min("window_start")).alias("first"),
+                F.unix_seconds(F.max("window_start")).alias("last"),
                 F.approx_count_distinct("user_id", 0.1).alias("users"),
+                F.count("*").alias("tiles"),
             ).collect()[0]
         if spread["first"] is None:
             return
-        span = timedelta(minutes=rules.look_back)
+        first, last = (datetime.fromtimestamp(spread[name], UTC) for name in ("first", "last"))
+        since, until = look_back(first, last, rules)
         older = lake.read(TILES).where(
-            (F.col("window_start") >= spread["first"] - span)
-            & (F.col("window_start") <= spread["last"] + span)
-            & (F.col("batch_id") != batch.id)
+            (F.col("window_start") >= since) & (F.col("window_start") < until) & (F.col("batch_id") != batch.id)
         )
         rows = revised(tiles, older, rules, narrow=spread["users"] <= BROADCAST_USERS)
+
+        def few(rows: DataFrame) -> DataFrame:
+            return streams.in_few_files(rows, spread["tiles"])
+
         with steps.step("append"), ThreadPoolExecutor(max_workers=2) as pool:
             writes = [
-                pool.submit(batch.append, lake, streams.stamped(tiles, batch), TILES),
-                pool.submit(batch.append, lake, streams.stamped(rows, batch), FEATURE_TABLE),
+                pool.submit(batch.append, lake, streams.stamped(few(tiles), batch), TILES),
+                pool.submit(batch.append, lake, streams.stamped(few(rows), batch), FEATURE_TABLE),
             ]
             for write in writes:
                 write.result()
     finally:
         tiles.unpersist()
         steps.report()
+
+
+def look_back(first: datetime, last: datetime, rules: SessionRules) -> tuple[datetime, datetime]:
+    """Times from and before which tiles bear on the minutes ``first`` to ``last``.
+
+    In whole hours, so that most batches read by the same condition: Spark need not compile it anew.
+    """
+    span, hour = timedelta(minutes=rules.look_back), timedelta(hours=1)
+    return (first - span).replace(minute=0), (last + span + hour).replace(minute=0)
 
 
 def revised(tiles: DataFrame, older: DataFrame, rules: SessionRules, *, narrow: bool = True) -> DataFrame:

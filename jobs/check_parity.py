@@ -102,7 +102,7 @@ def _record(lake: Lake, parity: Parity, now: datetime, *, repaired: bool) -> Non
     frame = lake.spark.createDataFrame(
         [[row[name] for name in PARITY_REPORTS.columns] for row in rows], PARITY_REPORTS.schema
     )
-    lake.append(frame.coalesce(1), PARITY_REPORTS, app_id=str(run["run_id"]), version=0)
+    lake.append(frame.coalesce(1), PARITY_REPORTS, batch_id=str(run["run_id"]))
 
 
 def show(parity: Parity, console: Console) -> None:

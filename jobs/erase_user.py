@@ -82,7 +82,7 @@ class Erasure:
     def _note(self, hashes: list[str], state: str, rows: int | None) -> None:
         now = datetime.now(UTC)
         frame = self.spark.createDataFrame([(each, state, now, rows) for each in hashes], ERASURES.schema)
-        self.lake.append(frame.coalesce(1), ERASURES, app_id=f"erasure:{state}:{now.isoformat()}", version=0)
+        self.lake.append(frame.coalesce(1), ERASURES, batch_id=f"erasure:{state}:{now.isoformat()}")
 
     def _remove(self, table: Table, ids: list[str]) -> int:
         if not self.lake.exists(table):

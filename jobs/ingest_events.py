@@ -6,19 +6,21 @@ Reads the topic ``kafka.topic``; writes tables events and rejected_events.
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
-from datetime import datetime, timedelta
 
+import pyarrow as pa
+import pyarrow.compute as pc
 from pyspark import StorageLevel
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 from pyspark.sql.streaming.query import StreamingQuery
 
-from features.duplicates import duplicates_of, reject_duplicates
+from features.duplicates import ARRIVAL, POSITION, is_repeated, reject_duplicates
 from features.events import JudgingRules, accepted, judge, rejected
 from features.tables import ERASURES, EVENTS, REJECTED_EVENTS
 from jobs.runtime import cli, kafka, streams
 from jobs.runtime.erasures import Privacy
 from jobs.runtime.lake import Lake
+from jobs.runtime.recent_keys import RecentKeys
 from jobs.runtime.session import spark_session
 from jobs.runtime.settings import IngestSettings, Settings, load_settings
 from jobs.runtime.steps import Steps
@@ -42,56 +44,59 @@ def start(spark: SparkSession, lake: Lake, settings: Settings, *, once: bool = F
     privacy = Privacy(lake, settings)
     privacy.check()
 
+    recent = RecentKeys(lake, settings.ingest.dedupe_window_seconds)
+
     def process(records: DataFrame, batch: streams.Batch) -> None:
-        ingest(lake, records, settings.ingest, batch, privacy)
+        ingest(lake, records, settings.ingest, batch, recent, privacy)
 
     return streams.start(kafka.read_stream(spark, settings.kafka), QUERY, process, settings, once=once)
 
 
 def ingest(
-    lake: Lake, records: DataFrame, rules: IngestSettings, batch: streams.Batch, privacy: Privacy | None = None
+    lake: Lake,
+    records: DataFrame,
+    rules: IngestSettings,
+    batch: streams.Batch,
+    recent: RecentKeys,
+    privacy: Privacy | None = None,
 ) -> None:
     """One micro-batch of Kafka records (with ``ingested_at``): append each to the one table it belongs to.
 
     Records of erased people are kept as rejected ones without content, see :mod:`features.erasure`.
     """
     steps = Steps(f"{QUERY} {batch.number}")
-    judged = judge(records.withColumn("ingest_id", F.lit(batch.id)), judging_rules(rules))
-    judged = judged.withColumn("event_key", F.when(F.col("event_id").isNotNull(), F.xxhash64("event_id"))).persist(
+    judged = judge(records.withColumn("ingest_id", F.lit(batch.id)), judging_rules(rules)).persist(
         StorageLevel.MEMORY_AND_DISK
     )
-    begun = judged.select("ingested_at").first()
-    if begun is None:
-        return
-    seen = recent_keys(lake, rules, batch, begun["ingested_at"])
-    duplicates = duplicates_of(judged, seen).persist(StorageLevel.MEMORY_AND_DISK)
     try:
         with steps.step("judge"):
-            told_apart = judged if duplicates.isEmpty() else reject_duplicates(judged, duplicates)
-            if privacy is not None:
-                told_apart = privacy.guarded(told_apart)
-            has_rejected = not told_apart.where(F.col("reason").isNotNull()).isEmpty()
+            about = [F.unix_micros("ingested_at").alias("now"), F.isnotnull("reason").alias("rejected")]
+            found = judged.select(*about, "event_key", *ARRIVAL).toArrow()
+        if not found.num_rows:
+            return
+        now = found["now"][0].as_py()
+        kept = found.filter(pc.invert(found["rejected"]))
+        with steps.step("find duplicates"):
+            repeated = is_repeated(kept, recent.before(batch.id, now), now)
+            duplicates = kept.filter(pa.array(repeated)).select(POSITION)
+        told_apart = judged
+        if duplicates.num_rows:
+            told_apart = reject_duplicates(judged, lake.spark.createDataFrame(duplicates))
+        if privacy is not None:
+            told_apart = privacy.guarded(told_apart)
+        has_rejected = kept.num_rows < found.num_rows or duplicates.num_rows or (privacy and privacy.erased())
         with steps.step("append"), ThreadPoolExecutor(max_workers=2) as pool:
-            writes = [pool.submit(batch.append, lake, accepted(told_apart), EVENTS)]
+            few = streams.in_few_files(told_apart, found.num_rows)
+            writes = [pool.submit(batch.append, lake, accepted(few), EVENTS)]
             if has_rejected:
-                writes.append(pool.submit(batch.append, lake, rejected(told_apart), REJECTED_EVENTS))
+                writes.append(pool.submit(batch.append, lake, rejected(few), REJECTED_EVENTS))
             for write in writes:
                 write.result()
+        taken = kept.filter(pa.array(~repeated))["event_key"].drop_null()
+        recent.accepted(taken.to_numpy(), now)
     finally:
-        duplicates.unpersist()
         judged.unpersist()
         steps.report()
-
-
-def recent_keys(lake: Lake, rules: IngestSettings, batch: streams.Batch, now: datetime) -> DataFrame:
-    """Keys of the events accepted within the de-duplication window before ``now``, this batch's own left out.
-
-    ``now`` is the batch's own time, which is the same when the batch runs again: so is the answer.
-    """
-    since = now - timedelta(seconds=rules.dedupe_window_seconds)
-    return lake.read(EVENTS).where(
-        (F.col("ingested_at") >= since) & (F.col("ingest_id") != batch.id) & F.col("event_key").isNotNull()
-    )
 
 
 def main(env: cli.Environment = "local", overrides: cli.Overrides = None, once: cli.Once = False) -> None:

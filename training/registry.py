@@ -191,8 +191,7 @@ class Registry:
 
     @contextmanager
     def _run(self) -> Iterator[str]:
-        mlflow.set_tracking_uri(self.tracking_uri)
-        mlflow.set_registry_uri(self.tracking_uri)
+        self._point_mlflow_here()
         with mlflow.start_run(experiment_id=self._experiment_id()) as run:
             yield run.info.run_id
 
@@ -228,8 +227,14 @@ class Registry:
         if others:
             log.warning("The %s was trained with %s; its scores may differ.", what, others)
 
+    def _point_mlflow_here(self) -> None:
+        """MLflow resolves ``models:/`` addresses by its global setting, whatever a call is told."""
+        mlflow.set_tracking_uri(self.tracking_uri)
+        mlflow.set_registry_uri(self.tracking_uri)
+
     def _download(self, uri: str, target: Path) -> Path:
         """A copy in ``target``: a local store would otherwise hand out its own files, which could change under us."""
+        self._point_mlflow_here()
         fetched = mlflow.artifacts.download_artifacts(
             artifact_uri=uri, dst_path=str(target), tracking_uri=self.tracking_uri, registry_uri=self.tracking_uri
         )

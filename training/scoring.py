@@ -19,6 +19,7 @@ from pyspark.sql import functions as F
 from pyspark.sql.pandas.functions import pandas_udf
 from pyspark.sql.types import ArrayType, DoubleType, StructField, StructType
 
+from features.columns import by_reference
 from features.errors import SchemaError
 from features.tables import FEATURE_ROW, REASON
 from training.champion import LoadedModel
@@ -56,7 +57,7 @@ def score(features: DataFrame, champion: LoadedModel, rules: Rules) -> DataFrame
         "model_name": F.lit(champion.name),
         "model_version": F.lit(champion.version),
         "threshold": F.lit(champion.threshold),
-        "scored_at": F.current_timestamp(),
+        "scored_at": by_reference(F.current_timestamp(), F.length("user_id")),
     }
     others = [name for name in features.columns if name not in names and name not in new]
     return judged.select(*names, *(column.alias(name) for name, column in new.items()), *others)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -40,6 +41,12 @@ def listing(spark: SparkSession, folder: str) -> list[Found]:
     ]
 
 
+def exists(spark: SparkSession, path: str) -> bool:
+    """Whether there is such a file or folder."""
+    system, where = _place(spark, path)
+    return bool(system.exists(where))
+
+
 def text_of(spark: SparkSession, path: str) -> str | None:
     """The text of a small file; None when it is not there."""
     system, where = _place(spark, path)
@@ -50,6 +57,12 @@ def text_of(spark: SparkSession, path: str) -> str | None:
         return bytes(stream.readAllBytes()).decode("utf-8")
     finally:
         stream.close()
+
+
+def planned_at(spark: SparkSession, checkpoint: str, number: int) -> datetime:
+    """When a streaming query planned its micro-batch ``number``: what it calls the batch's current time."""
+    lines = (text_of(spark, f"{checkpoint}/offsets/{number}") or "").splitlines()
+    return datetime.fromtimestamp(json.loads(lines[1])["batchTimestampMs"] / 1000, UTC)
 
 
 def bytes_under(spark: SparkSession, folder: str) -> int:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
+from features.columns import by_reference
 from jobs.runtime.settings import KafkaSettings
 
 
@@ -25,5 +26,5 @@ def read_stream(spark: SparkSession, kafka: KafkaSettings) -> DataFrame:
         .option("maxOffsetsPerTrigger", kafka.max_offsets_per_trigger)
         .option("failOnDataLoss", str(kafka.fail_on_data_loss).lower())
         .load()
-        .withColumn("ingested_at", F.current_timestamp())
+        .withColumn("ingested_at", by_reference(F.current_timestamp(), F.col("partition")))
     )

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from datetime import datetime
 
 from delta.tables import DeltaTable
 from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import functions as F
 
 from features.errors import SchemaError
 from features.tables import TABLES, Table
+from jobs.runtime import files
 
 
 @dataclass(frozen=True)
@@ -49,6 +52,10 @@ class Lake:
         history = DeltaTable.forPath(self.spark, self.path(table)).history(1).select("version")
         return int(history.collect()[0][0])
 
+    def has_version(self, table: Table, version: int) -> bool:
+        """Whether ``table`` has been committed to so often; cheap, and true only while the log keeps that commit."""
+        return files.exists(self.spark, f"{self.path(table)}/_delta_log/{version:020d}.json")
+
     def read(self, table: Table, version: int | None = None) -> DataFrame:
         """All rows of ``table`` (of its Delta ``version`` where given)."""
         reader = self.spark.read.format("delta")
@@ -65,21 +72,24 @@ class Lake:
             .load(self.path(table))
         )
 
-    def append(self, rows: DataFrame, table: Table, *, app_id: str, version: int) -> None:
-        """Append ``rows`` once: a second append with the same ``app_id`` and ``version`` does nothing.
+    def append(self, rows: DataFrame, table: Table, *, batch_id: str, fence: tuple[str, int] | None = None) -> None:
+        """Append ``rows`` in one commit, which keeps ``batch_id`` as its ``userMetadata``.
 
-        Each write of a micro-batch needs an ``app_id`` of its own: Delta skips the second of two writes
-        to the same table with the same pair.
+        Args:
+            fence: a name and a number that grows. A later append with the same pair does nothing, and Delta refuses one
+                of two at the same moment. It costs Delta a look at all of the table's state for each append.
 
         Raises:
             SchemaError: the columns are not the table's.
         """
         if rows.columns != table.columns:
             raise SchemaError(f"Rows for {table.name}: found columns {rows.columns}, needed {table.columns}.")
-        (
-            rows.write.format("delta")
-            .mode("append")
-            .option("txnAppId", app_id)
-            .option("txnVersion", version)
-            .save(self.path(table))
-        )
+        writer = rows.write.format("delta").mode("append").option("userMetadata", batch_id)
+        if fence is not None:
+            writer = writer.option("txnAppId", fence[0]).option("txnVersion", fence[1])
+        writer.save(self.path(table))
+
+    def holds(self, table: Table, batch_id: str, since: datetime) -> bool:
+        """Whether ``table`` has rows of a batch that was planned at ``since``."""
+        time, writer = ("ingested_at", "ingest_id") if "ingest_id" in table.columns else ("batch_time", "batch_id")
+        return not self.read(table).where((F.col(time) >= since) & (F.col(writer) == batch_id)).isEmpty()

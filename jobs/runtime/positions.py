@@ -68,7 +68,6 @@ def position(spark: SparkSession, settings: Settings, query: str) -> Position | 
         if offset is None:
             break
         if offset["index"] < 0 and not offset["isStartingVersion"]:
-            planned_at = datetime.fromtimestamp(json.loads(lines[1])["batchTimestampMs"] / 1000, UTC)
             return Position(
                 query,
                 known.query_id,
@@ -76,7 +75,7 @@ def position(spark: SparkSession, settings: Settings, query: str) -> Position | 
                 known.committed,
                 number,
                 int(offset["reservoirVersion"]),
-                planned_at,
+                files.planned_at(spark, folder, number),
             )
     return known
 
@@ -111,11 +110,11 @@ def _delta_offset(lines: list[str]) -> dict[str, Any] | None:
 
 @dataclass(frozen=True)
 class Append:
-    """A commit that brought new rows: its Delta version, when, and the ids of the batches that wrote it."""
+    """A commit that brought new rows: its Delta version, when, and the id of the batch that wrote it."""
 
     version: int
     time: datetime
-    batches: tuple[str, ...]
+    batch: str | None
 
 
 def appends_since(lake: Lake, table: Table, version: int) -> list[Append]:
@@ -130,9 +129,8 @@ def appends_since(lake: Lake, table: Table, version: int) -> list[Append]:
         adds = any(action["add"]["dataChange"] for action in actions if "add" in action)
         removes = any(action["remove"]["dataChange"] for action in actions if "remove" in action)
         if adds and not removes:
-            written = [action["txn"] for action in actions if "txn" in action]
-            ids = tuple(f"{txn['appId'].split(':')[0]}:{txn['version']}" for txn in written)
-            found.append(Append(_version(commit.name), commit.modified, ids))
+            batch = next((a["commitInfo"].get("userMetadata") for a in actions if "commitInfo" in a), None)
+            found.append(Append(_version(commit.name), commit.modified, batch))
     return found
 
 

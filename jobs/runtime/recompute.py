@@ -27,7 +27,7 @@ class Span:
 
 def folded_events(lake: Lake, position: Position) -> DataFrame:
     """The events that build_features has taken up to ``position``; later ones are still on their way."""
-    later = [batch for append in appends_since(lake, EVENTS, position.version) for batch in append.batches]
+    later = [append.batch for append in appends_since(lake, EVENTS, position.version) if append.batch]
     events = lake.read(EVENTS)
     return events.where(~F.col("ingest_id").isin(later)) if later else events
 
@@ -73,4 +73,4 @@ def revision_time(position: Position, written: DataFrame) -> datetime:
 def append_revisions(lake: Lake, rows: DataFrame, batch_id: str, time: datetime) -> None:
     """Append feature rows as revisions of ``time``, once per ``batch_id``; the scoring stream takes them too."""
     stamped = rows.withColumns({"batch_time": F.lit(time), "batch_id": F.lit(batch_id)})
-    lake.append(stamped.select(*FEATURE_TABLE.columns), FEATURE_TABLE, app_id=batch_id, version=0)
+    lake.append(stamped.select(*FEATURE_TABLE.columns), FEATURE_TABLE, batch_id=batch_id)

@@ -23,6 +23,9 @@ ENGINE = {
     "spark.sql.requireAllClusterKeysForCoPartition": "false",
     # Micro-batches are small and alike: planning them anew at run time costs more than it gains.
     "spark.sql.adaptive.enabled": "false",
+    # A round of micro-batches uses more generated classes than the 100 that are kept by default: each would be
+    # compiled, and warmed up by Java, anew every time.
+    "spark.sql.codegen.cache.maxEntries": "2000",
     "spark.sql.streaming.metricsEnabled": "true",
 }
 
@@ -33,6 +36,9 @@ LOCAL = {
     "spark.driver.bindAddress": "127.0.0.1",
     "spark.sql.files.openCostInBytes": "1048576",
 }
+
+JAVA = "-XX:ReservedCodeCacheSize=512m"
+"""Java stops compiling when its store of compiled code is full, and a driver that runs all streams fills it."""
 
 
 def spark_session(settings: Settings, logs: Path | None = None) -> SparkSession:
@@ -57,8 +63,9 @@ def spark_session(settings: Settings, logs: Path | None = None) -> SparkSession:
         conf["spark.jars"] = ",".join(connector_jars(spark.jars))
     if logs:
         logs.mkdir(parents=True, exist_ok=True)
+        log4j = PROJECT / "conf" / "log4j2.properties"
         conf["spark.driver.extraJavaOptions"] = (
-            f"-Dlog4j2.configurationFile=file:{PROJECT / 'conf' / 'log4j2.properties'} -Dbehavior.logs={logs.resolve()}"
+            f"{JAVA} -Dlog4j2.configurationFile=file:{log4j} -Dbehavior.logs={logs.resolve()}"
         )
     builder = SparkSession.builder.appName(spark.app_name)
     if spark.master:

@@ -120,6 +120,7 @@ class StreamSettings(Section):
 
     trigger: str = "0 seconds"
     max_files_per_trigger: int = Field(1000, ge=1)
+    fenced: bool = True
 
 
 class MaintenanceSettings(Section):

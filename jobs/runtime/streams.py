@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from datetime import datetime
 
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 from pyspark.sql.streaming.query import StreamingQuery
 
+from features.columns import by_reference
 from features.errors import DataLossError
 from features.tables import Table
+from jobs.runtime import files
 from jobs.runtime.lake import Lake
 from jobs.runtime.settings import Settings
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -22,19 +27,31 @@ class Batch:
 
     The query id is part of it: it changes when a checkpoint is made anew, so a reset checkpoint
     never looks as if its batches had been written.
+
+    Attributes:
+        planned: when it was planned, if it may have been written before: the first one after a start.
+        fenced: whether an append must be refused when another driver has made it meanwhile.
     """
 
     query_id: str
     number: int
+    planned: datetime | None = None
+    fenced: bool = False
 
     @property
     def id(self) -> str:
         return f"{self.query_id}:{self.number}"
 
-    def append(self, lake: Lake, rows: DataFrame, table: Table, part: str = "") -> None:
-        """Append ``rows`` to ``table`` exactly once; ``part`` tells apart two writes to the same table."""
-        lake.append(rows, table, app_id=f"{self.query_id}:{table.name}:{part}", version=self.number)
+    def append(self, lake: Lake, rows: DataFrame, table: Table) -> None:
+        """Append ``rows`` to ``table`` exactly once; a batch appends to a table once at most."""
+        if self.planned is not None and lake.holds(table, self.id, self.planned):
+            log.info("batch %s is in table %s already", self.id, table.name)
+            return
+        fence = (f"{self.query_id}:{table.name}", self.number) if self.fenced else None
+        lake.append(rows, table, batch_id=self.id, fence=fence)
 
+
+ROWS_A_FILE = 50_000
 
 Process = Callable[[DataFrame, Batch], None]
 
@@ -45,20 +62,32 @@ def start(stream: DataFrame, name: str, process: Process, settings: Settings, *,
     ``once`` takes all that is there, in as many micro-batches as the source's limits make, and ends.
     """
 
+    folder = checkpoint(settings, name)
+    is_first = True
+
     def handle(rows: DataFrame, number: int) -> None:
-        query_id = rows.sparkSession.sparkContext.getLocalProperty("sql.streaming.queryId")
-        process(rows, Batch(str(query_id), number))
+        nonlocal is_first
+        query_id = str(rows.sparkSession.sparkContext.getLocalProperty("sql.streaming.queryId"))
+        planned = files.planned_at(rows.sparkSession, folder, number) if is_first else None
+        process(rows, Batch(query_id, number, planned, settings.stream.fenced))
+        is_first = False
 
     writer = (
-        stream.writeStream.queryName(name).foreachBatch(handle).option("checkpointLocation", checkpoint(settings, name))
+        stream.writeStream.queryName(name).foreachBatch(handle).option("checkpointLocation", folder)
     )
     writer = writer.trigger(availableNow=True) if once else writer.trigger(processingTime=settings.stream.trigger)
     return writer.start()
 
 
+def in_few_files(rows: DataFrame, count: int) -> DataFrame:
+    """``rows``, about ``count`` of them, in no more partitions than their number is worth: each becomes a file."""
+    return rows.coalesce(1 + count // ROWS_A_FILE)
+
+
 def stamped(rows: DataFrame, batch: Batch) -> DataFrame:
     """Add the columns that say which micro-batch wrote a row."""
-    return rows.withColumn("batch_time", F.current_timestamp()).withColumn("batch_id", F.lit(batch.id))
+    now = by_reference(F.current_timestamp(), F.length("user_id"))
+    return rows.withColumn("batch_time", now).withColumn("batch_id", F.lit(batch.id))
 
 
 def checkpoint(settings: Settings, name: str) -> str:
@@ -72,10 +101,7 @@ def refuse_lost_checkpoint(spark: SparkSession, lake: Lake, settings: Settings, 
         DataLossError: with the folder that is missing and the two ways out.
     """
     folder = checkpoint(settings, name)
-    java: Any = spark.sparkContext
-    offsets = java._jvm.org.apache.hadoop.fs.Path(f"{folder}/offsets")  # noqa: SLF001
-    files = offsets.getFileSystem(java._jsc.hadoopConfiguration())  # noqa: SLF001
-    if not files.exists(offsets) and not lake.read(table).isEmpty():
+    if not files.exists(spark, f"{folder}/offsets") and not lake.read(table).isEmpty():
         raise DataLossError(
             f"Query {name!r} has no checkpoint at {folder}, but table {table.name} at {lake.path(table)} holds rows: "
             "reading from the start would double them. Bring it back, or move the table away and start anew."

@@ -37,7 +37,7 @@ class Platform:
         number, self.arrivals = self.arrivals, self.arrivals + 1
         rows = [_event(act, number, offset) for offset, act in enumerate(acts)]
         frame = self.spark.createDataFrame(rows, EVENTS.schema).coalesce(1)
-        self.lake.append(frame, EVENTS, app_id=f"{INGEST}:events:", version=number)
+        self.lake.append(frame, EVENTS, batch_id=f"{INGEST}:{number}")
 
     def reject(self, raw: bytes | None, key: bytes | None) -> None:
         number, self.arrivals = self.arrivals, self.arrivals + 1
@@ -50,7 +50,7 @@ class Platform:
             "detail": None,
         }
         frame = self.spark.createDataFrame([[row[name] for name in REJECTED_EVENTS.columns]], REJECTED_EVENTS.schema)
-        self.lake.append(frame, REJECTED_EVENTS, app_id=f"{INGEST}:rejected_events:", version=number)
+        self.lake.append(frame, REJECTED_EVENTS, batch_id=f"{INGEST}:{number}")
 
     def build(self) -> None:
         build_features.start(self.spark, self.lake, self.settings, once=True).awaitTermination()
@@ -73,7 +73,7 @@ class Platform:
         later = wrong.withColumn("batch_time", F.expr("batch_time + interval 1 microsecond")).select(
             FEATURE_TABLE.columns
         )
-        self.lake.append(later, FEATURE_TABLE, app_id=f"spoil:{condition}", version=0)
+        self.lake.append(later, FEATURE_TABLE, batch_id=f"spoil:{condition}")
 
     def forget_last_commit(self, query: str) -> None:
         """As if the process had been killed between its last write and noting that it was done."""

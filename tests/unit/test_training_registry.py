@@ -69,6 +69,12 @@ def model_file(registry: Registry, tmp_path: Path) -> Iterator[Path]:
     shutil.copy(tmp_path / "kept", file)
 
 
+def test_a_process_that_has_not_trained_loads_from_the_registry_it_was_told(registry: Registry, tmp_path: Path) -> None:
+    mlflow.set_tracking_uri(f"sqlite:///{tmp_path}/other.db")
+    mlflow.set_registry_uri(f"sqlite:///{tmp_path}/other.db")
+    assert registry.load("1").version == "1"
+
+
 def test_a_model_comes_back_as_it_was_registered(registry: Registry) -> None:
     loaded = registry.load("1")
     assert (loaded.name, loaded.version, loaded.threshold) == (NAME, "1", small_reference().threshold)
