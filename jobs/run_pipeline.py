@@ -36,6 +36,7 @@ from jobs.runtime.logs import to_files
 from jobs.runtime.models import registry_of
 from jobs.runtime.session import spark_session
 from jobs.runtime.settings import PROJECT, Settings, load_settings
+from jobs.runtime.streams import failure_of
 from jobs.runtime.summary import summarise
 from jobs.runtime.watch import Watch
 
@@ -294,7 +295,7 @@ def main(
         except KeyboardInterrupt:
             console.print("Stopping.")
         except StreamingQueryException as error:
-            raise BehaviorError(f"A query failed: {_first_line(error)} The log is in {local / 'logs'}.") from None
+            raise failure_of(error, settings) from None
         pipeline.stop()
         pipeline.summary()
 
@@ -308,10 +309,6 @@ def _with_broker(stack: contextlib.ExitStack, wish: Wish, settings: Settings, co
     broker.create_topic(settings.kafka.alerts_topic, 1)
     reached = settings.kafka.model_copy(update={"bootstrap_servers": broker.bootstrap_servers})
     return settings.model_copy(update={"kafka": reached})
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).strip().splitlines()[0][:400]
 
 
 if __name__ == "__main__":

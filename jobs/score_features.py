@@ -61,7 +61,7 @@ def main(env: cli.Environment = "local", overrides: cli.Overrides = None, once: 
     spark = spark_session(settings)
     lake = Lake(spark, settings.storage.root)
     lake.create(FEATURE_TABLE, SCORES)
-    start(spark, lake, settings, once=once).awaitTermination()
+    streams.finish(start(spark, lake, settings, once=once), settings)
 
 
 if __name__ == "__main__":

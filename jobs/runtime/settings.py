@@ -6,8 +6,10 @@ Unknown keys are refused by name; secrets come from the environment only and pri
 from __future__ import annotations
 
 import os
+import zipfile
 from collections.abc import Iterable, Mapping
 from datetime import datetime
+from importlib.resources.abc import Traversable
 from pathlib import Path
 from typing import Any, Literal
 
@@ -24,7 +26,7 @@ from pydantic_settings import (
 from features.errors import ConfigurationError
 
 PROJECT = Path(__file__).resolve().parents[2]
-"""Folder that holds ``conf/``; inside a zip on a cluster this is no real folder, see :func:`configuration_folder`."""
+"""Folder that holds ``conf/``; with spark-submit --py-files this is the zip, see :func:`configuration_folder`."""
 
 
 class Section(BaseModel):
@@ -158,11 +160,12 @@ class Settings(BaseSettings):
     pseudonym_key: SecretStr | None = None
 
 
-def configuration_folder() -> Path:
-    """``BEHAVIOR_CONF_DIR``, else ``conf/`` of the working folder, else the one beside the code."""
+def configuration_folder() -> Traversable:
+    """``BEHAVIOR_CONF_DIR``, else ``conf/`` of the working folder, else the one beside the code, in the zip too."""
     named = os.environ.get("BEHAVIOR_CONF_DIR")
-    for folder in [Path(named)] if named else [Path.cwd() / "conf", PROJECT / "conf"]:
-        if (folder / "base.yaml").is_file():
+    beside: Traversable = zipfile.Path(PROJECT) if zipfile.is_zipfile(PROJECT) else PROJECT
+    for folder in [Path(named)] if named else [Path.cwd() / "conf", beside.joinpath("conf")]:
+        if folder.joinpath("base.yaml").is_file():
             return folder
     raise ConfigurationError(
         f"No base.yaml in {named or 'conf/ of the working folder or of the code'}. "
@@ -177,12 +180,13 @@ def load_settings(env: str, overrides: Iterable[str] = ()) -> Settings:
         ConfigurationError: a file or key is unknown, or a value cannot be taken; says what was found and needed.
     """
     folder = configuration_folder()
-    if not (folder / f"{env}.yaml").is_file():
-        known = sorted(path.stem for path in folder.glob("*.yaml") if path.stem != "base")
+    if not folder.joinpath(f"{env}.yaml").is_file():
+        files = [path.name.removesuffix(".yaml") for path in folder.iterdir() if path.name.endswith(".yaml")]
+        known = sorted(name for name in files if name != "base")
         raise ConfigurationError(
             f"Unknown environment {env!r}: {folder} has {', '.join(known)}. Choose one with --env."
         )
-    files = _merge(_read(folder / "base.yaml"), _read(folder / f"{env}.yaml"))
+    values = _merge(_read(folder.joinpath("base.yaml")), _read(folder.joinpath(f"{env}.yaml")))
 
     class Loaded(Settings):
         @classmethod
@@ -194,7 +198,7 @@ def load_settings(env: str, overrides: Iterable[str] = ()) -> Settings:
             dotenv_settings: PydanticBaseSettingsSource,
             file_secret_settings: PydanticBaseSettingsSource,
         ) -> tuple[PydanticBaseSettingsSource, ...]:
-            return init_settings, env_settings, InitSettingsSource(settings_cls, files)
+            return init_settings, env_settings, InitSettingsSource(settings_cls, values)
 
     try:
         return Loaded(**_merge({"env": env}, _parse_overrides(overrides)))
@@ -204,7 +208,7 @@ def load_settings(env: str, overrides: Iterable[str] = ()) -> Settings:
         raise ConfigurationError(f"An environment variable BEHAVIOR_… cannot be read: {error}.") from None
 
 
-def _read(path: Path) -> dict[str, Any]:
+def _read(path: Traversable) -> dict[str, Any]:
     try:
         content = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
     except yaml.YAMLError as error:

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import logging
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
 
+from pyspark.errors import StreamingQueryException
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 from pyspark.sql.streaming.query import StreamingQuery
 
 from features.columns import by_reference
-from features.errors import DataLossError
+from features.errors import BehaviorError, DataLossError, EnvironmentProblem
 from features.tables import Table
 from jobs.runtime import files
 from jobs.runtime.lake import Lake
@@ -52,6 +54,8 @@ class Batch:
 
 
 ROWS_A_FILE = 50_000
+NO_BROKER = ("node assignment", "No resolvable bootstrap", "Failed to create new KafkaAdminClient", "Timed out waiting")
+"""In what Spark says when no broker answers."""
 
 Process = Callable[[DataFrame, Batch], None]
 
@@ -77,6 +81,33 @@ def start(stream: DataFrame, name: str, process: Process, settings: Settings, *,
     )
     writer = writer.trigger(availableNow=True) if once else writer.trigger(processingTime=settings.stream.trigger)
     return writer.start()
+
+
+def finish(query: StreamingQuery, settings: Settings) -> None:
+    """Wait until ``query`` ends.
+
+    Raises:
+        BehaviorError: it failed, in a sentence; the trace is in Spark's log.
+    """
+    try:
+        query.awaitTermination()
+    except StreamingQueryException as error:
+        raise failure_of(error, settings) from None
+
+
+def failure_of(error: StreamingQueryException, settings: Settings) -> BehaviorError:
+    """Why a query failed, in a sentence."""
+    text = str(error)
+    ours = re.findall(r"features\.errors\.\w+: (.+)", text)
+    if ours:
+        return BehaviorError(ours[-1])
+    if any(sign in text for sign in NO_BROKER):
+        return EnvironmentProblem(
+            f"No Kafka broker answers at {settings.kafka.bootstrap_servers}: see that it runs there "
+            "(kafka.bootstrap_servers) and that kafka.options fit its listener. Nothing is lost: start again."
+        )
+    cause = text.rsplit("terminated with exception:", maxsplit=1)[-1].strip().splitlines()[0]
+    return BehaviorError(f"A stream failed: {cause[:500]} Its trace is in Spark's log; started again it goes on.")
 
 
 def in_few_files(rows: DataFrame, count: int) -> DataFrame:

@@ -14,13 +14,14 @@ from pyspark.sql import functions as F
 
 from features.behavior import behavior
 from features.definitions import FEATURE_NAMES
-from features.errors import DataLossError, ModelError
+from features.errors import DataLossError, EnvironmentProblem, ModelError
 from features.revisions import latest
 from features.tables import EVENTS, FEATURE_TABLE, REJECTED_EVENTS, SCORES, TILES
 from features.tiles import fold
-from jobs import promote_model, train_model
+from jobs import ingest_events, promote_model, train_model
 from jobs.build_features import session_rules
 from jobs.replay_file import replay
+from jobs.runtime import streams
 from jobs.runtime.producer import EventProducer
 from tests.integration.conftest import Platform
 from training.scenarios import Scenario, simulate
@@ -145,6 +146,15 @@ def test_a_lost_checkpoint_beside_a_filled_table_is_refused(platform: Platform, 
 def test_scoring_without_a_champion_says_what_to_run(platform: Platform) -> None:
     with pytest.raises(ModelError, match=r"jobs\.train_model"):
         platform.score()
+
+
+def test_a_broker_that_is_not_there_is_said_in_a_sentence(platform: Platform) -> None:
+    short = {"default.api.timeout.ms": "2000", "request.timeout.ms": "1000"}
+    kafka = platform.settings.kafka.model_copy(update={"bootstrap_servers": "127.0.0.1:1", "options": short})
+    settings = platform.settings.model_copy(update={"kafka": kafka})
+    query = ingest_events.start(platform.spark, platform.lake, settings, once=True)
+    with pytest.raises(EnvironmentProblem, match=r"No Kafka broker answers at 127\.0\.0\.1:1"):
+        streams.finish(query, settings)
 
 
 def test_the_recorded_shop_goes_through_whole(platform: Platform, producer: EventProducer, data: Path) -> None:
