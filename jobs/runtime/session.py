@@ -35,6 +35,8 @@ LOCAL = {
     "spark.driver.host": "127.0.0.1",
     "spark.driver.bindAddress": "127.0.0.1",
     "spark.sql.files.openCostInBytes": "1048576",
+    # Delta's VACUUM lists folders in so many tasks; by default 10,000, for minutes.
+    "spark.sql.sources.parallelPartitionDiscovery.parallelism": "4",
 }
 
 JAVA = "-XX:ReservedCodeCacheSize=512m"

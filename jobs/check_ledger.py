@@ -1,0 +1,156 @@
+"""Prove that every Kafka offset that was read is an event, a known duplicate or a rejected record: once, in one table.
+
+Reads tables events and rejected_events, the checkpoint of ingest_events and the broker; writes nothing.
+Exit code 1 when an offset is lost, or accounted for twice.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from contextlib import closing
+from dataclasses import dataclass
+
+import typer
+from confluent_kafka import Consumer, KafkaException, TopicPartition
+from pyspark.sql import SparkSession
+from rich.console import Console
+from rich.table import Table as Printed
+
+from features.errors import BehaviorError, EnvironmentProblem
+from features.ledger import Account, Partition, Range, accounts, rows_of
+from features.tables import EVENTS, REJECTED_EVENTS
+from jobs import ingest_events
+from jobs.runtime import cli, files, kafka
+from jobs.runtime.lake import Lake
+from jobs.runtime.session import spark_session
+from jobs.runtime.settings import Settings, load_settings
+from jobs.runtime.streams import checkpoint
+
+PATIENCE = 20.0
+"""Seconds to wait for an answer of the broker."""
+LOST, GONE, EMPTY = "lost", "gone", "empty"
+
+
+@dataclass(frozen=True)
+class Finding:
+    """Offsets without a row: ``lost`` (Kafka has the first of them), ``gone`` (Kafka no longer has them) or ``empty``
+    (no record is there, but perhaps the marker of a transaction)."""
+
+    offsets: Range
+    what: str
+
+
+@dataclass(frozen=True)
+class Entry:
+    """The account of one partition, beside what the broker says."""
+
+    account: Account
+    findings: tuple[Finding, ...]
+    unread: int
+
+    @property
+    def difference(self) -> int:
+        """Offsets that are not accounted for exactly once."""
+        absent = sum(len(found.offsets) for found in self.findings if found.what != EMPTY)
+        return absent + self.account.twice + self.account.strange
+
+
+def check(spark: SparkSession, lake: Lake, settings: Settings) -> list[Entry]:
+    """One entry per topic and partition.
+
+    Raises:
+        BehaviorError: ingest_events has not finished a batch.
+        EnvironmentProblem: no broker answers.
+    """
+    known = accounts(rows_of(lake.read(EVENTS), lake.read(REJECTED_EVENTS)), read_offsets(spark, settings))
+    options = {**kafka.client_options(settings.kafka), "group.id": "check_ledger", "enable.auto.commit": "false"}
+    with closing(Consumer(options)) as consumer:
+        try:
+            return [_entry(consumer, account) for account in known]
+        except KafkaException as error:
+            raise EnvironmentProblem(
+                f"The broker at {settings.kafka.bootstrap_servers} does not say what it holds: {error.args[0]}. "
+                "See that it runs and that kafka.options fit its listener."
+            ) from None
+
+
+def read_offsets(spark: SparkSession, settings: Settings) -> dict[Partition, Range]:
+    """What ingest_events has read and finished, from its checkpoint."""
+    folder = checkpoint(settings, ingest_events.QUERY)
+    done = [int(file.name) for file in files.listing(spark, f"{folder}/commits") if file.name.isdigit()]
+    begin = files.text_of(spark, f"{folder}/sources/0/0")
+    if not done or begin is None:
+        raise BehaviorError(
+            f"ingest_events has not finished a batch yet (checkpoint {folder}): there is nothing to account for."
+        )
+    first = json.loads(begin[begin.index("{") :])
+    until = json.loads((files.text_of(spark, f"{folder}/offsets/{max(done)}") or "").splitlines()[-1])
+    return {
+        (topic, int(partition)): Range(int(first.get(topic, {}).get(partition, 0)), int(end))
+        for topic, ends in until.items()
+        for partition, end in ends.items()
+    }
+
+
+def _entry(consumer: Consumer, account: Account) -> Entry:
+    place = TopicPartition(account.topic, account.partition)
+    low, high = consumer.get_watermark_offsets(place, timeout=PATIENCE)
+    findings = [found for missing in account.missing for found in _asked(consumer, account, missing, low)]
+    return Entry(account, tuple(findings), max(0, high - account.read.until))
+
+
+def _asked(consumer: Consumer, account: Account, missing: Range, low: int) -> Iterable[Finding]:
+    """What the broker says of offsets without a row."""
+    if missing.first < low:
+        yield Finding(Range(missing.first, min(low, missing.until)), GONE)
+    first = max(low, missing.first)
+    if first >= missing.until:
+        return
+    consumer.assign([TopicPartition(account.topic, account.partition, first)])
+    message = consumer.poll(PATIENCE)
+    if message is not None and message.error():
+        raise KafkaException(message.error())
+    at = missing.until if message is None else min(int(message.offset() or 0), missing.until)
+    if at > first:
+        yield Finding(Range(first, at), EMPTY)
+    if at < missing.until:
+        yield Finding(Range(at, missing.until), LOST)
+
+
+def show(entries: list[Entry], console: Console) -> None:
+    """Print a line per partition, and every difference."""
+    table = Printed(title="ledger", title_justify="left")
+    titles = ("topic", "partition", "offsets read", "events", "duplicates", "rejected", "twice", "missing", "unread")
+    for title in titles:
+        table.add_column(title, justify="left" if title == "topic" else "right")
+    for entry in entries:
+        own = entry.account
+        missing = sum(map(len, own.missing))
+        numbers = (own.events, own.duplicates, own.rejected, own.twice + own.strange, missing, entry.unread)
+        read = str(own.read) if len(own.read) else "none"
+        table.add_row(own.topic, str(own.partition), read, *[f"{number:,}" for number in numbers])
+    console.print(table)
+    for entry in entries:
+        name = f"{entry.account.topic} {entry.account.partition}"
+        for found in entry.findings:
+            console.print(f"{name}: offsets {found.offsets} {found.what}", markup=False, highlight=False)
+        if entry.account.strange:
+            console.print(f"{name}: {entry.account.strange} rows at offsets that were never read", markup=False)
+    total = sum(entry.difference for entry in entries)
+    read_in_all = sum(len(entry.account.read) for entry in entries)
+    console.print(f"difference {total} of {read_in_all:,} offsets", highlight=False)
+
+
+def main(env: cli.Environment = "local", overrides: cli.Overrides = None) -> None:
+    """Account for every offset. Reads events, rejected_events, a checkpoint and the broker; exit 1 on a difference."""
+    settings = load_settings(env, overrides or ())
+    spark = spark_session(settings)
+    entries = check(spark, Lake(spark, settings.storage.root), settings)
+    show(entries, Console(soft_wrap=True))
+    if any(entry.difference for entry in entries):
+        raise typer.Exit(1)
+
+
+if __name__ == "__main__":
+    cli.run(main)
