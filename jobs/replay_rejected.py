@@ -1,0 +1,131 @@
+"""Judge rejected records again, after a fix or with other limits, and move what passes now to the events.
+
+Reads and writes rejected_events and events; Kafka is not touched. A record moves once, however often this is run
+and whenever it is killed.
+"""
+
+from __future__ import annotations
+
+import uuid
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Annotated
+
+import typer
+from pyspark import StorageLevel
+from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import functions as F
+
+from features.duplicates import POSITION
+from features.erasure import ERASED_USER
+from features.errors import UsageError
+from features.events import REASONS, accepted, judge
+from features.tables import ERASURES, EVENTS, REJECTED_EVENTS
+from jobs.ingest_events import judging_rules
+from jobs.runtime import cli
+from jobs.runtime.erasures import Privacy
+from jobs.runtime.lake import Lake
+from jobs.runtime.rewrites import alone, delete_matching
+from jobs.runtime.session import spark_session
+from jobs.runtime.settings import Settings, load_settings
+from jobs.runtime.streams import in_few_files
+
+JOB = "replay_rejected"
+FINAL = (ERASED_USER, "duplicate_event_id")
+"""Reasons that no other judgement can mend."""
+
+
+@dataclass(frozen=True)
+class Replayed:
+    """How many records were looked at, moved to the events, and left because their event id is there already."""
+
+    judged: int
+    moved: int
+    repeated: int
+
+
+def replay(spark: SparkSession, lake: Lake, settings: Settings, reason: str, since: datetime | None) -> Replayed:
+    """Judge the records rejected for ``reason`` since a time again.
+
+    Those that pass are appended to events first and then removed from rejected_events. Killed in between, a record is
+    in both until the next run, which knows it by its place in Kafka and only removes it.
+
+    Raises:
+        UsageError: there is no such reason, or it is final.
+        BehaviorError: another job that rewrites the tables is at work.
+    """
+    if reason not in REASONS:
+        raise UsageError(f"Reason {reason!r} is unknown. Needed: one of {', '.join(sorted(REASONS))}.")
+    if reason in FINAL:
+        raise UsageError(f"Records rejected as {reason} cannot pass by being judged again.")
+    with alone(spark, settings, JOB):
+        privacy = Privacy(lake, settings)
+        candidates = lake.read(REJECTED_EVENTS).where(F.col("reason") == reason)
+        if since is not None:
+            candidates = candidates.where(F.col("ingested_at") >= since)
+        batch = f"{JOB}-{uuid.uuid4()}:0"
+        passing = _passing(candidates, privacy, settings, batch).persist(StorageLevel.MEMORY_AND_DISK)
+        try:
+            judged, passed, events = candidates.count(), passing.count(), lake.read(EVENTS)
+            places = F.broadcast(passing.select(POSITION))
+            found = events.select(POSITION).join(places, POSITION, "left_semi").distinct().toArrow()
+            there = spark.createDataFrame(found)  # as it was before events gets more rows
+            fresh = _unrepeated(events, passing.join(F.broadcast(there), POSITION, "left_anti"), settings).persist()
+            moved, healed = fresh.count(), there.count()
+            if moved:
+                lake.append(in_few_files(fresh.select(EVENTS.columns), moved), EVENTS, batch_id=batch)
+            if moved or healed:
+                delete_matching(lake, REJECTED_EVENTS, fresh.select(POSITION).unionByName(there), settings.maintenance)
+            fresh.unpersist()
+            return Replayed(judged, moved, passed - moved - healed)
+        finally:
+            passing.unpersist()
+
+
+def _passing(candidates: DataFrame, privacy: Privacy, settings: Settings, batch: str) -> DataFrame:
+    """The candidates that are events by the rules of now, as rows of table events."""
+    now = datetime.now(UTC)
+    as_read = candidates.withColumnsRenamed({"raw": "value", "kafka_key": "key", "received_at": "timestamp"})
+    as_read = as_read.withColumns({"ingested_at": F.lit(now), "ingest_id": F.lit(batch)})
+    return privacy.without_erased(accepted(privacy.guarded(judge(as_read, judging_rules(settings.ingest)))))
+
+
+def _unrepeated(events: DataFrame, passing: DataFrame, settings: Settings) -> DataFrame:
+    """The ``passing`` records whose event id no event received within the window has, the first of equal ones."""
+    asked = passing.where("event_key IS NOT NULL")
+    keys = F.broadcast(asked.select("event_key").distinct())
+    received = F.unix_micros("received_at").alias("received")
+    met = events.join(keys, "event_key", "left_semi").select("event_key", received).toArrow().to_pylist()
+    known: dict[int, list[int]] = {}
+    for row in met:
+        known.setdefault(row["event_key"], []).append(row["received"] or 0)
+    window, repeated = settings.ingest.dedupe_window_seconds * 1_000_000, []
+    for row in asked.select(received, *POSITION, "event_key").toArrow().sort_by("received").to_pylist():
+        times, now = known.setdefault(row["event_key"], []), row["received"] or 0
+        if any(abs(now - time) <= window for time in times):
+            repeated.append(tuple(row[name] for name in POSITION))
+        else:
+            times.append(now)
+    if not repeated:
+        return passing
+    left = passing.sparkSession.createDataFrame(repeated, passing.select(POSITION).schema)
+    return passing.join(F.broadcast(left), POSITION, "left_anti")
+
+
+def main(
+    reason: Annotated[str, typer.Option(help="Judge the records rejected for this reason again.")],
+    env: cli.Environment = "local",
+    overrides: cli.Overrides = None,
+    since: Annotated[datetime | None, typer.Option(help="Only those rejected since then (UTC).")] = None,
+) -> None:
+    """Judge rejected records again. Reads and writes rejected_events and events."""
+    settings = load_settings(env, overrides or ())
+    spark = spark_session(settings)
+    lake = Lake(spark, settings.storage.root)
+    lake.create(EVENTS, REJECTED_EVENTS, ERASURES)
+    done = replay(spark, lake, settings, reason, since.replace(tzinfo=UTC) if since else None)
+    typer.echo(f"{done.judged} judged, {done.moved} moved to events, {done.repeated} left: their event id is there.")
+
+
+if __name__ == "__main__":
+    cli.run(main)

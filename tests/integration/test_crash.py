@@ -1,0 +1,130 @@
+"""Ingest is killed at random moments, and the broker with it, while a producer goes on: nothing lost, nothing twice."""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+from pyspark.sql import SparkSession
+from pyspark.sql import functions as F
+
+from features.tables import EVENTS, REJECTED_EVENTS
+from jobs import check_ledger, ingest_events
+from jobs.runtime.broker import EmbeddedBroker
+from jobs.runtime.lake import Lake
+from jobs.runtime.producer import EventProducer
+from jobs.runtime.settings import Settings, load_settings
+from tests.integration.conftest import PROJECT
+
+pytestmark = pytest.mark.integration
+
+KILLS = int(os.environ.get("BEHAVIOR_TEST_KILLS", "5"))
+TOPIC = "crash"
+PAUSE = 0.004
+"""Seconds between two events of the producer."""
+
+
+@pytest.fixture
+def own_broker(tmp_path: Path) -> Iterator[EmbeddedBroker]:
+    with EmbeddedBroker(tmp_path / "kafka", tmp_path / "logs") as broker:
+        broker.create_topic(TOPIC, 4)
+        yield broker
+
+
+class Sender(threading.Thread):
+    """Sends events with ids, and every tenth record as no event, until told to stop; counts what Kafka must hold."""
+
+    def __init__(self, servers: str) -> None:
+        super().__init__(daemon=True)
+        self.servers, self.events, self.others, self.finish = servers, 0, 0, threading.Event()
+
+    def run(self) -> None:
+        with EventProducer(self.servers, TOPIC) as producer:
+            while not self.finish.wait(PAUSE):
+                if self.events and self.events % 10 == 0 and self.others < self.events // 10:
+                    producer.send_raw(b"no event", None)
+                    self.others += 1
+                else:
+                    producer.send(
+                        {
+                            "user_id": f"user-{self.events % 50}",
+                            "action": "view",
+                            "page": "/page",
+                            "timestamp": datetime.now(UTC),
+                            "event_id": f"event-{self.events}",
+                        }
+                    )
+                    self.events += 1
+            producer.flush()
+
+
+def wait_for(condition: Callable[[], bool], what: str, seconds: float = 120.0) -> None:
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, f"{what} did not come within {seconds:.0f} s"
+        time.sleep(0.1)
+
+
+def test_killed_at_random_moments_it_loses_and_doubles_nothing(
+    spark: SparkSession, own_broker: EmbeddedBroker, tmp_path: Path
+) -> None:
+    chance = random.Random(os.environ.get("BEHAVIOR_TEST_SEED", "11"))
+    changes = [
+        f"storage.root={tmp_path}/lake",
+        f"storage.checkpoints={tmp_path}/checkpoints",
+        f"kafka.bootstrap_servers={own_broker.bootstrap_servers}",
+        f"kafka.topic={TOPIC}",
+        "kafka.max_offsets_per_trigger=500",
+        "spark.conf={spark.driver.extraJavaOptions: -XX:TieredStopAtLevel=1}",
+    ]
+    settings = load_settings("local", changes)
+    lake = Lake(spark, settings.storage.root)
+    lake.create(EVENTS, REJECTED_EVENTS)
+    sender = Sender(own_broker.bootstrap_servers)
+    sender.start()
+    for number in range(KILLS):
+        before = commits(settings)
+        job = started(changes, tmp_path / f"job-{number}.log")
+        try:
+            wait_for(lambda was=before: commits(settings) > was, "a finished batch")  # type: ignore[misc]
+            time.sleep(chance.uniform(0.0, 2.0))  # the moment is what is random here
+            if number % 3 == 2:
+                own_broker.kill()
+                own_broker.start()
+        finally:
+            os.killpg(job.pid, signal.SIGKILL)
+            job.wait()
+    sender.finish.set()
+    sender.join(60)
+    assert not sender.is_alive()
+    ingest_events.start(spark, lake, settings, once=True).awaitTermination()
+
+    entries = check_ledger.check(spark, lake, settings)
+    assert sum(entry.difference + entry.unread for entry in entries) == 0
+    events = lake.read(EVENTS)
+    assert events.count() == sender.events
+    assert events.agg(F.count_distinct("event_id")).collect()[0][0] == sender.events
+    assert lake.read(REJECTED_EVENTS).where("reason = 'not_json'").count() == sender.others
+
+
+def started(changes: list[str], log: Path) -> subprocess.Popen[bytes]:
+    """The job as a user starts it, in a process group of its own: Python and Java die in the same moment."""
+    words = [word for change in changes for word in ("--set", change)]
+    command = [sys.executable, "-m", "jobs.ingest_events", "--env", "local", *words]
+    with log.open("wb") as out:
+        return subprocess.Popen(command, cwd=PROJECT, stdout=out, stderr=out, start_new_session=True)
+
+
+def commits(settings: Settings) -> int:
+    """The newest batch that ingest has finished."""
+    folder = Path(settings.storage.checkpoints, "ingest_events", "commits")
+    return max((int(file.name) for file in folder.glob("[0-9]*")), default=-1)
