@@ -93,9 +93,7 @@ class Outlet:
             raise QueueFullError
         batch = _Batch(len(records), asyncio.get_running_loop(), self._settle)
         self.in_flight += len(records)
-        taken = self._offer(records, batch)
-        if taken == 0 and not self._has_failed:
-            raise QueueFullError
+        self._offer(records, batch)
         with suppress(TimeoutError):
             await asyncio.wait_for(asyncio.shield(batch.done), self.seconds)
         return list(batch.acknowledged)
@@ -116,9 +114,9 @@ class Outlet:
             raise self._partitions
         return self._partitions
 
-    def _offer(self, records: Sequence[Record], batch: _Batch) -> int:
-        """How many of the records the client took, in their order; the rest is settled as not acknowledged."""
-        taken = 0
+    def _offer(self, records: Sequence[Record], batch: _Batch) -> None:
+        """Hand the records to the client, in their order; those it does not take are settled as not acknowledged."""
+        taken, failed = 0, False
         try:
             for key, value in records:
                 if not self._producer.offer(value, key, batch.reporter(taken)):
@@ -126,9 +124,10 @@ class Outlet:
                 taken += 1
         except EnvironmentProblem as problem:
             log.warning("%s", problem)
-            self._has_failed = True
+            self._has_failed = failed = True
         batch.give_up(len(records) - taken)
-        return taken
+        if taken == 0 and not failed:
+            raise QueueFullError
 
     def _settle(self, batch: _Batch) -> None:
         self.in_flight -= len(batch.acknowledged)

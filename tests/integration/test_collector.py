@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -372,3 +373,20 @@ def test_limits_that_contradict_each_other_are_refused_in_a_sentence() -> None:
     _, error = process.communicate(timeout=60)
     assert process.returncode == 2
     assert "burst must be at least max_events" in error
+
+
+@pytest.mark.skipif(shutil.which("node") is None, reason="node is not installed")
+def test_the_example_for_web_pages_tries_again_and_sends_the_rest_when_the_page_is_left(
+    server: Serving, records: Callable[[], list[Record]]
+) -> None:
+    page, example = Path(__file__).with_name("behavior_on_a_page.js"), PROJECT / "docs" / "examples" / "behavior.js"
+    command = ["node", str(page), f"{server.url}/events", str(example)]
+    run = subprocess.run(command, capture_output=True, text=True, check=True, timeout=60)
+    said = json.loads(run.stdout)
+    ids = said["ids"]
+    assert said["tries"] == [ids[:3], ids[:3], ids[:3], ids[3:5], ids[5:6]], "503, a lost answer, and success"
+    assert len(said["beacons"]) == 1
+    events = [json.loads(value or b"") for _, value in records()]
+    times = Counter(event["event_id"] for event in events)
+    assert times == {**dict.fromkeys(ids[:3], 3), **dict.fromkeys(ids[3:], 1)}, "ingest counts each id once"
+    assert {event["session_id"] for event in events} == {events[0]["session_id"]}
