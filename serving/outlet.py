@@ -31,7 +31,6 @@ def producer_of(
         "linger.ms": "5",
         "message.timeout.ms": str(round(1000 * collector.acknowledge_seconds)),
         "reconnect.backoff.max.ms": "1000",
-        "queue.buffering.max.kbytes": "131072",
     }
     return producer_from(
         kafka,
