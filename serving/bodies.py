@@ -41,7 +41,7 @@ def cut(body: bytes, media: str = "") -> list[bytes]:
 def _elements(array: bytes) -> list[bytes]:
     """The elements of an array; the whole text as one where it does not end with its last bracket."""
     found: list[bytes] = []
-    depth, begin = 0, 1
+    depth, begin, what = 0, 1, b""
     for sign in _SIGN.finditer(array):
         what = sign[0]
         if what in _OPEN:
@@ -53,7 +53,7 @@ def _elements(array: bytes) -> list[bytes]:
             begin = sign.end()
         if depth == 0:
             break
-    if depth or begin != len(array):
+    if depth or what != b"]" or begin != len(array):
         return [array]
     return [] if found == [b""] else found
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
 import signal
 import socket
@@ -331,15 +330,14 @@ def test_while_kafka_is_away_nothing_is_promised_and_after_its_return_it_goes_on
     assert (b"after", after) in found
 
 
-def start(*arguments: str, **more: Any) -> subprocess.Popen[str]:
+def start(*arguments: str) -> subprocess.Popen[str]:
     return subprocess.Popen(
-        [sys.executable, "-m", "serving", *arguments],
+        [sys.executable, "-m", "serving", "--with-owner", *arguments],  # it ends with the test, whatever happens
         cwd=PROJECT,
+        stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
-        env=dict(os.environ),
-        **more,
     )
 
 
