@@ -15,7 +15,7 @@ import json
 import logging
 import time
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from types import TracebackType
 from typing import Self
@@ -128,6 +128,35 @@ class EventProducer:
         self.sent += 1
         self._producer.poll(0)
 
+    def offer(self, value: bytes, key: bytes, report: Callable[[bool], None]) -> bool:
+        """Queue a record as it is without ever waiting; False where the queue is full.
+
+        ``report`` is called once, by :meth:`serve` or :meth:`flush`, with whether the record was acknowledged.
+        """
+
+        def on_delivery(error: KafkaError | None, message: Message) -> None:
+            self._report(error, message)
+            report(error is None)
+
+        try:
+            self._producer.produce(self.topic, value, key, on_delivery=on_delivery)
+        except BufferError:
+            return False
+        except KafkaException as error:
+            raise self._refused(error, len(value) + len(key)) from None
+        self.sent += 1
+        return True
+
+    def serve(self, seconds: float) -> None:
+        """Wait at most so long for acknowledgements, and have them reported."""
+        self._producer.poll(seconds)
+
+    def abandon(self) -> None:
+        """Give up what is still queued after a second; all of it is reported."""
+        self._producer.flush(1.0)
+        self._producer.purge()
+        self._producer.poll(0)
+
     def flush(self, timeout: float | None = None) -> int:
         """Wait until every event is acknowledged; the number delivered in all.
 
@@ -160,9 +189,7 @@ class EventProducer:
         if kind is None:
             self.flush()
         else:  # the error that is under way matters more than what is still queued
-            self._producer.flush(1.0)
-            self._producer.purge()
-            self._producer.poll(0)
+            self.abandon()
 
     def _report(self, error: KafkaError | None, message: Message) -> None:
         if error is None:
@@ -200,16 +227,26 @@ class EventProducer:
 
 
 def producer_from(
-    kafka: KafkaSettings, *, bootstrap_servers: str | None = None, topic: str | None = None, timeout: float = 30.0
+    kafka: KafkaSettings,
+    *,
+    bootstrap_servers: str | None = None,
+    topic: str | None = None,
+    timeout: float = 30.0,
+    queue_events: int = 100_000,
+    options: Mapping[str, str] | None = None,
 ) -> EventProducer:
-    """A producer for the broker and topic of the settings, or for these."""
-    options = dict(kafka.options)
+    """A producer for the broker and topic of the settings, or for these; ``options`` win over those of the settings."""
+    options = {**kafka.options, **(options or {})}
     if kafka.username is not None:
         options["sasl.username"] = kafka.username
     if kafka.password is not None:
         options["sasl.password"] = kafka.password.get_secret_value()
     return EventProducer(
-        bootstrap_servers or kafka.bootstrap_servers, topic or kafka.topic, timeout=timeout, options=options
+        bootstrap_servers or kafka.bootstrap_servers,
+        topic or kafka.topic,
+        timeout=timeout,
+        queue_events=queue_events,
+        options=options,
     )
 
 

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping
 from datetime import datetime
 from importlib.resources.abc import Traversable
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import yaml
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, SecretStr, ValidationError, model_validator
@@ -136,6 +136,33 @@ class MaintenanceSettings(Section):
     erase_wait_seconds: int = Field(300, ge=0)
 
 
+Origin = Annotated[str, Field(pattern=r"^(\*|https?://[^/\s]+)$")]
+
+
+class CollectorSettings(Section):
+    """The endpoint ``POST /events``: where it listens, and how much it takes."""
+
+    host: str = "127.0.0.1"
+    port: int = Field(5000, ge=0, le=65_535)
+    allowed_origins: tuple[Origin, ...] = ()
+    trusted_proxies: tuple[str, ...] = ()
+    max_body_bytes: int = Field(1_048_576, ge=1024)
+    max_events: int = Field(500, ge=1)
+    rate_per_second: float = Field(200, gt=0)
+    burst: int = Field(1000, ge=1)
+    read_seconds: float = Field(10, gt=0)
+    acknowledge_seconds: float = Field(5, ge=0.1)
+    max_in_flight: int = Field(10_000, ge=1)
+    max_connections: int = Field(512, ge=1)
+
+    @model_validator(mode="after")
+    def _can_be_sent(self) -> CollectorSettings:
+        for name in ("burst", "max_in_flight"):
+            if getattr(self, name) < self.max_events:
+                raise ValueError(f"{name} must be at least max_events, or the longest batch could never be sent")
+        return self
+
+
 class Settings(BaseSettings):
     """All settings of one run."""
 
@@ -157,6 +184,7 @@ class Settings(BaseSettings):
     score: ScoreSettings
     stream: StreamSettings
     maintenance: MaintenanceSettings
+    collector: CollectorSettings
     pseudonym_key: SecretStr | None = None
 
 

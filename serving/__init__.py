@@ -1,0 +1,1 @@
+"""What people and pages talk to over HTTP: one app (``app.py``), one router per concern."""

@@ -1,0 +1,35 @@
+"""``python -m serving``: the server of ``POST /events``, on the loopback address unless the settings say otherwise."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from features.errors import EnvironmentProblem
+from jobs.runtime import cli
+from jobs.runtime.settings import load_settings
+from serving.app import create_app
+from serving.server import serving
+
+
+def main(
+    env: cli.Environment = "local",
+    overrides: cli.Overrides = None,
+    bootstrap_servers: Annotated[str | None, typer.Option(help="Broker, instead of kafka.bootstrap_servers.")] = None,
+    topic: Annotated[str | None, typer.Option(help="Topic, instead of kafka.topic.")] = None,
+    with_owner: cli.WithOwner = False,
+) -> None:
+    """Take events over HTTP. Reads nothing; writes events to the topic kafka.topic. Ctrl-C ends it."""
+    settings = load_settings(env, overrides or ())
+    stop = cli.stop_signal(with_owner=with_owner)
+    app = create_app(settings, bootstrap_servers=bootstrap_servers, topic=topic)
+    with serving(app, settings.collector) as server:
+        typer.echo(f"POST {server.url}/events puts events on {topic or settings.kafka.topic}; Ctrl-C ends it.")
+        while not stop.wait(0.5):
+            if not server.alive:
+                raise EnvironmentProblem("The server has ended by itself: its log says why.")
+
+
+if __name__ == "__main__":
+    cli.run(main)

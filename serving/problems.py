@@ -1,0 +1,37 @@
+"""Answers that say what is wrong: problem details for HTTP (RFC 9457), never a trace."""
+
+from __future__ import annotations
+
+import logging
+import math
+from http import HTTPStatus
+
+from fastapi import FastAPI, Request
+from fastapi.responses import JSONResponse, Response
+from starlette.exceptions import HTTPException
+
+log = logging.getLogger(__name__)
+
+
+def problem(status: HTTPStatus, detail: str, *, retry_after: float | None = None, **members: object) -> Response:
+    """The answer; ``retry_after`` are seconds, told as a whole number; ``members`` come on top of RFC 9457's own."""
+    headers = None if retry_after is None else {"Retry-After": str(max(1, math.ceil(retry_after)))}
+    content = {"title": status.phrase, "status": int(status), "detail": detail, **members}
+    return JSONResponse(content, status, headers, media_type="application/problem+json")
+
+
+def answer_with_problems(app: FastAPI) -> None:
+    """Errors of the framework, and our own mistakes, are answered in the same form."""
+
+    async def refused(request: Request, error: Exception) -> Response:
+        assert isinstance(error, HTTPException)
+        answer = problem(HTTPStatus(error.status_code), f"{request.method} {request.url.path}: {error.detail}.")
+        answer.headers.update(error.headers or {})
+        return answer
+
+    async def failed(request: Request, error: Exception) -> Response:
+        log.error("%s %s failed", request.method, request.url.path, exc_info=error)
+        return problem(HTTPStatus.INTERNAL_SERVER_ERROR, "The server made a mistake, which its log explains.")
+
+    app.add_exception_handler(HTTPException, refused)
+    app.add_exception_handler(Exception, failed)
