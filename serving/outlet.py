@@ -135,7 +135,7 @@ class Outlet:
 
     def _serve(self) -> None:
         while not self._stop.is_set():
-            self._producer.serve(0.1)
+            self._producer.poll(0.1)
             if self._has_failed:
                 log.warning("The Kafka client has failed and is replaced")
                 failed, self._producer = self._producer, self._connect()

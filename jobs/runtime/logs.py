@@ -18,3 +18,10 @@ def to_files(folder: Path) -> None:
     logging.captureWarnings(True)
     for noisy in ("py4j", "alembic", "mlflow", "urllib3"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
+
+
+def to_terminal() -> None:
+    """Send this process's log to standard error, without the words of the client libraries: the job says it shorter."""
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s", force=True)
+    for noisy in ("pika", "jobs.runtime.producer"):
+        logging.getLogger(noisy).setLevel(logging.CRITICAL)

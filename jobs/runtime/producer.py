@@ -17,6 +17,7 @@ import time
 import uuid
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
+from functools import partial
 from types import TracebackType
 from typing import Self
 
@@ -35,6 +36,8 @@ MOST_RECORD_BYTES = 1_000_000
 _encode = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), allow_nan=False).encode
 
 Headers = Sequence[tuple[str, bytes]]
+Delivered = Callable[[KafkaError | None, Message], None]
+"""Told what became of a record: the error, or None where all replicas have it."""
 
 
 class EventProducer:
@@ -114,24 +117,23 @@ class EventProducer:
 
     def send_raw(self, value: bytes, key: bytes | None, *, headers: Headers | None = None) -> None:
         """Queue a record as it is; ``key`` None lets the client choose a partition."""
-        while True:
-            try:
-                if headers:
-                    self._producer.produce(self.topic, value, key, on_delivery=self._report, headers=list(headers))
-                else:
-                    self._producer.produce(self.topic, value, key, on_delivery=self._report)
-                break
-            except BufferError:
-                self._wait_for_room()
-            except KafkaException as error:
-                raise self._refused(error, len(value) + len(key or b"")) from None
-        self.sent += 1
-        self._producer.poll(0)
+        self._queue(value, key, headers, self._report)
+
+    def send_told(self, value: bytes, key: bytes | None, told: Delivered, *, headers: Headers | None = None) -> None:
+        """As :meth:`send_raw`, with the outcome of this record told, in :meth:`poll`, :meth:`flush` or a next send.
+
+        A failure is then the caller's to handle: it is not counted and not raised here.
+        """
+        self._queue(value, key, headers, partial(self._tell, told))
+
+    def poll(self, seconds: float) -> None:
+        """Serve acknowledgements, waiting at most this long for the first."""
+        self._producer.poll(seconds)
 
     def offer(self, value: bytes, key: bytes, report: Callable[[bool], None]) -> bool:
         """Queue a record as it is without ever waiting; False where the queue is full.
 
-        ``report`` is called once, by :meth:`serve` or :meth:`flush`, with whether the record was acknowledged.
+        ``report`` is called once, by :meth:`poll` or :meth:`flush`, with whether the record was acknowledged.
         """
 
         def on_delivery(error: KafkaError | None, message: Message) -> None:
@@ -146,16 +148,6 @@ class EventProducer:
             raise self._refused(error, len(value) + len(key)) from None
         self.sent += 1
         return True
-
-    def serve(self, seconds: float) -> None:
-        """Wait at most so long for acknowledgements, and have them reported."""
-        self._producer.poll(seconds)
-
-    def abandon(self) -> None:
-        """Give up what is still queued after a second; all of it is reported."""
-        self._producer.flush(1.0)
-        self._producer.purge()
-        self._producer.poll(0)
 
     def flush(self, timeout: float | None = None) -> int:
         """Wait until every event is acknowledged; the number delivered in all.
@@ -180,6 +172,12 @@ class EventProducer:
         """Flush what is queued; see :meth:`flush`."""
         self.flush()
 
+    def abandon(self, seconds: float = 0.0) -> None:
+        """Give up what is not acknowledged within this time; the broker may have some of it all the same."""
+        self._producer.flush(seconds)
+        self._producer.purge()
+        self._producer.poll(0)
+
     def __enter__(self) -> Self:
         return self
 
@@ -189,7 +187,7 @@ class EventProducer:
         if kind is None:
             self.flush()
         else:  # the error that is under way matters more than what is still queued
-            self.abandon()
+            self.abandon(1.0)
 
     def _report(self, error: KafkaError | None, message: Message) -> None:
         if error is None:
@@ -197,6 +195,25 @@ class EventProducer:
             return
         self.failed += 1
         self._first_failure = self._first_failure or error.str()
+
+    def _queue(self, value: bytes, key: bytes | None, headers: Headers | None, report: Delivered) -> None:
+        while True:
+            try:
+                if headers:
+                    self._producer.produce(self.topic, value, key, on_delivery=report, headers=list(headers))
+                else:
+                    self._producer.produce(self.topic, value, key, on_delivery=report)
+                break
+            except BufferError:
+                self._wait_for_room()
+            except KafkaException as error:
+                raise self._refused(error, len(value) + len(key or b"")) from None
+        self.sent += 1
+        self._producer.poll(0)
+
+    def _tell(self, told: Delivered, error: KafkaError | None, message: Message) -> None:
+        self.delivered += error is None
+        told(error, message)
 
     def _wait_for_room(self) -> None:
         """Serve acknowledgements until the queue has room again; raise when none comes for ``timeout`` seconds."""

@@ -68,6 +68,19 @@ class KafkaSettings(Section):
     options: dict[str, str] = {}
 
 
+class RabbitmqSettings(Section):
+    """The queue that bridge_rabbitmq moves to Kafka."""
+
+    host: str
+    port: int = Field(5672, ge=1, le=65_535)
+    virtual_host: str = "/"
+    queue: str = Field(min_length=1)
+    username: str
+    password: SecretStr | None = None
+    tls: bool = False
+    prefetch: int = Field(1000, ge=1, le=65_535)
+
+
 class IngestSettings(Section):
     """What is accepted as an event."""
 
@@ -178,6 +191,7 @@ class Settings(BaseSettings):
     storage: StorageSettings
     spark: SparkSettings
     kafka: KafkaSettings
+    rabbitmq: RabbitmqSettings
     ingest: IngestSettings
     features: FeatureSettings
     model: ModelSettings

@@ -119,7 +119,7 @@ class StubProducer:
         self.reports.append(report)
         return True
 
-    def serve(self, seconds: float) -> None:
+    def poll(self, seconds: float) -> None:
         threading.Event().wait(min(seconds, 0.01))
         while self.reports:
             self.reports.pop(0)(True)
