@@ -15,10 +15,12 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any
 
+import psutil
 import typer
 from pyspark.errors import StreamingQueryException
 from pyspark.sql import SparkSession
@@ -28,12 +30,11 @@ from rich.live import Live
 
 from features.errors import BehaviorError, EnvironmentProblem, UsageError
 from features.tables import FEATURE_TABLE
-from jobs import build_features, ingest_events, promote_model, score_features, train_model
+from jobs import build_features, ingest_events
 from jobs.runtime import cli
 from jobs.runtime.broker import EmbeddedBroker
 from jobs.runtime.lake import Lake
 from jobs.runtime.logs import to_files
-from jobs.runtime.models import registry_of
 from jobs.runtime.session import spark_session
 from jobs.runtime.settings import PROJECT, Settings, load_settings
 from jobs.runtime.streams import failure_of
@@ -46,6 +47,7 @@ REFRESH_SECONDS = 1.0
 PLAIN_LINE_SECONDS = 5.0
 HEAD_START_EVENTS = 60_000
 HEAD_START_MINUTES = 60.0
+LONGEST_WAIT_SECONDS = 60.0
 """A first model needs to have seen whole sessions: so much of the past is simulated before live events begin."""
 
 
@@ -60,6 +62,16 @@ class Wish:
     seed: int
     local: Path
 
+    @property
+    def pace(self) -> float:
+        """Simulated events per second."""
+        return self.rate or 100.0
+
+    @property
+    def head_start(self) -> float:
+        """Minutes of the past that are simulated first."""
+        return min(HEAD_START_MINUTES, HEAD_START_EVENTS / self.pace / 60)
+
 
 @dataclass
 class Pipeline:
@@ -69,29 +81,27 @@ class Pipeline:
     settings: Settings
     spark: SparkSession
     console: Console
+    source: subprocess.Popen[bytes]
+    began: float
     lake: Lake = field(init=False)
     watch: Watch = field(init=False)
-    source: subprocess.Popen[bytes] | None = None
     queries: list[StreamingQuery] = field(default_factory=list)
-    began: float = field(default_factory=time.monotonic)
 
     def __post_init__(self) -> None:
         self.lake = Lake(self.spark, self.settings.storage.root)
-        self.lake.create()
-        self.watch = Watch(self.settings.storage.root)
+        self.watch = Watch(self.settings.storage.root, began=self.began)
 
     # --- the run ---
 
     def run(self) -> None:
         with self._display() as show:
-            self.source = self._start_source()
             self._query(ingest_events.start(self.spark, self.lake, self.settings))
             self._query(build_features.start(self.spark, self.lake, self.settings))
             if not self._has_champion():
                 self._until(self._enough_to_train, show, "waiting for behaviour to learn from")
                 show("training the first model")
                 self._train()
-            self._query(score_features.start(self.spark, self.lake, self.settings))
+            self._score()
             self._until(self._caught_up, show, "catching up")
             if self.wish.input is None or self.wish.rate is not None:
                 self.watch.live_since = time.time()
@@ -113,15 +123,14 @@ class Pipeline:
     # --- stages ---
 
     def _enough_to_train(self) -> bool:
-        """All of a file, or the head start of a simulation, or what has come within half a minute."""
+        """All of a file, or the head start of a simulation, or what has come within a minute."""
         rows = self.watch.counters[FEATURE_TABLE.name].total
         if self._source_ended():
             self._drain()
             return True
-        waited = time.monotonic() - self.began > 45.0
-        return rows >= self.settings.model.min_training_rows and (
-            waited or (self.wish.input is None and self._caught_up())
-        )
+        waited = time.monotonic() - self.began > LONGEST_WAIT_SECONDS
+        had_start = self.wish.input is None and self.watch.ingested >= 0.8 * 60 * self.wish.pace * self.wish.head_start
+        return rows >= self.settings.model.min_training_rows and (waited or had_start)
 
     def _caught_up(self) -> bool:
         """The newest batch of the last query took in what arrived in the last seconds."""
@@ -133,7 +142,7 @@ class Pipeline:
         behind = sum(
             int(float(source["metrics"].get("maxOffsetsBehindLatest", "0") or 0)) for source in progress["sources"]
         )
-        return self.watch.ingested > 0 and behind == 0 and time.monotonic() - self.began > 5
+        return self.watch.ingested > 0 and behind == 0
 
     def _over(self) -> bool:
         if self.wish.input is not None:
@@ -146,12 +155,23 @@ class Pipeline:
         for query in self.queries:
             query.processAllAvailable()
 
+    # MLflow and scikit-learn take eight seconds to import: they do so while the first events come in.
+
     def _has_champion(self) -> bool:
+        from jobs.runtime.models import registry_of  # noqa: PLC0415
+
         return registry_of(self.settings).resolve_champion() is not None
 
     def _train(self) -> None:
+        from jobs import promote_model, train_model  # noqa: PLC0415
+
         version = train_model.train(self.spark, self.lake, self.settings)
         promote_model.promote(self.settings, version, why="first model: there was no champion")
+
+    def _score(self) -> None:
+        from jobs import score_features  # noqa: PLC0415
+
+        self._query(score_features.start(self.spark, self.lake, self.settings))
 
     def _until(self, condition: Any, show: Any, stage: str) -> None:
         while not condition():
@@ -170,40 +190,11 @@ class Pipeline:
 
     # --- the source of events ---
 
-    def _start_source(self) -> subprocess.Popen[bytes]:
-        log_file = (self.wish.local / "logs" / "source.log").open("wb")
-        kafka = self.settings.kafka
-        where = ["--bootstrap-servers", kafka.bootstrap_servers, "--topic", kafka.topic]
-        return subprocess.Popen(
-            [sys.executable, "-m", *self._source_command(), "--env", self.settings.env, *where, "--with-owner"],
-            cwd=PROJECT,
-            stdin=subprocess.PIPE,
-            stdout=log_file,
-            stderr=subprocess.STDOUT,
-            start_new_session=True,
-        )
-
-    def _source_command(self) -> list[str]:
-        wish = self.wish
-        if wish.input is None:
-            rate = wish.rate or 100.0
-            head_start = min(HEAD_START_MINUTES, HEAD_START_EVENTS / rate / 60)
-            labels = ["--labels", str(self._label_file().resolve()), "--head-start", f"{head_start:.2f}"]
-            return ["jobs.simulate_events", "--rate", str(rate), "--seed", str(wish.seed), *labels]
-        command = ["jobs.replay_file", str(wish.input.resolve())]
-        command += ["--key-file", str((wish.local / "pseudonym.key").resolve())]
-        command += ["--rate", str(wish.rate)] if wish.rate else []
-        return command + (["--shift-to-now"] if wish.shift_to_now else [])
-
-    def _label_file(self) -> Path:
-        return self.wish.local / "labels.csv"
-
     def _labels(self) -> Path | None:
-        return self._label_file() if self.wish.input is None and self._label_file().is_file() else None
+        file = label_file(self.wish)
+        return file if self.wish.input is None and file.is_file() else None
 
     def _source_ended(self) -> bool:
-        if self.source is None:
-            return False
         code = self.source.poll()
         if code:
             text = (self.wish.local / "logs" / "source.log").read_text(encoding="utf-8", errors="replace")
@@ -211,7 +202,7 @@ class Pipeline:
         return code is not None
 
     def _stop_source(self) -> None:
-        if self.source is not None and self.source.poll() is None:
+        if self.source.poll() is None:
             self.source.terminate()
             try:
                 self.source.wait(10)
@@ -249,6 +240,35 @@ class Pipeline:
         yield tell
 
 
+def start_source(wish: Wish, settings: Settings) -> subprocess.Popen[bytes]:
+    """The process that sends events; it ends when this one does."""
+    log_file = (wish.local / "logs" / "source.log").open("wb")
+    kafka = settings.kafka
+    where = ["--bootstrap-servers", kafka.bootstrap_servers, "--topic", kafka.topic]
+    return subprocess.Popen(
+        [sys.executable, "-m", *_source_command(wish), "--env", settings.env, *where, "--with-owner"],
+        cwd=PROJECT,
+        stdin=subprocess.PIPE,
+        stdout=log_file,
+        stderr=subprocess.STDOUT,
+        start_new_session=True,
+    )
+
+
+def _source_command(wish: Wish) -> list[str]:
+    if wish.input is None:
+        labels = ["--labels", str(label_file(wish).resolve()), "--head-start", f"{wish.head_start:.2f}"]
+        return ["jobs.simulate_events", "--rate", str(wish.pace), "--seed", str(wish.seed), *labels]
+    command = ["jobs.replay_file", str(wish.input.resolve())]
+    command += ["--key-file", str((wish.local / "pseudonym.key").resolve())]
+    command += ["--rate", str(wish.rate)] if wish.rate else []
+    return command + (["--shift-to-now"] if wish.shift_to_now else [])
+
+
+def label_file(wish: Wish) -> Path:
+    return wish.local / "labels.csv"
+
+
 def local_overrides(local: Path) -> list[str]:
     """Settings that keep everything of a run under ``local``."""
     place = local.resolve()
@@ -283,12 +303,14 @@ def main(
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     console = Console(soft_wrap=True) if not sys.stdout.isatty() else Console()
     to_files(local / "logs")
-    with contextlib.ExitStack() as stack:
-        if settings.kafka.embedded:
-            settings = _with_broker(stack, wish, settings, console)
+    began = psutil.Process().create_time() - time.time() + time.monotonic()
+    with contextlib.ExitStack() as stack, ThreadPoolExecutor(1) as beside:
+        coming = beside.submit(_events_coming, stack, wish, settings, console)
         spark = spark_session(settings, logs=local / "logs")
         stack.callback(spark.stop)
-        pipeline = Pipeline(wish, settings, spark, console)
+        Lake(spark, settings.storage.root).create()
+        settings, source = coming.result()
+        pipeline = Pipeline(wish, settings, spark, console, source, began)
         stack.callback(pipeline.stop)
         try:
             pipeline.run()
@@ -298,6 +320,15 @@ def main(
             raise failure_of(error, settings) from None
         pipeline.stop()
         pipeline.summary()
+
+
+def _events_coming(
+    stack: contextlib.ExitStack, wish: Wish, settings: Settings, console: Console
+) -> tuple[Settings, subprocess.Popen[bytes]]:
+    """Bring up the broker (while Spark starts), and what sends events; the settings name the broker then."""
+    if settings.kafka.embedded:
+        settings = _with_broker(stack, wish, settings, console)
+    return settings, start_source(wish, settings)
 
 
 def _with_broker(stack: contextlib.ExitStack, wish: Wish, settings: Settings, console: Console) -> Settings:
