@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import fcntl
 import logging
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
+from pathlib import Path
+from typing import TextIO
 
 from pyspark.errors import StreamingQueryException
 from pyspark.sql import DataFrame, SparkSession
@@ -14,7 +17,7 @@ from pyspark.sql import functions as F
 from pyspark.sql.streaming.query import StreamingQuery
 
 from features.columns import by_reference
-from features.errors import BehaviorError, DataLossError, EnvironmentProblem
+from features.errors import BehaviorError, ConfigurationError, DataLossError, EnvironmentProblem
 from features.tables import Table
 from jobs.runtime import files
 from jobs.runtime.lake import Lake
@@ -67,6 +70,8 @@ def start(stream: DataFrame, name: str, process: Process, settings: Settings, *,
     """
 
     folder = checkpoint(settings, name)
+    if not settings.stream.fenced:
+        claim(folder)
     is_first = True
 
     def handle(rows: DataFrame, number: int) -> None:
@@ -113,6 +118,36 @@ def failure_of(error: StreamingQueryException, settings: Settings) -> BehaviorEr
 def in_few_files(rows: DataFrame, count: int) -> DataFrame:
     """``rows``, about ``count`` of them, in no more partitions than their number is worth: each becomes a file."""
     return rows.coalesce(1 + count // ROWS_A_FILE)
+
+
+def claim(folder: str) -> None:
+    """Keep other processes of this machine away from the checkpoint ``folder`` until this one ends, however it ends.
+
+    Raises:
+        ConfigurationError: the folder is not one of this machine's.
+        BehaviorError: another process runs the query.
+    """
+    if "://" in folder:
+        raise ConfigurationError(
+            f"stream.fenced is false and a checkpoint is at {folder}: without the fence two drivers could write the same "
+            "batch. Set stream.fenced to true, or keep checkpoints in a folder of this machine."
+        )
+    path = Path(f"{folder}.lock")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if folder in _CLAIMED:
+        _CLAIMED.pop(folder).close()
+    file = path.open("w", encoding="utf-8")
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        file.close()
+        raise BehaviorError(
+            f"Query {path.stem!r} is being run by another process (it holds {path}). Stop that one first."
+        ) from None
+    _CLAIMED[folder] = file
+
+
+_CLAIMED: dict[str, TextIO] = {}
 
 
 def stamped(rows: DataFrame, batch: Batch) -> DataFrame:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -14,7 +15,7 @@ from pyspark.sql import functions as F
 
 from features.behavior import behavior
 from features.definitions import FEATURE_NAMES
-from features.errors import DataLossError, EnvironmentProblem, ModelError
+from features.errors import BehaviorError, DataLossError, EnvironmentProblem, ModelError
 from features.revisions import latest
 from features.tables import EVENTS, FEATURE_TABLE, REJECTED_EVENTS, SCORES, TILES
 from features.tiles import fold
@@ -155,6 +156,28 @@ def test_a_broker_that_is_not_there_is_said_in_a_sentence(platform: Platform) ->
     query = ingest_events.start(platform.spark, platform.lake, settings, once=True)
     with pytest.raises(EnvironmentProblem, match=r"No Kafka broker answers at 127\.0\.0\.1:1"):
         streams.finish(query, settings)
+
+
+def test_a_second_process_on_the_same_checkpoint_is_refused(platform: Platform) -> None:
+    lock = Path(platform.settings.storage.checkpoints, "ingest_events.lock")
+    lock.parent.mkdir(parents=True)
+    with lock.open("w") as held:  # as another process would hold it
+        fcntl.flock(held, fcntl.LOCK_EX)
+        with pytest.raises(BehaviorError, match="another process"):
+            platform.ingest()
+    platform.ingest()
+
+
+def test_a_fenced_append_of_another_driver_is_not_made_again(platform: Platform, producer: EventProducer) -> None:
+    send(producer, *people(20))
+    stream = platform.settings.stream.model_copy(update={"fenced": True})
+    fenced = Platform(platform.spark, platform.lake, platform.settings.model_copy(update={"stream": stream}))
+    fenced.ingest()
+    rows = platform.read(EVENTS)
+    query_id, number = str(rows.select("ingest_id").first()[0]).split(":")  # type: ignore[index]
+    lost_one = streams.Batch(query_id, int(number), planned=None, fenced=True)
+    lost_one.append(platform.lake, rows.select(EVENTS.columns), EVENTS)
+    assert platform.read(EVENTS).count() == 20
 
 
 def test_the_recorded_shop_goes_through_whole(platform: Platform, producer: EventProducer, data: Path) -> None:
