@@ -10,7 +10,7 @@ SETTINGS := DURATION INPUT RATE LOCAL JAVA_HOME PYPI_MIRROR MAVEN_MIRROR HTTPS_P
 $(foreach name,$(SETTINGS),$(if $(value $(name)),$(eval export $(name))))
 
 .DEFAULT_GOAL := help
-.PHONY: help run test test-slow crash check zip lock clean distclean setup
+.PHONY: help run test test-slow crash bench check zip lock clean distclean setup
 
 help: ## this page
 	@echo "Real-time user behaviour analysis: Kafka to anomaly scores with reasons, on Spark, Delta and MLflow."
@@ -43,6 +43,9 @@ test-slow: setup ## the slow tests: parity repair, maintenance, erasure and back
 
 crash: setup ## ingest killed 25 times at random moments, the broker among them (make test has 5)
 	@BEHAVIOR_TEST_KILLS=25 .venv/bin/python -m pytest tests/integration/test_crash.py --timeout 3600 $(ARGS)
+
+bench: setup ## the benchmarks: figures beside what a user would pick instead (QUICK=1: small; NAMES="detection": only these)
+	@.venv/bin/python -m benchmarks $(if $(QUICK),--quick) $(NAMES)
 
 check: setup ## lint, types and the fast unit tests
 	@.venv/bin/python -m ruff check .

@@ -1,0 +1,92 @@
+"""Every benchmark, one after another: ``python -m benchmarks [--quick] [NAME ...]``; ``make bench`` calls it.
+
+A benchmark is a module of this folder with ``run(quick, folder) -> list[Table]``; ``folder`` is its own and empty, for data
+on the way and for pictures (``*.png``). Each runs in a process of its own, so that none warms the next one up. Figures are
+ratios of one run: absolute ones are the machine's. With ``--write`` they go to ``docs/benchmarks.md``.
+"""
+
+from __future__ import annotations
+
+import importlib
+import pkgutil
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+import benchmarks
+from benchmarks.report import machine
+
+PROJECT = Path(__file__).resolve().parents[1]
+PAGE = PROJECT / "docs" / "benchmarks.md"
+PICTURES = PROJECT / "docs" / "pictures"
+HELPERS = {"__main__", "report"}
+
+
+def names() -> list[str]:
+    """The benchmarks there are: the modules of this folder that have a ``run``."""
+    found = sorted(one.name for one in pkgutil.iter_modules(benchmarks.__path__) if one.name not in HELPERS)
+    return [name for name in found if not name.startswith("_")]
+
+
+def run_here(name: str, *, quick: bool, folder: Path) -> None:
+    """Run one benchmark in this process: print its tables, and leave them in ``folder`` as Markdown."""
+    console = Console(soft_wrap=not sys.stdout.isatty(), width=None if sys.stdout.isatty() else 160)
+    tables = importlib.import_module(f"benchmarks.{name}").run(quick, folder)
+    for table in tables:
+        table.show(console)
+    folder.joinpath("tables.md").write_text("\n".join(table.markdown() for table in tables), encoding="utf-8")
+
+
+def main(
+    chosen: Annotated[list[str] | None, typer.Argument(help="Names of benchmarks; all when left out.")] = None,
+    *,
+    quick: Annotated[bool, typer.Option("--quick", help="Smaller sizes: minutes in place of half an hour.")] = False,
+    write: Annotated[bool, typer.Option("--write", help="Renew docs/benchmarks.md and its pictures.")] = False,
+    here: Annotated[Path | None, typer.Option(help="Internal: run the one named, in this process.", hidden=True)] = None,
+) -> None:
+    """Measure the platform against what a user would pick instead."""
+    unknown = sorted(set(chosen or ()) - set(names()))
+    if unknown:
+        print(f"There is no benchmark {', '.join(unknown)}. There are: {', '.join(names())}.", file=sys.stderr)
+        raise typer.Exit(2)
+    if here is not None and chosen:
+        run_here(chosen[0], quick=quick, folder=here)
+        return
+    failed, parts = [], [f"# Benchmarks\n\nMade by `make bench{' QUICK=1' if quick else ''}` on {machine()}.\n"]
+    print(machine())
+    for name in chosen or names():
+        print(f"\n== {name} ==", flush=True)
+        began = time.monotonic()
+        with tempfile.TemporaryDirectory(prefix=f"bench-{name}-") as place:
+            folder = Path(place)
+            command = [sys.executable, "-m", "benchmarks", name, "--here", str(folder), *(["--quick"] if quick else [])]
+            code = subprocess.run(command, cwd=PROJECT, check=False).returncode
+            print(f"{name}: {time.monotonic() - began:.0f} s", flush=True)
+            if code:
+                failed.append(name)
+                continue
+            parts.append(f"## {name}\n\n{folder.joinpath('tables.md').read_text(encoding='utf-8')}")
+            if write:
+                parts.extend(_kept(picture) for picture in sorted(folder.glob("*.png")))
+    if write:
+        PAGE.write_text("\n".join(parts), encoding="utf-8")
+    if failed:
+        print(f"Failed: {', '.join(failed)}.", file=sys.stderr)
+        raise typer.Exit(1)
+
+
+def _kept(picture: Path) -> str:
+    PICTURES.mkdir(parents=True, exist_ok=True)
+    shutil.copyfile(picture, PICTURES / picture.name)
+    return f"![{picture.stem.replace('_', ' ')}](pictures/{picture.name})\n"
+
+
+if __name__ == "__main__":
+    typer.run(main)
