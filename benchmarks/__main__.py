@@ -1,8 +1,8 @@
 """Every benchmark, one after another: ``python -m benchmarks [--quick] [NAME ...]``; ``make bench`` calls it.
 
-A benchmark is a module of this folder with ``run(quick, folder) -> list[Table]``; ``folder`` is its own and empty, for data
-on the way and for pictures (``*.png``). Each runs in a process of its own, so that none warms the next one up. Figures are
-ratios of one run: absolute ones are the machine's. With ``--write`` they go to ``docs/benchmarks.md``.
+A benchmark is a module of this folder with ``run(quick, folder) -> list[Table]``; ``folder`` is its own and empty, for
+data on the way and for pictures (``*.png``). Each runs in a process of its own, so that none warms the next one up.
+Figures are ratios of one run: absolute ones are the machine's. With ``--write`` they go to ``docs/benchmarks.md``.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ def main(
     *,
     quick: Annotated[bool, typer.Option("--quick", help="Smaller sizes: minutes in place of half an hour.")] = False,
     write: Annotated[bool, typer.Option("--write", help="Renew docs/benchmarks.md and its pictures.")] = False,
-    here: Annotated[Path | None, typer.Option(help="Internal: run the one named, in this process.", hidden=True)] = None,
+    here: Annotated[Path | None, typer.Option(help="Internal: run it here.", hidden=True)] = None,
 ) -> None:
     """Measure the platform against what a user would pick instead."""
     unknown = sorted(set(chosen or ()) - set(names()))
