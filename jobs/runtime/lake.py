@@ -26,9 +26,10 @@ class Lake:
         return f"{self.root.rstrip('/')}/{table.name}"
 
     def create(self, *tables: Table) -> None:
-        """Create the tables that are not there yet (all declared ones when none is named)."""
+        """Create the tables that are not there yet (when none is named, all but those made on demand)."""
+        chosen = tables or [table for table in TABLES.values() if not table.on_demand]
         with ThreadPoolExecutor(max_workers=4) as pool:
-            list(pool.map(self._create, tables or TABLES.values()))
+            list(pool.map(self._create, chosen))
 
     def _create(self, table: Table) -> None:
         if self.exists(table):
