@@ -161,9 +161,8 @@ class EmbeddedBroker:
         """Another program may take a port between our look and the broker's start: then the next one is tried."""
         taken: list[int] = []
         for _ in range(3):
-            self.port = self.preferred_port
-            if self.port in taken or not _is_free(self.port):
-                self.port = _free_port()
+            wanted = [port for port in (self.port, self.preferred_port) if port not in taken and _is_free(port)]
+            self.port = wanted[0] if wanted else _free_port()  # the port it had before: clients know that one
             _replace(self.data_dir / "server.properties", self._properties(_free_port()))
             out_file = self.logs_dir / "broker.out"
             out_file.unlink(missing_ok=True)

@@ -102,6 +102,18 @@ def test_records_survive_a_kill_and_a_move_to_another_port(broker: EmbeddedBroke
     assert values(consume(broker, "survivors", 2)) == {"before", "after"}
 
 
+def test_a_broker_that_found_its_port_taken_comes_back_where_its_clients_know_it(tmp_path: Path) -> None:
+    with socket.socket() as other_program:
+        other_program.bind(("127.0.0.1", 0))
+        other_program.listen()
+        with new_broker(tmp_path, other_program.getsockname()[1]) as broker:
+            first = broker.port
+            assert broker.port_was_taken
+            broker.kill()
+            broker.start()
+            assert broker.port == first
+
+
 def test_a_folder_serves_one_run_and_the_broker_dies_with_it(tmp_path: Path) -> None:
     port = free_port()
     command = [sys.executable, "-c", OWNER, str(tmp_path), str(port)]
