@@ -129,8 +129,8 @@ def claim(folder: str) -> None:
     """
     if "://" in folder:
         raise ConfigurationError(
-            f"stream.fenced is false and a checkpoint is at {folder}: without the fence two drivers could write the same "
-            "batch. Set stream.fenced to true, or keep checkpoints in a folder of this machine."
+            f"stream.fenced is false and a checkpoint is at {folder}: without the fence two drivers could write "
+            "the same batch. Set stream.fenced to true, or keep checkpoints in a folder of this machine."
         )
     path = Path(f"{folder}.lock")
     path.parent.mkdir(parents=True, exist_ok=True)
