@@ -24,7 +24,6 @@ import os
 import sys
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
 from hashlib import blake2b
 from pathlib import Path
 
@@ -34,22 +33,17 @@ from numpy.typing import NDArray
 from sklearn.ensemble import IsolationForest
 from sklearn.metrics import average_precision_score, roc_auc_score
 
-from features.behavior import SessionRules
-from features.definitions import FEATURE_NAMES
-from features.kernel import NONE, SESSION_BITS, rows_of
+from features.kernel import NONE
 from training.evaluate import BUDGET, by_persona, by_session, with_labels
 from training.flatten import flatten
 from training.model import Model, Parameters, fit
-from training.scenarios import Scenario, labels, simulate_columns
-from training.scenarios.shop import ACTIONS
+from training.scenarios.rows import rows_from, simulated, tiles_of
 
 Floats = NDArray[np.float64]
-Longs = NDArray[np.int64]
 
 SEEDS = range(10)
 LEAST_EVENTS = 5
 SESSION_PAUSE = 1800.0
-RULES = SessionRules()
 
 PRINTED = {
     ("shop", "sessions with at least 5 events"): (0.788, 0.486),
@@ -73,36 +67,6 @@ class Labelled:
     name: str
     rows: pd.DataFrame
     sessions: pd.DataFrame
-
-
-def tiles_of(user: Longs, second: Longs, action: NDArray[np.str_], page: Longs, mark: Longs) -> pd.DataFrame:
-    """Fold events into tiles as ``features.tiles`` does: one per user, minute and page, in this order."""
-    keys = ["user", "minute", "page"]
-    events = pd.DataFrame({"user": user, "minute": second // 60, "page": page, "session_mark": mark, "events": 1})
-    for column in ("click", "view", "interaction"):
-        events[f"{column}s"] = (action == column).astype(np.int64)
-    events["second_mask"] = np.int64(1) << (second % 60)
-    grouped = events.groupby(keys, sort=True)
-    tiles = grouped[["events", "clicks", "views", "interactions"]].sum()
-    tiles["session_mark"] = grouped["session_mark"].max()
-    # The sum of different bits is their bit-or.
-    tiles["second_mask"] = events.drop_duplicates([*keys, "second_mask"]).groupby(keys, sort=True)["second_mask"].sum()
-    return tiles.reset_index()
-
-
-def rows_from(tiles: pd.DataFrame) -> pd.DataFrame:
-    """Feature rows of sorted tiles: user, minute, first_minute and the features."""
-    columns = {name: tiles[name].to_numpy(np.int64) for name in tiles.columns if name != "user"}
-    columns["received"] = np.full(len(tiles), NONE, np.int64)
-    user = tiles["user"].to_numpy(np.int64)
-    starts = np.concatenate(([0], np.flatnonzero(np.diff(user)) + 1, [len(user)])).astype(np.int64)
-    lengths = np.array([RULES.gap, RULES.longest, RULES.own_past, RULES.look_back], np.int64)
-    at, _, values = rows_of({**columns, "fresh": np.ones(len(tiles), np.bool_)}, starts, lengths)
-    rows = pd.DataFrame(values, columns=list(FEATURE_NAMES))
-    rows.insert(0, "user", user[at[:, 0]])
-    rows.insert(1, "minute", at[:, 1])
-    rows.insert(2, "first_minute", at[:, 2])
-    return rows
 
 
 def labelled(folder: Path, name: str) -> Labelled:
@@ -211,31 +175,6 @@ def scores_of(model: Model, rows: pd.DataFrame) -> Floats:
     """Scores by the compiled forest, which the platform scores with; shape (rows,)."""
     forest = flatten(model)
     return model.score(rows) if forest is None else forest.score(model.columns(rows).to_numpy())
-
-
-def simulated(seed: int, users: int = 2500, rate: float = 2.5) -> pd.DataFrame:
-    """Rows of a simulated day with ``persona`` and ``strange`` (an account only from its take-over on)."""
-    scenario = Scenario(datetime(2024, 10, 5, tzinfo=UTC), rate, timedelta(days=1), seed, users, daily_rhythm=True)
-    batches = list(simulate_columns(scenario)[1])
-    user, millis, action, page, session = (
-        np.concatenate([getattr(batch, name) for batch in batches])
-        for name in ("user", "millis", "action", "page", "session")
-    )
-    second = millis // 1000
-    marks = np.where(session != 0, (second % 60) << 57 | (session & SESSION_BITS), NONE)
-    rows = rows_from(tiles_of(user, second, np.array(ACTIONS)[action], _spread(page), marks))
-    told = labels(scenario)
-    since = np.array([label.since.timestamp() // 60 if label.since else -np.inf for label in told])
-    anomalous = np.array([label.is_anomalous for label in told])
-    who = rows["user"].to_numpy(np.int64)
-    rows["persona"] = np.array([label.persona for label in told])[who]
-    rows["strange"] = anomalous[who] & (rows["minute"].to_numpy(np.int64) >= since[who])
-    return rows
-
-
-def _spread(page: Longs) -> Longs:
-    """Numbers of pages as well-mixed keys."""
-    return page * np.int64(-7046029254386353131)
 
 
 def personas(seeds: Iterable[int]) -> tuple[pd.DataFrame, pd.DataFrame]:

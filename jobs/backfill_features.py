@@ -16,7 +16,6 @@ from pyspark.sql import functions as F
 
 from features.behavior import behavior
 from features.definitions import FEATURE_VERSION
-from features.errors import UsageError
 from features.tables import ERASURES, EVENTS, FEATURE_TABLE, TILES
 from jobs import build_features
 from jobs.runtime import cli
@@ -35,6 +34,7 @@ from jobs.runtime.recompute import (
 from jobs.runtime.rewrites import alone
 from jobs.runtime.session import spark_session
 from jobs.runtime.settings import Settings, load_settings
+from jobs.runtime.times import time_range
 
 Source = Literal["events", "tiles"]
 Tell = Callable[[str], None]
@@ -100,23 +100,6 @@ def _rows_of_tiles(tiles: DataFrame, settings: Settings, span: Span) -> DataFram
     return behavior(fresh, rules).where(F.col("window_start") >= F.lit(span.since))
 
 
-def _minute(text: str | None, option: str) -> datetime | None:
-    """A time from the command line, cut to its minute.
-
-    Raises:
-        UsageError: it is no time, or has no offset.
-    """
-    if text is None:
-        return None
-    try:
-        time = datetime.fromisoformat(text)
-    except ValueError:
-        raise UsageError(f"{option} {text!r} is no time; needed: for example 2026-03-01T00:00:00Z.") from None
-    if time.tzinfo is None:
-        raise UsageError(f"{option} {text!r} has no offset; needed: for example {text}Z.")
-    return time.astimezone(UTC).replace(second=0, microsecond=0)
-
-
 def main(
     env: cli.Environment = "local",
     overrides: cli.Overrides = None,
@@ -130,9 +113,7 @@ def main(
     source: Annotated[Source, typer.Option("--from", help="events; or tiles, where their columns suffice.")] = "events",
 ) -> None:
     """Recompute features over history. Reads events (or tiles) and a checkpoint; appends revisions to features."""
-    first, last = _minute(since, "--since"), _minute(until, "--until")
-    if first and last and first >= last:
-        raise UsageError(f"--since {since} is not before --until {until}.")
+    first, last = time_range(since, until)
     settings = load_settings(env, overrides or ())
     spark = spark_session(settings)
     lake = Lake(spark, settings.storage.root)

@@ -14,14 +14,21 @@ from sklearn.pipeline import Pipeline
 from skops.io.exceptions import UntrustedTypesFoundException
 
 from features.errors import ModelError
+from training.detectors import FROM_PYOD
 from training.model import Model
 from training.reference import Reference, from_json
 
 TRUSTED_TYPES = (
     "numpy.clip",
     "numpy.dtype",
+    "pyod.models.knn.KNN",
+    "pyod.models.knn.KNN.decision_function",
+    "pyod.models.pca.PCA",
+    "pyod.models.pca.PCA.decision_function",
     "sklearn.ensemble._iforest.IsolationForest",
     "sklearn.ensemble._iforest.IsolationForest.score_samples",
+    "sklearn.neighbors._lof.LocalOutlierFactor",
+    "sklearn.neighbors._lof.LocalOutlierFactor.score_samples",
     "sklearn.tree._tree.Tree",
 )
 """What a model of ours may hold besides what skops trusts by itself."""
@@ -30,10 +37,10 @@ MODEL_FILE = "model.skops"
 BEHAVIOR_FILE = "extra_files/behavior.json"
 FILES = (MODEL_FILE, BEHAVIOR_FILE)
 
-LIBRARIES = ("scikit-learn", "numpy", "skops", "numba", "pandas", "mlflow")
+LIBRARIES = ("scikit-learn", "numpy", "skops", "numba", "pandas", "mlflow", "pyod")
 """Recorded with each version."""
 COMPARED = ("scikit-learn", "numpy")
-"""Those that scores depend on; compared when a version is loaded."""
+"""Those that all scores depend on; compared when a version is loaded."""
 
 
 def libraries() -> dict[str, str]:
@@ -41,10 +48,15 @@ def libraries() -> dict[str, str]:
     return {name: installed(name) for name in LIBRARIES}
 
 
-def other_libraries(trained_with: Mapping[str, str]) -> str:
-    """Which of the compared libraries differ, in words; empty when none does."""
+def needed(preset: str) -> tuple[str, ...]:
+    """The libraries that a preset's scores depend on."""
+    return (*COMPARED, "pyod") if preset in FROM_PYOD else COMPARED
+
+
+def other_libraries(trained_with: Mapping[str, str], preset: str) -> str:
+    """Which of the libraries a preset's scores depend on differ, in words; empty when none does."""
     here = libraries()
-    names = [name for name in COMPARED if trained_with.get(name) != here[name]]
+    names = [name for name in needed(preset) if trained_with.get(name) != here[name]]
     return ", ".join(f"{name} {trained_with.get(name)} (here {here[name]})" for name in names)
 
 

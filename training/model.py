@@ -27,10 +27,11 @@ from sklearn.ensemble import IsolationForest
 from sklearn.impute import SimpleImputer
 from sklearn.isotonic import IsotonicRegression
 from sklearn.pipeline import Pipeline
-from sklearn.preprocessing import FunctionTransformer
+from sklearn.preprocessing import FunctionTransformer, StandardScaler
 
 from features.definitions import FEATURE_VERSION, FEATURES, Feature
 from features.errors import ConfigurationError, ModelError, SchemaError
+from training import detectors
 from training.reference import LARGEST
 
 Floats = NDArray[np.float64]
@@ -88,16 +89,20 @@ def detector_of(pipeline: Pipeline) -> BaseEstimator:
     return pipeline.named_steps["detector"].func.__self__
 
 
-def scoring(fitted: Pipeline) -> Pipeline:
-    """A fitted (prepare, detector) pipeline as one whose ``predict`` is the anomaly score, ``-score_samples``.
+def scoring(fitted: Pipeline, learned: pd.DataFrame) -> Pipeline:
+    """A fitted (prepare, detector) pipeline as one whose ``predict`` is the anomaly score.
 
-    This is the only place where the sign is turned. scikit-learn has no negation as an object, but a falling
-    isotonic regression through (-1, 1) and (0, 0) is one, and ``score_samples`` never leaves -1 to 0.
+    For a forest that is ``-score_samples``, and this is the only place where its sign is turned. scikit-learn has no
+    negation as an object, but a falling isotonic regression through (-1, 1) and (0, 0) is one, and ``score_samples``
+    never leaves -1 to 0. Other detectors' scores are brought to 0 to 1 by what they give the ``learned`` rows.
     """
-    mirror = IsotonicRegression(increasing=False, out_of_bounds="clip").fit([-1.0, 0.0], [1.0, 0.0])
     prepare, detector = (step for _, step in fitted.steps)
-    opposite = FunctionTransformer(detector.score_samples)
-    return Pipeline([("prepare", prepare), ("detector", opposite), ("mirror", mirror)])
+    raw = detectors.raw_scorer(detector)
+    if isinstance(detector, IsolationForest):
+        mirror = IsotonicRegression(increasing=False, out_of_bounds="clip").fit([-1.0, 0.0], [1.0, 0.0])
+    else:
+        mirror = detectors.mirror(detector, np.asarray(raw(prepare.transform(learned)), np.float64))
+    return Pipeline([("prepare", prepare), ("detector", FunctionTransformer(raw)), ("mirror", mirror)])
 
 
 def build(preset: str, parameters: Parameters, typical: Mapping[str, float] | None = None) -> Pipeline:
@@ -128,7 +133,8 @@ def fit(frame: pd.DataFrame, preset: str = "default", parameters: Parameters | N
     learned = one_row_per_user(frame, used) if _preset(preset).one_row_per_user else frame
     typical = {name: float(learned[name].median()) for name in features_of(preset) if name in learned}
     model = Model(build(preset, used, typical), features_of(preset), preset, parameters=used)
-    return replace(model, pipeline=scoring(model.pipeline.fit(model.columns(learned))))
+    rows = model.columns(learned if preset in FORESTS else detectors.bounded(learned, used.seed))
+    return replace(model, pipeline=scoring(model.pipeline.fit(rows), rows))
 
 
 def one_row_per_user(frame: pd.DataFrame, parameters: Parameters) -> pd.DataFrame:
@@ -148,8 +154,8 @@ def one_row_per_user(frame: pd.DataFrame, parameters: Parameters) -> pd.DataFram
 
 
 def flagged_share_of(model: Model) -> float | None:
-    """The share of rows the estimator itself would flag (scikit-learn's ``contamination``), None when left open."""
-    contamination = getattr(model.detector, "contamination", "auto")
+    """The share of rows a forest itself would flag (scikit-learn's ``contamination``), None when left open."""
+    contamination = model.detector.contamination if isinstance(model.detector, IsolationForest) else "auto"
     return None if contamination == "auto" else float(contamination)
 
 
@@ -189,6 +195,11 @@ def _default(parameters: Parameters, typical: Mapping[str, float]) -> Pipeline:
         contamination="auto",
         random_state=parameters.seed,
     )
+    return Pipeline([("prepare", _prepared(typical)), ("detector", forest)])
+
+
+def _prepared(typical: Mapping[str, float]) -> ColumnTransformer:
+    """The preparation of the default features."""
     used = [feature for feature in FEATURES if feature.name in DEFAULT_FEATURES]
     heavy = [feature for feature in used if feature.heavy_tail]
     even = [feature for feature in used if not feature.heavy_tail]
@@ -196,7 +207,17 @@ def _default(parameters: Parameters, typical: Mapping[str, float]) -> Pipeline:
         ("heavy", _branch(0.0, compress=True, ends=_ends(heavy, typical)), [feature.name for feature in heavy]),
         ("even", _branch(-LARGEST, compress=False, ends=_ends(even, typical)), [feature.name for feature in even]),
     ]
-    return Pipeline([("prepare", _transformer(branches)), ("detector", forest)])
+    return _transformer(branches)
+
+
+def _other(name: str) -> Callable[[Parameters, Mapping[str, float]], Pipeline]:
+    """Another detector on the default features, each scaled to the same spread: distances and bins need that."""
+
+    def build_other(_: Parameters, typical: Mapping[str, float]) -> Pipeline:
+        prepare = Pipeline([("columns", _prepared(typical)), ("scale", StandardScaler())])
+        return Pipeline([("prepare", prepare), ("detector", detectors.OTHERS[name]())])
+
+    return build_other
 
 
 def _ends(features: Sequence[Feature], typical: Mapping[str, float]) -> dict[str, Floats]:
@@ -223,11 +244,18 @@ def _plain(parameters: Parameters, typical: Mapping[str, float]) -> Pipeline:
 _PRESETS = {
     "default": _Preset(DEFAULT_FEATURES, _default, one_row_per_user=True),
     "plain": _Preset(ORIGINAL_FEATURES, _plain),
+    **{name: _Preset(DEFAULT_FEATURES, _other(name), one_row_per_user=True) for name in detectors.OTHERS},
 }
 PRESETS = tuple(_PRESETS)
+FORESTS = ("default", "plain")
+"""Presets with trees and rows per tree; the others are detectors of another kind."""
 
 
 def _preset(name: str) -> _Preset:
+    if name in detectors.REFUSED:
+        raise ConfigurationError(
+            f"model.preset is '{name}', which {detectors.REFUSED[name]}. Take one of {', '.join(PRESETS)}."
+        )
     if name not in _PRESETS:
         raise ConfigurationError(f"model.preset is '{name}', it must be one of {', '.join(PRESETS)}.")
     return _PRESETS[name]

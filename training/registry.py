@@ -221,7 +221,7 @@ class Registry:
                 f"The {what} was trained on feature version {trained_on}, this is version {FEATURE_VERSION}. "
                 "Train a model on the new features: python -m jobs.train_model."
             )
-        others = artifact.other_libraries(json.loads(found.tags.get("libraries", "{}")))
+        others = artifact.other_libraries(json.loads(found.tags.get("libraries", "{}")), found.tags.get("preset", ""))
         if others and self.strict_libraries:
             raise ModelError(f"The {what} was trained with {others}. Train it again here, or install those versions.")
         if others:
@@ -275,7 +275,7 @@ def _log_model(model: Model, reference: Reference, example: pd.DataFrame) -> str
             skops_trusted_types=list(artifact.TRUSTED_TYPES),
             signature=_signature(model),
             input_example=model.columns(example.head(EXAMPLE_ROWS)),
-            pip_requirements=[f"{name}=={versions[name]}" for name in ("scikit-learn", "numpy", "skops")],
+            pip_requirements=[f"{name}=={versions[name]}" for name in (*artifact.needed(model.preset), "skops")],
             extra_files=[str(behavior)],
             metadata={"predict": "anomaly score, 0 to 1, higher is stranger", "preset": model.preset},
         )

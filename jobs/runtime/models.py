@@ -8,4 +8,4 @@ from training.registry import Registry
 
 def registry_of(settings: Settings) -> Registry:
     model = settings.model
-    return Registry(model.name, model.tracking_uri, model.experiment)
+    return Registry(model.name, model.tracking_uri, model.experiment, strict_libraries=model.strict_libraries)

@@ -114,7 +114,7 @@ class ModelSettings(Section):
     name: str
     tracking_uri: str
     experiment: str
-    preset: Literal["default", "plain"] = "default"
+    preset: str = "default"
     trees: int = Field(200, ge=1)
     subsample: int = Field(128, ge=2)
     seed: int = 17
@@ -122,6 +122,34 @@ class ModelSettings(Section):
     flagged_share: float = Field(0.01, gt=0, lt=1)
     min_training_rows: int = Field(200, ge=10)
     max_training_rows: int = Field(1_000_000, ge=100)
+    trial_users: int = Field(1000, ge=100)
+    strict_libraries: bool = True
+
+
+class GateSettings(Section):
+    """How far a challenger may be from the champion; see training.gate."""
+
+    rows: int = Field(20_000, ge=100)
+    max_flagged_share_change: float = Field(0.02, ge=0, le=1)
+    min_top_overlap: float = Field(0.2, ge=0, le=1)
+    min_rank_correlation: float = Field(0.3, ge=-1, le=1)
+    min_stability: float = Field(0.8, ge=-1, le=1)
+    max_recall_loss: float = Field(0.05, ge=0, le=1)
+    max_scenario_recall_loss: float = Field(0.25, ge=0, le=1)
+    max_false_alarm_rise: float = Field(0.1, ge=0, le=1)
+    max_precision_loss: float = Field(0.05, ge=0, le=1)
+    min_feedback: int = Field(20, ge=1)
+
+
+class DriftSettings(Section):
+    """When behaviour is no longer what the champion learned; see training.drift."""
+
+    hours: int = Field(24, ge=1)
+    max_psi: float = Field(0.25, gt=0)
+    max_distance: float = Field(0.15, gt=0, le=1)
+    max_flag_rate_factor: float = Field(3.0, gt=1)
+    max_drifted_share: float = Field(0.25, gt=0, le=1)
+    min_rows: int = Field(200, ge=10)
 
 
 class ScoreSettings(Section):
@@ -195,6 +223,8 @@ class Settings(BaseSettings):
     ingest: IngestSettings
     features: FeatureSettings
     model: ModelSettings
+    gate: GateSettings
+    drift: DriftSettings
     score: ScoreSettings
     stream: StreamSettings
     maintenance: MaintenanceSettings
