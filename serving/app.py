@@ -12,7 +12,10 @@ from jobs.ingest_events import judging_rules
 from jobs.runtime.settings import Settings
 from serving import collector, health
 from serving.outlet import Outlet, producer_of
+from serving.page import routes as page
+from serving.page.live import live_page
 from serving.problems import answer_with_problems
+from serving.reading import LakeReader
 
 
 def create_app(settings: Settings, *, bootstrap_servers: str | None = None, topic: str | None = None) -> FastAPI:
@@ -27,10 +30,15 @@ def create_app(settings: Settings, *, bootstrap_servers: str | None = None, topi
         limits.max_in_flight,
     )
 
+    reader = LakeReader(settings.storage.root)
+    live = live_page(settings, reader, bootstrap_servers, topic)
+
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         outlet.start()
         yield
+        await live.close()
+        reader.close()
         await outlet.close()
 
     # The documentation pages load scripts from elsewhere; /openapi.json stays.
@@ -46,4 +54,6 @@ def create_app(settings: Settings, *, bootstrap_servers: str | None = None, topi
         )
     app.include_router(health.router(outlet))
     app.include_router(collector.router(limits, judging_rules(settings.ingest), outlet))
+    app.include_router(page.router(live))
+    app.state.before_stop = [live.ending.set]
     return app

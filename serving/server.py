@@ -19,6 +19,7 @@ class Serving:
     """A server that runs in a thread, so that signals stay with the caller."""
 
     def __init__(self, app: FastAPI, limits: CollectorSettings) -> None:
+        self._app = app
         self._socket = listening(limits.host, limits.port)
         self.host, self.port = self._socket.getsockname()[:2]
         config = uvicorn.Config(
@@ -50,6 +51,8 @@ class Serving:
 
     def stop(self) -> None:
         """Answers what is under way, waits for Kafka's word on it, and ends."""
+        for tell in getattr(self._app.state, "before_stop", ()):  # what would otherwise keep a connection open for good
+            tell()
         self._server.should_exit = True
         self._thread.join()
 

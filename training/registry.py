@@ -55,6 +55,16 @@ class TrainingRecord:
     tags: Mapping[str, str] = field(default_factory=dict)
 
 
+@dataclass(frozen=True)
+class Description:
+    """What the registry knows of a version: when it was registered, its tags, and the figures of its training run."""
+
+    version: str
+    registered_at: datetime
+    tags: Mapping[str, str]
+    metrics: Mapping[str, float]
+
+
 @dataclass
 class Registry:
     """One registered model in one MLflow. Every method raises ModelError when MLflow cannot be reached.
@@ -137,6 +147,16 @@ class Registry:
         """The champion's version, None when there is none."""
         found = self.resolve(CHAMPION)
         return None if found is None else found.version
+
+    def describe(self, alias: str = CHAMPION) -> Description | None:
+        """What people want to know of the version that an alias points to, None when nothing has it."""
+        with self._translated():
+            found = self._version_of(alias)
+            if found is None:
+                return None
+            run = self._client().get_run(found.run_id) if found.run_id else None
+        at = datetime.fromtimestamp(found.creation_timestamp / 1000, UTC)
+        return Description(str(found.version), at, dict(found.tags), dict(run.data.metrics) if run else {})
 
     def latest(self) -> str | None:
         """The newest version, whatever its alias; None when nothing is registered."""

@@ -1,0 +1,169 @@
+"""The parts of the page as HTML. Templates escape everything; only the charts' own SVG comes as markup."""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections.abc import Mapping
+from importlib.resources import files
+from typing import Any
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+
+from jobs.runtime.settings import Settings
+from serving.page import words
+from serving.page.board import MOST_SEGMENTS, Board
+from serving.page.charts import bar, spark
+from serving.page.model import ModelFacts
+from serving.page.streams import State
+from serving.page.timeline import SPANS, Line, moment
+
+PARTS = ("notes", "figures", "alerts", "model", "patterns", "streams")
+
+NAMES: dict[State, str] = {
+    "working": "at work",
+    "waiting": "waiting for input",
+    "behind": "not running",
+    "stuck": "stuck",
+    "absent": "never run",
+    "unknown": "unknown",
+}
+TAGS: dict[State, str] = {
+    "working": "good",
+    "waiting": "",
+    "behind": "alarm",
+    "stuck": "alarm",
+    "absent": "care",
+    "unknown": "",
+}
+TRENDS = {"first_day": "first day", "new": "new", "rising": "rising", "falling": "falling", "steady": "steady"}
+VERDICTS = {"anomaly": "anomaly", "normal": "normal", "insufficient_data": "too little to judge"}
+
+
+def environment() -> Environment:
+    """Templates that escape, and refuse a name that is not there."""
+    made = Environment(
+        loader=PackageLoader("serving.page"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    ours = (words.shown, words.number, words.share, words.seconds, words.clock, words.iso, words.minutes, words.plural)
+    made.filters |= {one.__name__: one for one in ours}
+    made.filters |= {
+        "moment": moment,
+        "bar": lambda share: bar(share, ""),
+        "trend": lambda name: TRENDS.get(name, name),
+        "verdict": lambda name: VERDICTS.get(name, name),
+        "stranger": stranger,
+    }
+    return made
+
+
+def stranger(alert: Mapping[str, Any]) -> str:
+    """How strange, in words: "stranger than 99.97 % of what was learned from"."""
+    return f"stranger than {alert['anomaly_percentile']:.4g} % of the training data"
+
+
+class Pages:
+    """Renders; one for all clients."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self._templates = environment()
+        static = files("serving.page") / "static"
+        self.static = {file.name: file.read_bytes() for file in static.iterdir()}
+        self.version = hashlib.sha256(b"".join(self.static[name] for name in sorted(self.static))).hexdigest()[:12]
+
+    def board(self, parts: Mapping[str, str]) -> str:
+        made = {name: Markup(text) for name, text in parts.items()}
+        return self._templates.get_template("board.html").render(parts=made, version=self.version, is_board=True)
+
+    def timeline(self, user: str, hours: int, line: str) -> str:
+        return self._templates.get_template("timeline.html").render(
+            user=user, hours=hours, spans=SPANS, line=Markup(line), version=self.version, is_board=False
+        )
+
+    def line(self, line: Line | None, trouble: str | None = None) -> str:
+        hidden = self.settings.ingest.pseudonymise
+        return self._part("line", line=line, trouble=trouble, is_pseudonymised=hidden)
+
+    def parts(self, board: Board, model: ModelFacts | None, now: float | None = None) -> dict[str, str]:
+        """The board's parts by name."""
+        now = time.time() if now is None else now
+        return {
+            "notes": self._part("notes", notes=notes(self.settings, board)),
+            "figures": self._part("figures", **figures(board, now)),
+            "alerts": self._part("alerts", alerts=board.alerts, verdicts=board.verdicts, none_told=no_alerts(board)),
+            "model": self._part("model", model=model, drift_told=drift_told(board)),
+            "patterns": self._part("patterns", **patterns(board)),
+            "streams": self._part("streams", **streams(board)),
+        }
+
+    def _part(self, name: str, **values: Any) -> str:
+        return self._templates.get_template(f"{name}.html").render(**values).strip()
+
+
+def notes(settings: Settings, board: Board) -> list[tuple[str, str]]:
+    """What everybody must know first: (kind, sentence)."""
+    found = []
+    if not board.has_tables and "tables" not in board.trouble:
+        told = (
+            f"There are no tables at {settings.storage.root} yet. Start the platform with make run; "
+            "they appear here by themselves."
+        )
+        found.append(("care", told))
+    found += [("alarm", text) for what, text in board.trouble.items() if what != "kafka"]
+    return found
+
+
+def figures(board: Board, now: float) -> dict[str, Any]:
+    rate, middle, late = board.events.now(now), board.delay.now(now, 50), board.delay.now(now, 95)
+    flagged, scored = board.flagged(now)
+    return {
+        "rate": rate,
+        "rate_line": spark(board.events.history(now), "Events per second over the last ten minutes"),
+        "delay_middle": middle,
+        "delay_late": late,
+        "delay_line": spark(board.delay.history(now), "Seconds from event to score over the last ten minutes"),
+        "flagged": flagged,
+        "scored": scored,
+        "open_alerts": board.open_alerts,
+    }
+
+
+def no_alerts(board: Board) -> str:
+    if not board.scored and not any(status.query.name == "score_features" and status.rows for status in board.statuses):
+        return "Nothing is scored yet: alerts come once a champion judges what users do."
+    return "No alert: nobody who was judged behaves strangely enough. The threshold is under The model."
+
+
+def patterns(board: Board) -> dict[str, Any]:
+    days = board.patterns.get("days", [])
+    return {
+        "day": days[0] if days else None,
+        "most_segments": MOST_SEGMENTS,
+        **{name: board.patterns.get(name, []) for name in ("patterns", "segments", "transitions")},
+    }
+
+
+def streams(board: Board) -> dict[str, Any]:
+    return {
+        "statuses": board.statuses,
+        "names": NAMES,
+        "tags": TAGS,
+        "kafka_trouble": board.trouble.get("kafka"),
+        "lag": board.lag,
+        "lag_total": sum(board.lag.values()) if board.lag else 0,
+        "topic": board.ends.topic,
+        "rejected": board.rejected.most_common(),
+    }
+
+
+def drift_told(board: Board) -> str:
+    """One sentence about the newest drift report."""
+    if not board.drift:
+        return "not checked yet: python -m jobs.check_drift"
+    return "checked"

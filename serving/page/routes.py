@@ -1,0 +1,60 @@
+"""The page's addresses: ``/`` and ``/timeline`` for people, ``/page/live`` and ``/page/static/…`` for the page."""
+
+from __future__ import annotations
+
+import asyncio
+from http import HTTPStatus
+from typing import Annotated
+
+from fastapi import APIRouter, Query
+from fastapi.responses import HTMLResponse, Response
+from sse_starlette import EventSourceResponse
+
+from serving.page.live import MOST_CLIENTS, Live
+from serving.page.timeline import SPANS, Timeline
+from serving.problems import problem
+
+POLICY = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; form-action 'self'; "
+    "base-uri 'none'; frame-ancestors 'none'"
+)
+"""Nothing from elsewhere, and no script or style but the page's own files."""
+
+KINDS = {"css": "text/css", "js": "text/javascript", "svg": "image/svg+xml"}
+
+User = Annotated[str, Query(max_length=32_768)]
+
+
+def router(live: Live) -> APIRouter:
+    """The page's routes; they are for people and are left out of the API's description."""
+    routes = APIRouter(include_in_schema=False)
+    headers = {"Content-Security-Policy": POLICY, "Cache-Control": "no-store"}
+
+    @routes.get("/")
+    async def board() -> Response:
+        await live.fresh()
+        return HTMLResponse(live.pages.board({name: part.html for name, part in live.parts.items()}), headers=headers)
+
+    @routes.get("/timeline")
+    async def timeline(user: User, hours: int = SPANS[1]) -> Response:
+        found = Timeline(live.reader, user, hours)
+        line = await asyncio.to_thread(live.line, found)
+        return HTMLResponse(live.pages.timeline(user, found.hours, line), headers=headers)
+
+    @routes.get("/page/live")
+    async def stream(user: User | None = None, hours: int = SPANS[1]) -> Response:
+        if live.clients >= MOST_CLIENTS:
+            told = f"{MOST_CLIENTS} pages are open already: close some, or load this one again later."
+            return problem(HTTPStatus.SERVICE_UNAVAILABLE, told, retry_after=30)
+        followed = None if user is None else Timeline(live.reader, user, hours)
+        return EventSourceResponse(live.follow(followed), ping=15, send_timeout=30)
+
+    @routes.get("/page/static/{name}")
+    async def static(name: str) -> Response:
+        if name not in live.pages.static:
+            return problem(HTTPStatus.NOT_FOUND, "There is no such file.")
+        kept = {"Cache-Control": "public, max-age=86400"}
+        kind = KINDS[name.rpartition(".")[2]]
+        return Response(live.pages.static[name], media_type=f"{kind}; charset=utf-8", headers=kept)
+
+    return routes

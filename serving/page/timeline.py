@@ -1,0 +1,180 @@
+"""A user's time line: features over time with the flagged minutes, the user's own earlier values behind."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from markupsafe import Markup
+
+from features.definitions import FEATURES, Feature
+from features.revisions import latest_in_arrow
+from features.tables import SCORES
+from serving.page.charts import Chart, Floats, own_baseline
+from serving.page.commits import Commit, Commits
+from serving.page.words import clock, number, plural, utc
+from serving.reading import LakeReader
+
+SPANS = (1, 6, 24, 168)
+"""Hours that a reader may choose from."""
+MOST_CHARTS = 6
+LEAST_SPAN_MINUTES = 30
+MOST_MINUTES = 10_080
+MOST_TOLD = 40
+"""Flagged minutes that are told in words."""
+
+USUAL_CHARTS = ("events_per_minute", "pages_per_session", "active_seconds", "gap_mean_seconds", "repeat_ratio")
+"""Shown after the features that reasons name."""
+_FEATURES = {feature.name: feature for feature in FEATURES}
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A chart with what stands around it."""
+
+    title: str
+    told: str
+    most: str
+    svg: Markup
+
+
+@dataclass(frozen=True)
+class Line:
+    """A user's time line over some hours that end with the newest minute."""
+
+    user: str
+    hours: int
+    begin: datetime
+    end: datetime
+    pictures: list[Picture]
+    flagged: list[dict[str, Any]]
+    count: int
+    flagged_count: int
+    judged_count: int
+    newest: dict[str, Any]
+
+    @property
+    def ticks(self) -> list[str]:
+        """Times along the lower edge."""
+        middle = self.begin + (self.end - self.begin) / 2
+        days = self.end - self.begin > timedelta(hours=25)
+        return [f"{when:%m-%d %H:%M}" if days else f"{when:%H:%M}" for when in (self.begin, middle, self.end)]
+
+
+class Timeline:
+    """One user's score rows, read once and kept up to date with new commits."""
+
+    def __init__(self, reader: LakeReader, user: str, hours: int) -> None:
+        self.user = user
+        self.hours = hours if hours in SPANS else SPANS[1]
+        self._reader = reader
+        self.version = -1
+        """The newest version of table scores that is in it."""
+        self._rows: pa.Table | None = None
+
+    def load(self) -> None:
+        """Read the user's newest rows: as many hours as wanted, counted back from the newest."""
+        self.version = self._reader.version(SCORES)
+        newest = self._reader.of_user(SCORES, self.user, 1)
+        if not newest.num_rows:
+            self._rows = None
+            return
+        since = utc(newest["window_start"][0].as_py()) - timedelta(hours=self.hours)
+        self._rows = self._reader.rows(SCORES, since=since, where=pc.field("user_id") == self.user)
+
+    def take(self, tail: Commits, commit: Commit, has_user: bool) -> None:
+        """Add the user's rows of a new commit."""
+        self.version = commit.version
+        rows = tail.read(commit, SCORES.columns) if has_user else None
+        if rows is None:
+            return
+        own = rows.filter(pc.equal(rows["user_id"], self.user))
+        kept = self._rows
+        self._rows = own if kept is None else pa.concat_tables([kept, own.cast(kept.schema)])
+
+    def line(self) -> Line | None:
+        """The time line; None where the user has no scored minute."""
+        if self._rows is None or not self._rows.num_rows:
+            return None
+        rows = latest_in_arrow(self._rows, SCORES).sort_by("window_start")
+        end = utc(rows["window_start"][-1].as_py()) + timedelta(minutes=1)
+        edge = pa.scalar(end - timedelta(hours=self.hours), pa.timestamp("us", "UTC"))
+        rows = rows.filter(pc.greater_equal(rows["window_start"].cast(pa.timestamp("us", "UTC")), edge))
+        return line_of(self.user, self.hours, rows.slice(max(0, rows.num_rows - MOST_MINUTES)))
+
+
+def line_of(user: str, hours: int, rows: pa.Table) -> Line:
+    """The time line of ``rows``: score rows of one user, at least one, ascending in time, one per minute."""
+    times = [utc(when) for when in rows["window_start"].to_pylist()]
+    end = times[-1] + timedelta(minutes=1)
+    begin = min(times[0], end - timedelta(minutes=LEAST_SPAN_MINUTES))
+    minutes = np.array([(when - begin).total_seconds() / 60 for when in times])
+    span = (end - begin).total_seconds() / 60
+    flagged = np.array([verdict == "anomaly" for verdict in rows["verdict"].to_pylist()])
+    told = rows.filter(pa.array(flagged)).to_pylist()
+    pictures = [_score_picture(rows, minutes, flagged, span)]
+    pictures += [
+        _picture(feature, _values(rows, feature.name), minutes, flagged, span)
+        for feature in _chosen(told)[: MOST_CHARTS - 1]
+    ]
+    judged = sum(verdict != "insufficient_data" for verdict in rows["verdict"].to_pylist())
+    newest = rows.slice(rows.num_rows - 1).to_pylist()[0]
+    latest_first = told[::-1][:MOST_TOLD]
+    return Line(user, hours, begin, end, pictures, latest_first, len(times), int(flagged.sum()), judged, newest)
+
+
+def _chosen(flagged: Sequence[dict[str, Any]]) -> list[Feature]:
+    """The features that reasons name most often, then the usual ones."""
+    named = Counter(reason["feature"] for row in flagged for reason in row["reasons"] or [])
+    order = [name for name, _ in named.most_common()] + list(USUAL_CHARTS)
+    return [_FEATURES[name] for name in dict.fromkeys(order) if name in _FEATURES]
+
+
+def _values(rows: pa.Table, name: str) -> Floats:
+    column = rows[name].cast(pa.float64())
+    return np.asarray(column.to_numpy(zero_copy_only=False), dtype=np.float64)
+
+
+def _score_picture(rows: pa.Table, minutes: Floats, flagged: Any, span: float) -> Picture:
+    limit = float(rows["threshold"][-1].as_py())
+    values = _values(rows, "anomaly_score")
+    chart = Chart("Anomaly score", "", minutes, values, flagged, span, limit=limit)
+    now = number(_last(values))
+    told = f"now {now}, flagged from {number(limit)}"
+    return Picture(chart.title, told, number(chart.most), chart.svg(_spoken(chart, told)))
+
+
+def _picture(feature: Feature, values: Floats, minutes: Floats, flagged: Any, span: float) -> Picture:
+    low, usual, high = own_baseline(values, flagged)
+    title = feature.noun[0].upper() + feature.noun[1:]
+    if feature.unit == "share":
+        title = feature.meaning[0].upper() + feature.meaning[1:]
+    chart = Chart(title, feature.unit, minutes, values, flagged, span, low, high, usual)
+    own = _last(usual)
+    told = f"now {number(_last(values), feature.unit)}"
+    told += f", own usual {number(own, feature.unit)}" if own is not None else ""
+    return Picture(title, told, number(chart.most, feature.unit), chart.svg(_spoken(chart, told)))
+
+
+def _last(values: Floats) -> float | None:
+    known = values[np.isfinite(values)]
+    return float(known[-1]) if known.size else None
+
+
+def _spoken(chart: Chart, told: str) -> str:
+    strange = int(chart.flagged.sum())
+    return (
+        f"{chart.title} over {plural(len(chart.minutes), 'active minute')}: {told}; "
+        f"highest {number(chart.most, chart.unit)}; {plural(strange, 'flagged minute')}."
+    )
+
+
+def moment(when: datetime) -> str:
+    """A minute as the list of flagged minutes names it."""
+    return clock(when)[:5] if len(clock(when)) == 8 else clock(when)
