@@ -1,0 +1,49 @@
+"""What analysts say of alerts: written and read without Spark, so that the API can."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Any
+
+import pyarrow.compute as pc
+
+from features.errors import UsageError
+from features.tables import FEEDBACK
+from jobs.runtime import arrow_lake
+
+LONGEST_NOTE = 2000
+LONGEST_NAME = 200
+COPIED = ("alert_id", "user_id", "session_start", "first_window_start", "last_window_start")
+
+
+def record(
+    root: str, alert: Mapping[str, Any], *, is_true: bool, analyst: str | None = None, note: str | None = None
+) -> dict[str, Any]:
+    """Append what an analyst found out about an alert (a row of table ``alerts``); returns the row of ``feedback``.
+
+    Raises:
+        UsageError: the note or the name is too long.
+        EnvironmentProblem: the table cannot be written.
+    """
+    for name, text, most in (("note", note, LONGEST_NOTE), ("analyst", analyst, LONGEST_NAME)):
+        if text is not None and len(text) > most:
+            raise UsageError(f"The {name} has {len(text)} characters; needed: at most {most}.")
+    row = {
+        "feedback_id": uuid.uuid4().hex,
+        **{name: alert[name] for name in COPIED},
+        "verdict": "true" if is_true else "false",
+        "note": note,
+        "analyst": analyst,
+        "at": datetime.now(UTC),
+    }
+    arrow_lake.append(root, FEEDBACK, [row])
+    return row
+
+
+def newest(root: str, alert_id: str | None = None) -> dict[str, dict[str, Any]]:
+    """The newest feedback of every alert (or of one), by ``alert_id``."""
+    where = None if alert_id is None else pc.field("alert_id") == alert_id
+    rows = arrow_lake.read(root, FEEDBACK, where=where).to_pylist()
+    return {row["alert_id"]: row for row in sorted(rows, key=lambda row: (row["at"], row["feedback_id"]))}
