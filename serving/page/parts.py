@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 import time
 from collections.abc import Mapping
 from importlib.resources import files
@@ -20,6 +21,9 @@ from serving.page.streams import State
 from serving.page.timeline import SPANS, Line, moment
 
 PARTS = ("notes", "figures", "alerts", "model", "patterns", "streams")
+
+FEW_ALERTS = 6
+"""Shown at first; the style sheet knows the number, too."""
 
 NAMES: dict[State, str] = {
     "working": "at work",
@@ -64,7 +68,8 @@ def environment() -> Environment:
 
 def stranger(alert: Mapping[str, Any]) -> str:
     """How strange, in words: "stranger than 99.97 % of what was learned from"."""
-    return f"stranger than {alert['anomaly_percentile']:.4g} % of the training data"
+    below = math.floor(100 * alert["anomaly_percentile"]) / 100
+    return f"stranger than {'all' if below >= 100 else f'{below:g} %'} of the training data"
 
 
 class Pages:
@@ -96,7 +101,7 @@ class Pages:
         return {
             "notes": self._part("notes", notes=notes(self.settings, board)),
             "figures": self._part("figures", **figures(board, now)),
-            "alerts": self._part("alerts", alerts=board.alerts, verdicts=board.verdicts, none_told=no_alerts(board)),
+            "alerts": self._part("alerts", alerts=board.alerts, verdicts=board.verdicts, none_told=no_alerts(board), few=FEW_ALERTS),
             "model": self._part("model", model=model, drift_told=drift_told(board)),
             "patterns": self._part("patterns", **patterns(board)),
             "streams": self._part("streams", **streams(board)),

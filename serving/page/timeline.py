@@ -152,14 +152,20 @@ def _score_picture(rows: pa.Table, minutes: Floats, flagged: Any, span: float) -
 
 def _picture(feature: Feature, values: Floats, minutes: Floats, flagged: Any, span: float) -> Picture:
     low, usual, high = own_baseline(values, flagged)
-    title = feature.noun[0].upper() + feature.noun[1:]
-    if feature.unit == "share":
-        title = feature.meaning[0].upper() + feature.meaning[1:]
+    title = title_of(feature)
     chart = Chart(title, feature.unit, minutes, values, flagged, span, low, high, usual)
     own = _last(usual)
     told = f"now {number(_last(values), feature.unit)}"
     told += f", own usual {number(own, feature.unit)}" if own is not None else ""
     return Picture(title, told, number(chart.most, feature.unit), chart.svg(_spoken(chart, told)))
+
+
+def title_of(feature: Feature) -> str:
+    """A heading from the feature's noun, which completes "96 % …": "of events are clicks" is the share of clicks."""
+    noun = feature.noun
+    if noun.startswith("of "):
+        noun = f"share of {noun.removeprefix('of events are ').removeprefix('of ')}"
+    return noun[0].upper() + noun[1:]
 
 
 def _last(values: Floats) -> float | None:
