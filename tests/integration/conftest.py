@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import random
+import socket
 import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -25,6 +27,22 @@ PROJECT = Path(__file__).resolve().parents[2]
 def data() -> Path:
     """The folder with recorded files; they are not part of the repository."""
     return Path(os.environ.get("BEHAVIOR_DATA", PROJECT.parent / "shared" / "data"))
+
+
+def lasting_port() -> int:
+    """A free port for a server that goes away and comes back at the same place.
+
+    Below the ports that the system gives to clients: one of those, which try to reach the server meanwhile, could be
+    given just this port.
+    """
+    while True:
+        port = random.randint(15_000, 32_000)
+        with socket.socket() as server:
+            try:
+                server.bind(("127.0.0.1", port))
+            except OSError:
+                continue
+            return port
 
 
 @pytest.fixture(scope="session")

@@ -9,7 +9,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -23,19 +23,22 @@ from jobs.runtime.broker import EmbeddedBroker
 from jobs.runtime.lake import Lake
 from jobs.runtime.producer import EventProducer
 from jobs.runtime.settings import Settings, load_settings
-from tests.integration.conftest import PROJECT
+from tests.integration.conftest import PROJECT, lasting_port
 
 pytestmark = pytest.mark.integration
 
 KILLS = int(os.environ.get("BEHAVIOR_TEST_KILLS", "5"))
 TOPIC = "crash"
-PAUSE = 0.004
+PAUSE = 0.01
 """Seconds between two events of the producer."""
+PATIENCE = 300.0
+"""Seconds to wait for anything: other programs may leave this one little of the machine."""
 
 
 @pytest.fixture
 def own_broker(tmp_path: Path) -> Iterator[EmbeddedBroker]:
-    with EmbeddedBroker(tmp_path / "kafka", tmp_path / "logs") as broker:
+    # Everybody keeps its address over kills, so it must come back there: not at 9092, which another broker may have.
+    with EmbeddedBroker(tmp_path / "kafka", tmp_path / "logs", preferred_port=lasting_port()) as broker:
         broker.create_topic(TOPIC, 4)
         yield broker
 
@@ -46,9 +49,16 @@ class Sender(threading.Thread):
     def __init__(self, servers: str) -> None:
         super().__init__(daemon=True)
         self.servers, self.events, self.others, self.finish = servers, 0, 0, threading.Event()
+        self.failure: Exception | None = None
 
     def run(self) -> None:
-        with EventProducer(self.servers, TOPIC) as producer:
+        try:
+            self._send()
+        except Exception as error:  # noqa: BLE001 - the test raises it
+            self.failure = error
+
+    def _send(self) -> None:
+        with EventProducer(self.servers, TOPIC, timeout=PATIENCE) as producer:
             while not self.finish.wait(PAUSE):
                 if self.events and self.events % 10 == 0 and self.others < self.events // 10:
                     producer.send_raw(b"no event", None)
@@ -67,13 +77,17 @@ class Sender(threading.Thread):
             producer.flush()
 
 
-def wait_for(condition: Callable[[], bool], what: str, seconds: float = 120.0) -> None:
-    end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end, f"{what} did not come within {seconds:.0f} s"
-        time.sleep(0.1)
+def wait_for_batch(settings: Settings, after: int, job: subprocess.Popen[bytes], log: Path) -> None:
+    """Until the job has finished a batch; a job that has ended, or takes too long, is shown with what it said."""
+    end = time.monotonic() + PATIENCE
+    while commits(settings) <= after:
+        said = f"; it said: {log.read_text(encoding='utf-8', errors='replace')[-2000:]}"
+        assert job.poll() is None, f"the job has ended with {job.returncode}{said}"
+        assert time.monotonic() < end, f"no batch was finished within {PATIENCE:.0f} s{said}"
+        time.sleep(0.05)
 
 
+@pytest.mark.timeout(3600)  # five starts of Spark beside whatever else the machine has to do
 def test_killed_at_random_moments_it_loses_and_doubles_nothing(
     spark: SparkSession, own_broker: EmbeddedBroker, tmp_path: Path
 ) -> None:
@@ -83,7 +97,9 @@ def test_killed_at_random_moments_it_loses_and_doubles_nothing(
         f"storage.checkpoints={tmp_path}/checkpoints",
         f"kafka.bootstrap_servers={own_broker.bootstrap_servers}",
         f"kafka.topic={TOPIC}",
-        "kafka.max_offsets_per_trigger=500",
+        "kafka.max_offsets_per_trigger=1000",  # so that a backlog takes several batches, in which it may be killed
+        "spark.master=local[2]",
+        "spark.driver_memory=1g",
         "spark.conf={spark.driver.extraJavaOptions: -XX:TieredStopAtLevel=1}",
     ]
     settings = load_settings("local", changes)
@@ -92,21 +108,24 @@ def test_killed_at_random_moments_it_loses_and_doubles_nothing(
     sender = Sender(own_broker.bootstrap_servers)
     sender.start()
     for number in range(KILLS):
-        before = commits(settings)
-        job = started(changes, tmp_path / f"job-{number}.log")
+        before, log = commits(settings), tmp_path / f"job-{number}.log"
+        job = started(changes, log)
         try:
-            wait_for(lambda was=before: commits(settings) > was, "a finished batch")  # type: ignore[misc]
+            wait_for_batch(settings, before, job, log)
             time.sleep(chance.uniform(0.0, 2.0))  # the moment is what is random here
             if number % 3 == 2:
                 own_broker.kill()
                 own_broker.start()
+                assert not own_broker.port_was_taken
         finally:
             os.killpg(job.pid, signal.SIGKILL)
             job.wait()
     sender.finish.set()
-    sender.join(60)
+    sender.join(PATIENCE)
     assert not sender.is_alive()
-    ingest_events.start(spark, lake, settings, once=True).awaitTermination()
+    assert sender.failure is None
+    at_once = load_settings("local", [*changes, "kafka.max_offsets_per_trigger=100000"])
+    ingest_events.start(spark, lake, at_once, once=True).awaitTermination()
 
     entries = check_ledger.check(spark, lake, settings)
     assert sum(entry.difference + entry.unread for entry in entries) == 0
