@@ -24,7 +24,7 @@ def main(
     settings = load_settings(env, overrides or ())
     stop = cli.stop_signal(with_owner=with_owner)
     app = create_app(settings, bootstrap_servers=bootstrap_servers, topic=topic)
-    with serving(app, settings.collector) as server:
+    with serving(app, settings.serving) as server:
         typer.echo(f"POST {server.url}/events puts events on {topic or settings.kafka.topic}; Ctrl-C ends it.")
         while not stop.wait(0.5):
             if not server.alive:

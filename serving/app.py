@@ -6,54 +6,44 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from fastapi import FastAPI
-from fastapi.middleware.cors import CORSMiddleware
 
 from jobs.ingest_events import judging_rules
 from jobs.runtime.settings import Settings
 from serving import collector, health
-from serving.outlet import Outlet, producer_of
 from serving.page import routes as page
 from serving.page.live import live_page
 from serving.problems import answer_with_problems
-from serving.reading import LakeReader
+from serving.security import CorsOfEvents, Guard
+from serving.services import Services
 
 
 def create_app(settings: Settings, *, bootstrap_servers: str | None = None, topic: str | None = None) -> FastAPI:
     """The app on the broker and topic of the settings, or on these.
 
-    It starts where Kafka is away, too: then ``/readyz`` says so, and events are answered 503 until Kafka is back.
-    """
-    limits = settings.collector
-    outlet = Outlet(
-        lambda: producer_of(settings.kafka, limits, bootstrap_servers, topic),
-        limits.acknowledge_seconds,
-        limits.max_in_flight,
-    )
+    It starts where Kafka, the tables or the model registry are away, too: then ``/ready`` says so, and what needs them
+    is answered 503 until they are back.
 
-    reader = LakeReader(settings.storage.root)
-    live = live_page(settings, reader, bootstrap_servers, topic)
+    Raises:
+        ConfigurationError: others could reach the server and there is no token.
+    """
+    services = Services.of(settings, bootstrap_servers=bootstrap_servers, topic=topic)
+    live = live_page(settings, services.lake, bootstrap_servers, topic)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
-        outlet.start()
-        yield
-        await live.close()
-        reader.close()
-        await outlet.close()
+        async with services.running():
+            yield
+            await live.close()
 
-    # The documentation pages load scripts from elsewhere; /openapi.json stays.
+    # FastAPI's own documentation pages load scripts from elsewhere; ours is serving/documentation.py.
     app = FastAPI(title="User behaviour", lifespan=lifespan, docs_url=None, redoc_url=None)
-    answer_with_problems(app)
-    if limits.allowed_origins:
-        app.add_middleware(
-            CORSMiddleware,
-            allow_origins=limits.allowed_origins,
-            allow_methods=["POST"],
-            allow_headers=["Content-Type"],
-            expose_headers=["Retry-After"],
-        )
-    app.include_router(health.router(outlet))
-    app.include_router(collector.router(limits, judging_rules(settings.ingest), outlet))
-    app.include_router(page.router(live))
+    app.state.services = services
     app.state.before_stop = [live.ending.set]
+    answer_with_problems(app)
+    if settings.collector.allowed_origins:
+        app.add_middleware(CorsOfEvents, allowed_origins=settings.collector.allowed_origins)
+    app.add_middleware(Guard, settings=settings)
+    app.include_router(health.router(services.outlet))
+    app.include_router(collector.router(settings.collector, judging_rules(settings.ingest), services.outlet))
+    app.include_router(page.router(live))
     return app

@@ -12,13 +12,16 @@ import uvicorn
 from fastapi import FastAPI
 
 from features.errors import EnvironmentProblem
-from jobs.runtime.settings import CollectorSettings
+from jobs.runtime.settings import ServingSettings
+
+GRACE_SECONDS = 6
+"""How long requests under way may take when the server ends."""
 
 
 class Serving:
     """A server that runs in a thread, so that signals stay with the caller."""
 
-    def __init__(self, app: FastAPI, limits: CollectorSettings) -> None:
+    def __init__(self, app: FastAPI, limits: ServingSettings) -> None:
         self._app = app
         self._socket = listening(limits.host, limits.port)
         self.host, self.port = self._socket.getsockname()[:2]
@@ -30,7 +33,7 @@ class Serving:
             proxy_headers=bool(limits.trusted_proxies),
             forwarded_allow_ips=list(limits.trusted_proxies),
             limit_concurrency=limits.max_connections,
-            timeout_graceful_shutdown=round(limits.acknowledge_seconds) + 1,
+            timeout_graceful_shutdown=GRACE_SECONDS,
         )
         self._server = uvicorn.Server(config)
         self._thread = threading.Thread(
@@ -58,7 +61,7 @@ class Serving:
 
 
 @contextmanager
-def serving(app: FastAPI, limits: CollectorSettings) -> Iterator[Serving]:
+def serving(app: FastAPI, limits: ServingSettings) -> Iterator[Serving]:
     server = Serving(app, limits)
     server.start()
     try:
@@ -76,7 +79,7 @@ def listening(host: str, port: int) -> socket.socket:
         ours = socket.socket(family, kind, protocol)
     except OSError as error:
         raise EnvironmentProblem(
-            f"{host} is no address of this machine ({error.strerror}): choose one with --set collector.host=127.0.0.1."
+            f"{host} is no address of this machine ({error.strerror}): choose one with --set serving.host=127.0.0.1."
         ) from None
     try:
         ours.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -92,8 +95,8 @@ def _why(host: str, port: int, error: OSError) -> str:
     if error.errno == EADDRINUSE:
         return (
             f"Port {port} of {host} is in use by another program: end that one, "
-            "or choose another port with --set collector.port=5001."
+            "or choose another port with --set serving.port=5001."
         )
     if error.errno == EACCES:
-        return f"Port {port} may not be used by this user: choose one above 1023 with --set collector.port=5000."
+        return f"Port {port} may not be used by this user: choose one above 1023 with --set serving.port=5000."
     return f"The server cannot listen at {host} port {port}: {error.strerror}."

@@ -180,13 +180,29 @@ class MaintenanceSettings(Section):
 Origin = Annotated[str, Field(pattern=r"^(\*|https?://[^/\s]+)$")]
 
 
-class CollectorSettings(Section):
-    """The endpoint ``POST /events``: where it listens, and how much it takes."""
+class ServingSettings(Section):
+    """The server: where it listens, who may ask, how much it takes and how long it waits."""
 
     host: str = "127.0.0.1"
     port: int = Field(5000, ge=0, le=65_535)
-    allowed_origins: tuple[Origin, ...] = ()
+    allowed_hosts: tuple[str, ...] = ()
     trusted_proxies: tuple[str, ...] = ()
+    max_connections: int = Field(512, ge=1)
+    max_body_bytes: int = Field(1_048_576, ge=1024)
+    max_rows: int = Field(5000, ge=1)
+    rate_per_second: float = Field(1000, gt=0)
+    burst: int = Field(2000, ge=1)
+    read_seconds: float = Field(10, gt=0)
+    answer_seconds: float = Field(10, gt=0)
+    follow_seconds: float = Field(2, ge=0.1)
+    look_back_days: int = Field(7, ge=1)
+
+
+class CollectorSettings(Section):
+    """The endpoint ``POST /events``: which pages may send, and how much it takes."""
+
+    public: bool = False
+    allowed_origins: tuple[Origin, ...] = ()
     max_body_bytes: int = Field(1_048_576, ge=1024)
     max_events: int = Field(500, ge=1)
     rate_per_second: float = Field(200, gt=0)
@@ -194,7 +210,6 @@ class CollectorSettings(Section):
     read_seconds: float = Field(10, gt=0)
     acknowledge_seconds: float = Field(5, ge=0.1)
     max_in_flight: int = Field(10_000, ge=1)
-    max_connections: int = Field(512, ge=1)
 
     @model_validator(mode="after")
     def _can_be_sent(self) -> CollectorSettings:
@@ -228,7 +243,9 @@ class Settings(BaseSettings):
     score: ScoreSettings
     stream: StreamSettings
     maintenance: MaintenanceSettings
+    serving: ServingSettings
     collector: CollectorSettings
+    api_token: SecretStr | None = None
     pseudonym_key: SecretStr | None = None
 
 

@@ -9,6 +9,12 @@ from typing import Any
 
 from features.errors import ModelError
 from jobs.runtime.settings import Settings
+from training.registry_file import may_hold
+
+NO_MODEL = (
+    "No model is champion yet, so rows wait to be scored. make run trains the first one by itself; "
+    "else: python -m jobs.train_model, then python -m jobs.promote_model."
+)
 
 
 @dataclass(frozen=True)
@@ -33,6 +39,8 @@ class ModelFacts:
 
 def facts_of(settings: Settings) -> ModelFacts:
     """Ask the registry; blocks for as long as it takes."""
+    if not may_hold(settings.model.tracking_uri, settings.model.name):  # else MLflow would make its tables, amid others
+        return ModelFacts(trouble=NO_MODEL)
     from jobs.runtime.models import registry_of  # noqa: PLC0415
     from training.registry import CHALLENGER, PREVIOUS  # noqa: PLC0415
 
@@ -49,8 +57,7 @@ def facts_of(settings: Settings) -> ModelFacts:
     if found is None:
         return ModelFacts(
             **beside,
-            trouble="No model is champion yet, so rows wait to be scored. make run trains the first one by itself; "
-            "else: python -m jobs.train_model, then python -m jobs.promote_model.",
+            trouble=NO_MODEL,
         )
     return ModelFacts(
         version=found.version,

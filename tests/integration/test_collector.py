@@ -62,10 +62,10 @@ def event(user: str = "u", **more: object) -> bytes:
 
 @contextmanager
 def collector(broker: EmbeddedBroker, topic: str, *overrides: str) -> Iterator[Serving]:
-    overrides = ("collector.port=0", "collector.rate_per_second=100000", "collector.burst=100000", *overrides)
+    overrides = ("serving.port=0", "collector.rate_per_second=100000", "collector.burst=100000", *overrides)
     settings = load_settings("local", overrides)
     app = create_app(settings, bootstrap_servers=broker.bootstrap_servers, topic=topic)
-    with serving(app, settings.collector) as server:
+    with serving(app, settings.serving) as server:
         yield server
 
 
@@ -206,7 +206,7 @@ def test_a_client_that_sends_too_much_is_told_when_to_come_back(
     broker: EmbeddedBroker, topic: str, records: Callable[[], list[Record]]
 ) -> None:
     limits = ["collector.max_events=10", "collector.burst=10", "collector.rate_per_second=5"]
-    with collector(broker, topic, *limits, "collector.trusted_proxies=[127.0.0.1]") as server:
+    with collector(broker, topic, *limits, "serving.trusted_proxies=[127.0.0.1]") as server:
         batch = b"\n".join([event()] * 10)
         assert post(server, batch).status == 202
         refused = post(server, batch)
@@ -273,7 +273,7 @@ def test_a_request_that_does_not_arrive_is_ended(broker: EmbeddedBroker, topic: 
         collector(broker, topic, "collector.read_seconds=0.3") as server,
         socket.create_connection((server.host, server.port), timeout=20) as slow,
     ):
-        slow.sendall(b"POST /events HTTP/1.1\r\nHost: a\r\nContent-Length: 100\r\n\r\n{")
+        slow.sendall(b"POST /events HTTP/1.1\r\nHost: localhost\r\nContent-Length: 100\r\n\r\n{")
         assert slow.recv(1000).startswith(b"HTTP/1.1 408")
 
 
@@ -345,7 +345,7 @@ def test_it_starts_from_the_command_line_and_ends_in_order(
     broker: EmbeddedBroker, topic: str, records: Callable[[], list[Record]]
 ) -> None:
     where = ["--bootstrap-servers", broker.bootstrap_servers, "--topic", topic]
-    with start("--env", "local", "--set", "collector.port=0", *where) as process:
+    with start("--env", "local", "--set", "serving.port=0", *where) as process:
         assert process.stdout is not None
         said = process.stdout.readline()
         address = said.split("http://")[1].split("/events")[0]
@@ -354,7 +354,7 @@ def test_it_starts_from_the_command_line_and_ends_in_order(
         assert connection.getresponse().status == 202
         connection.close()
 
-        taken = start("--set", f"collector.port={address.split(':')[1]}")
+        taken = start("--set", f"serving.port={address.split(':')[1]}")
         _, error = taken.communicate(timeout=60)
         assert (taken.returncode, error.count("\n")) == (1, 1), error
         assert "is in use by another program" in error
