@@ -1,14 +1,19 @@
-"""One Spark session for the whole run."""
+"""One Spark session and one browser for the whole run."""
 
 from __future__ import annotations
 
 import os
+import shutil
 import sys
 from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import hypothesis
 import pytest
+from playwright.sync_api import Browser, Page, sync_playwright
 from pyspark.sql import SparkSession
 
 from jobs.runtime.session import spark_session
@@ -28,6 +33,52 @@ def spark() -> Iterator[SparkSession]:
     session.sparkContext.setLogLevel("ERROR")
     yield session
     session.stop()
+
+
+BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
+QUIET = [
+    *("--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-dev-shm-usage"),
+    *("--disable-background-networking", "--disable-component-update", "--disable-sync"),
+]
+PATIENCE = 180_000
+"""Milliseconds that a page may take on a busy machine."""
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Browser]:
+    """The system's Chromium; where there is none, the tests that need it are skipped."""
+    program = next((found for name in BROWSERS if (found := shutil.which(name))), None)
+    if program is None:
+        pytest.skip("There is no Chromium: apt-get install chromium (Debian), then run the tests again.")
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=program, args=QUIET, timeout=PATIENCE)
+        yield browser
+        browser.close()
+
+
+@dataclass
+class Seen:
+    """What a page complained about: errors and warnings on its console, and requests to anywhere but its own server."""
+
+    complaints: list[str] = field(default_factory=list)
+
+
+@contextmanager
+def open_page(browser: Browser, address: str, seen: Seen, **context: Any) -> Iterator[Page]:
+    """A page of a fresh browser context (``context``: its options), loaded and with its stream open."""
+    made = browser.new_context(**context)
+    made.set_default_timeout(PATIENCE)
+    page = made.new_page()
+    page.on("pageerror", lambda error: seen.complaints.append(str(error)))
+    page.on("console", lambda said: said.type in ("error", "warning") and seen.complaints.append(said.text))
+    home = "/".join(address.split("/")[:3])
+    page.on("request", lambda sent: sent.url.startswith(home) or seen.complaints.append(f"asked {sent.url}"))
+    try:
+        page.goto(address)
+        page.wait_for_selector("#connection[data-state=live]")
+        yield page
+    finally:
+        made.close()
 
 
 def pytest_configure(config: pytest.Config) -> None:

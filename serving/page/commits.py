@@ -14,7 +14,7 @@ from deltalake import DeltaTable
 from deltalake.fs import DeltaStorageHandler
 
 GAP = 30
-"""After so many looks without a commit the table is opened anew: it may have been made again."""
+"""After so many looks without a commit it is seen whether the table is still the same one."""
 
 
 @dataclass(frozen=True)
@@ -44,11 +44,11 @@ class Commits:
 
     def poll(self) -> list[Commit]:
         """Commits with new rows since the last call, oldest first."""
-        if (self._files is None or self._quiet >= GAP) and not self._open():
+        if (self._files is None or self._is_gone()) and not self._open():
             return []
         found = []
         self._quiet += 1
-        while (text := self._text(f"_delta_log/{self.version + 1:020d}.json")) is not None:
+        while (text := self._text(_log(self.version + 1))) is not None:
             self.version += 1
             self._quiet = 0
             commit = commit_of(self.version, text)
@@ -70,11 +70,13 @@ class Commits:
         if not DeltaTable.is_deltatable(self.path):
             self._files, self.version = None, -1
             return False
-        newest = DeltaTable(self.path, without_files=True).version()
-        if self._files is None or newest < self.version:
-            self._files = pafs.PyFileSystem(DeltaStorageHandler(self.path))
-            self.version = max(-1, newest - self.back)
+        self._files = pafs.PyFileSystem(DeltaStorageHandler(self.path))
+        self.version = max(-1, DeltaTable(self.path).version() - self.back)
         return True
+
+    def _is_gone(self) -> bool:
+        """Whether, after a while without commits, the log no longer has the newest one: the table was made anew."""
+        return self._quiet >= GAP and self.version >= 0 and self._text(_log(self.version)) is None
 
     def _text(self, name: str) -> bytes | None:
         assert self._files is not None
@@ -83,6 +85,10 @@ class Commits:
                 return bytes(file.read())
         except OSError:
             return None
+
+
+def _log(version: int) -> str:
+    return f"_delta_log/{version:020d}.json"
 
 
 def commit_of(version: int, text: bytes) -> Commit | None:

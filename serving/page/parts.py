@@ -101,7 +101,7 @@ class Pages:
         return {
             "notes": self._part("notes", notes=notes(self.settings, board)),
             "figures": self._part("figures", **figures(board, now)),
-            "alerts": self._part("alerts", alerts=board.alerts, verdicts=board.verdicts, none_told=no_alerts(board), few=FEW_ALERTS),
+            "alerts": self._part("alerts", **alerts(board)),
             "model": self._part("model", model=model, drift_told=drift_told(board)),
             "patterns": self._part("patterns", **patterns(board)),
             "streams": self._part("streams", **streams(board)),
@@ -137,6 +137,11 @@ def figures(board: Board, now: float) -> dict[str, Any]:
         "scored": scored,
         "open_alerts": board.open_alerts,
     }
+
+
+def alerts(board: Board) -> dict[str, Any]:
+    told = no_alerts(board)
+    return {"alerts": board.alerts, "verdicts": board.verdicts, "none_told": told, "few": FEW_ALERTS}
 
 
 def no_alerts(board: Board) -> str:
