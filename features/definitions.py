@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-FEATURE_VERSION = "1"
+FEATURE_VERSION = "2"
 """Changes whenever a feature's meaning changes. A model is only applied to the version it was trained on."""
 
 
@@ -302,6 +302,54 @@ FEATURES: tuple[Feature, ...] = (
         most=24.0,
         least=1.0,
         strange="high",
+    ),
+    Feature(
+        "form_repeats",
+        "interactions in the session so far with a page already interacted with in it",
+        "interactions",
+        "times a form was sent again in this session",
+        "sends each form once",
+        "sends the same form again and again",
+    ),
+    _share(
+        "form_repeat_share",
+        "share of the session's events so far that are interactions with a page already interacted with in it",
+        "of events send a form again",
+        "sends each form once",
+        "does little but send the same form again",
+    ),
+    Feature(
+        "form_repeats_per_minute",
+        "interactions in the session so far with a page already interacted with in it, per minute of its length",
+        "events/min",
+        "repeated forms per minute over the session",
+        "sends each form once",
+        "sends the same form again and again, fast",
+    ),
+    Feature(
+        "own_volume_ratio",
+        "events in the session so far against the user's own mean per visit in the own past before this session; "
+        "a pause longer than a session's gap begins a visit",
+        "times",
+        "times the events of the user's own usual visit",
+        "a short visit for this user",
+        "does far more than this user's usual",
+    ),
+    _share(
+        "own_mix_shift",
+        "share of the session's events so far whose action would have to be another for clicks, views, interactions "
+        "and others to be mixed as in the user's own past before this session",
+        "of actions unlike the user's own mix",
+        "does what this user usually does",
+        "does other things than this user usually does",
+    ),
+    _share(
+        "own_night_share",
+        "share of the session's active minutes so far at times of day at which the user was not active, within an "
+        "hour, in the own past before this session",
+        "of minutes in the user's own night",
+        "at the user's waking hours",
+        "at hours at which this user is never there",
     ),
 )
 

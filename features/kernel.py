@@ -75,14 +75,16 @@ def compute(  # noqa: C901 - one pass: the state of a session lives in local var
         last_touch = np.empty(size, np.int64)
         page_session = np.empty(size, np.int64)
         page_events = np.empty(size, np.int64)
+        page_forms = np.empty(size, np.int64)
 
         # Active minutes of the user, for the own past.
         own_minute = np.empty(end - begin, np.int64)
-        own_events = np.empty(end - begin, np.int64)
+        own_counts = np.empty((end - begin, 4), np.int64)
+        before = np.zeros(4, np.int64)  # ... and their counts, of those before this session only
         hours = np.zeros(24, np.int64)
         clock = np.zeros(24, np.int64)
         known, tail, hour_head, hour_tail = 0, 0, 0, 0
-        past_events = np.int64(0)
+        past_events = visits = np.int64(0)
 
         previous, previous_mark = np.int64(NEVER), np.int64(NONE)
         opened, cut, session = np.int64(NEVER), np.int64(NEVER), 0
@@ -90,6 +92,7 @@ def compute(  # noqa: C901 - one pass: the state of a session lives in local var
         peak = pages = new_pages = top = square_pages = np.int64(0)
         seconds = first_second = last_second = np.int64(0)
         squares = equal = shortest = last_pause = np.int64(0)
+        forms = active = unusual = np.int64(0)
 
         tile = begin
         while tile < end:
@@ -125,9 +128,14 @@ def compute(  # noqa: C901 - one pass: the state of a session lives in local var
                 events = clicks = views = interactions = np.int64(0)
                 peak = pages = new_pages = top = square_pages = np.int64(0)
                 seconds = squares = equal = np.int64(0)
+                forms = active = unusual = np.int64(0)
                 shortest, last_pause = np.int64(NONE), np.int64(NONE)
                 while hour_head < known:  # what came before this session is the past its hours are compared with
                     hours[own_minute[hour_head] % DAY // HOUR] += 1
+                    for kind in range(4):
+                        before[kind] += own_counts[hour_head, kind]
+                    if hour_head > hour_tail and own_minute[hour_head] - own_minute[hour_head - 1] > gap:
+                        visits += 1
                     hour_head += 1
             previous, previous_mark = now, own_mark
 
@@ -149,16 +157,20 @@ def compute(  # noqa: C901 - one pass: the state of a session lives in local var
                     page_session[slot] = 0
                 if page_session[slot] != session:
                     page_session[slot] = session
-                    page_events[slot] = 0
+                    page_events[slot] = page_forms[slot] = 0
                     pages += 1
                     if last_touch[slot] < now - own_past:
                         new_pages += 1
                 last_touch[slot] = now
-                before = page_events[slot]
-                after = before + counts[k, 0]
+                so_far = page_events[slot]
+                after = so_far + counts[k, 0]
                 page_events[slot] = after
-                square_pages += after * after - before * before
+                square_pages += after * after - so_far * so_far
                 top = max(top, after)
+                if counts[k, 3] > 0:
+                    if page_forms[slot] == 0:
+                        forms += 1
+                    page_forms[slot] += counts[k, 3]
 
             # Pauses between active seconds.
             rest = bits
@@ -183,20 +195,27 @@ def compute(  # noqa: C901 - one pass: the state of a session lives in local var
 
             # The own past: active minutes in [now - own_past, now).
             while tail < known and own_minute[tail] < now - own_past:
-                past_events -= own_events[tail]
+                past_events -= own_counts[tail, 0]
                 clock[own_minute[tail] % DAY // HOUR] -= 1
                 tail += 1
             while hour_tail < hour_head and own_minute[hour_tail] < now - own_past:
                 hours[own_minute[hour_tail] % DAY // HOUR] -= 1
+                for kind in range(4):
+                    before[kind] -= own_counts[hour_tail, kind]
                 hour_tail += 1
+                if hour_tail < hour_head and own_minute[hour_tail] - own_minute[hour_tail - 1] > gap:
+                    visits -= 1
             past_minutes = known - tail
             before_session = hour_head - hour_tail
 
             hour = now % DAY // HOUR
             clock[hour] += 1
+            near = hours[hour] + hours[(hour + 1) % 24] + hours[(hour + 23) % 24]
+            active += 1
+            if before_session > 0 and near == 0:
+                unusual += 1
 
             if since <= now <= until + look_back:
-                near = hours[hour] + hours[(hour + 1) % 24] + hours[(hour + 23) % 24]
                 length = now - first_minute + 1
                 pauses = seconds - 1
                 span = last_second - first_second
@@ -242,10 +261,25 @@ def compute(  # noqa: C901 - one pass: the state of a session lives in local var
                 row[28] = past_events + in_minute[0]
                 row[29] = past_minutes + 1
                 row[30] = np.count_nonzero(clock)
+                row[31] = interactions - forms
+                row[32] = (interactions - forms) / events if interactions > forms else 0.0
+                row[33] = (interactions - forms) / length
+                if before_session > 0:
+                    row[34] = events * (visits + 1) / before[0]
+                    # In integers: the shift between equal mixes is 0, not nearly 0.
+                    others = (events - clicks - views - interactions) * before[0]
+                    apart = abs(others - (before[0] - before[1] - before[2] - before[3]) * events)
+                    apart += abs(clicks * before[0] - before[1] * events)
+                    apart += abs(views * before[0] - before[2] * events)
+                    apart += abs(interactions * before[0] - before[3] * events)
+                    row[35] = apart / (2 * events * before[0])
+                    row[36] = unusual / active
+                else:
+                    row[34:37] = math.nan
                 rows += 1
 
             own_minute[known] = now
-            own_events[known] = in_minute[0]
+            own_counts[known] = in_minute
             past_events += in_minute[0]
             known += 1
             tile = stop

@@ -69,7 +69,9 @@ def _row(m: int, acts: Sequence[Act], sessions: dict[int, tuple[int, bool]], rul
     before = [act for act in past if m - rules.own_past <= act.minute < m]
     before_minutes = {act.minute for act in before}
     earlier_minutes = {x for x in before_minutes if sessions[x] != sessions[m]}
+    earlier = [act for act in before if act.minute in earlier_minutes]
     pages, total = Counter(act.page for act in session), len(session)
+    repeats = _count(session, "interaction") - len({act.page for act in session if act.action == "interaction"})
     seconds = sorted({act.second for act in session})
     pauses = [b - a for a, b in itertools.pairwise(seconds)]
     mean = sum(pauses) / len(pauses) if pauses else NAN
@@ -105,6 +107,12 @@ def _row(m: int, acts: Sequence[Act], sessions: dict[int, tuple[int, bool]], rul
         "recent_events": len(before) + len(here),
         "recent_minutes": len(before_minutes | {m}),
         "recent_hours": len({x // 60 % 24 for x in before_minutes | {m}}),
+        "form_repeats": repeats,
+        "form_repeat_share": repeats / total,
+        "form_repeats_per_minute": repeats / (m - first + 1),
+        "own_volume_ratio": total / (len(earlier) / _visits(earlier_minutes, rules)) if earlier else NAN,
+        "own_mix_shift": sum(abs(_mix(session)[k] - _mix(earlier)[k]) for k in range(4)) / 2 if earlier else NAN,
+        "own_night_share": _at_night(session, past, sessions, rules) if earlier else NAN,
     }
     assert list(row) == list(FEATURE_NAMES)
     return {name: float(value) for name, value in row.items()}
@@ -124,3 +132,26 @@ def _novel(
         touched = [a for a in past if a.page == page and sessions[a.minute] != sessions[m]]
         novel += not any(first - rules.own_past <= a.minute < first for a in touched)
     return novel
+
+
+def _visits(minutes: set[int], rules: SessionRules) -> int:
+    """Visits in these active minutes, one more than the pauses between them that are longer than a session's gap."""
+    return 1 + sum(later - one > rules.gap for one, later in itertools.pairwise(sorted(minutes)))
+
+
+def _mix(acts: Sequence[Act]) -> list[float]:
+    """Shares of clicks, views, interactions and others."""
+    known = [_count(acts, kind) / len(acts) for kind in ("click", "view", "interaction")]
+    return [*known, 1 - sum(known)]
+
+
+def _at_night(
+    session: Sequence[Act], past: Sequence[Act], sessions: dict[int, tuple[int, bool]], rules: SessionRules
+) -> float:
+    """Share of the session's active minutes whose own past before the session has no activity within an hour."""
+    nights = []
+    for m in {act.minute for act in session}:
+        earlier = {a.minute for a in past if m - rules.own_past <= a.minute < m and sessions[a.minute] != sessions[m]}
+        near = [x for x in earlier if (x // 60 % 24 - m // 60 % 24) % 24 in (0, 1, 23)]
+        nights.append(bool(earlier) and not near)
+    return sum(nights) / len(nights)

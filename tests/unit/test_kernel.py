@@ -60,11 +60,17 @@ def same(left: Rows, right: Rows) -> bool:
     )
 
 
+DAYS = SessionRules(gap=30, longest=120, own_past=600)
+"""Lengths under which the hours of the day matter."""
+seconds_of_three_days = st.tuples(st.integers(0, 71), st.integers(0, 3599)).map(lambda at: at[0] * 3600 + at[1])
+actions = st.sampled_from(["click", "view", "interaction", "asset"])
+pages = st.sampled_from(["/a", "/b", "/c", "/d"])
+
 act = st.builds(
     Act,
     second=st.integers(0, 70 * 60),
-    action=st.sampled_from(["click", "view", "interaction", "asset"]),
-    page=st.sampled_from(["/a", "/b", "/c", "/d"]),
+    action=actions,
+    page=pages,
     session=st.sampled_from([None, None, None, "s1", "s2"]),
 )
 acts = st.lists(act, min_size=1, max_size=60, unique_by=lambda a: a.second)
@@ -78,6 +84,34 @@ def test_each_feature_is_what_its_definition_says(stream: list[Act]) -> None:
     assert found.keys() == expected.keys()
     for minute, row in expected.items():
         assert found[minute][2:] == pytest.approx(tuple(row.values()), abs=1e-9, nan_ok=True), (minute, FEATURE_NAMES)
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.lists(st.builds(Act, second=seconds_of_three_days, action=actions, page=pages), min_size=1, max_size=30))
+def test_features_of_the_own_hours_are_what_their_definitions_say(stream: list[Act]) -> None:
+    expected = plain_features(stream, DAYS)
+    for minute, row in rows(tiles_of(stream), rules=DAYS).items():
+        assert row[2:] == pytest.approx(tuple(expected[minute].values()), abs=1e-9, nan_ok=True), minute
+
+
+def of(stream: Sequence[Act], minute: int, name: str) -> float:
+    return rows(tiles_of(stream), rules=SessionRules())[minute][2 + FEATURE_NAMES.index(name)]
+
+
+def test_the_same_form_sent_again_and_again_is_told_from_many_forms() -> None:
+    same = [Act(second, "interaction", "/login") for second in range(0, 50, 10)]
+    many = [Act(second, "interaction", f"/{second}") for second in range(0, 50, 10)]
+    assert (of(same, 0, "form_repeats"), of(same, 0, "form_repeat_share")) == (4.0, 0.8)
+    assert (of(many, 0, "form_repeats"), of(many, 0, "form_repeat_share")) == (0.0, 0.0)
+
+
+def test_another_hand_on_an_account_shows_in_volume_mix_and_hours() -> None:
+    usual = [Act(60 * (hour * 60 + minute)) for hour in (9, 12) for minute in range(5)]
+    intruder = [Act(60 * (20 * 60) + second, "interaction", "/account") for second in range(20)]
+    found = {name: of([*usual, *intruder], 1200, name) for name in ("own_volume_ratio", "own_mix_shift")}
+    assert found == {"own_volume_ratio": 4.0, "own_mix_shift": 1.0}
+    assert of([*usual, *intruder], 1200, "own_night_share") == 1.0
+    assert of([*usual, Act(60 * 20 * 60)], 1200, "own_mix_shift") == 0.0
 
 
 @settings(max_examples=300, deadline=None)
