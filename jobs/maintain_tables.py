@@ -20,7 +20,7 @@ from rich.console import Console
 from rich.table import Table as Printed
 
 from features.revisions import latest
-from features.tables import ALERTS, EVENTS, FEATURE_TABLE, REJECTED_EVENTS, SCORES, TABLES, TILES, Table
+from features.tables import EVENTS, FEATURE_TABLE, REJECTED_EVENTS, SCORES, SHADOW_SCORES, TABLES, TILES, Table
 from features.tiles import merge
 from jobs import build_features, ingest_events, score_features
 from jobs.runtime import cli, files
@@ -38,9 +38,11 @@ WRITER = {
     TILES.name: build_features.QUERY,
     FEATURE_TABLE.name: build_features.QUERY,
     SCORES.name: score_features.QUERY,
-    ALERTS.name: score_features.QUERY,
+    SHADOW_SCORES.name: score_features.QUERY,
 }
-"""The query whose micro-batches append to a table."""
+"""The query whose micro-batches append to a table. What raise_alerts writes is settled when it has come to be seen."""
+UNDER_WAY = timedelta(minutes=1)
+"""A commit of raise_alerts is made, or fails, within this time."""
 READERS = {EVENTS.name: build_features.QUERY, FEATURE_TABLE.name: score_features.QUERY}
 """The query that reads a table as a stream."""
 
@@ -133,10 +135,14 @@ def fold_tiles(lake: Lake, settings: Settings) -> str | None:
 
 def drop_replaced(lake: Lake, settings: Settings, table: Table) -> str | None:
     """Drop revisions whose successor is older than the conf'd age, so that any state within that age can be read."""
-    found = _settled(lake, settings, table, settings.maintenance.keep_revisions_hours * HOUR)
-    if found is None:
-        return None
-    condition, _ = found
+    age = settings.maintenance.keep_revisions_hours * HOUR
+    if table.name in WRITER:
+        found = _settled(lake, settings, table, age)
+        if found is None:
+            return None
+        condition, _ = found
+    else:
+        condition = _written_before(datetime.now(UTC) - max(age, UNDER_WAY))
     old = lake.read(table).where(condition)
     replaced = old.groupBy(*table.keys, _day(table)).count().where("count > 1")
     days = [row[0] for row in replaced.select("day").distinct().collect()]
@@ -166,11 +172,12 @@ def _settled(lake: Lake, settings: Settings, table: Table, age: timedelta) -> tu
     others = lake.read(table).where(f"NOT ({own})").select("batch_id").distinct().collect()
     named = ", ".join("'" + row[0].replace("'", "\\'") + "'" for row in others) or "''"
     number = "TRY_CAST(substring_index(batch_id, ':', -1) AS BIGINT)"
-    condition = (
-        f"batch_time <= TIMESTAMP '{before:%Y-%m-%d %H:%M:%S.%f}' "
-        f"AND (({own} AND {number} <= {until}) OR batch_id IN ({named}))"
-    )
+    condition = f"{_written_before(before)} AND (({own} AND {number} <= {until}) OR batch_id IN ({named}))"
     return condition, where
+
+
+def _written_before(time: datetime) -> str:
+    return f"batch_time <= TIMESTAMP '{time:%Y-%m-%d %H:%M:%S.%f}'"
 
 
 def _day(table: Table) -> Column:

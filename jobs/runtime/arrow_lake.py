@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,15 @@ from features.tables import Table
 
 ATTEMPTS = 10
 """How often an append is tried that another commit came before."""
+
+
+@dataclass(frozen=True)
+class Fence:
+    """A writer's name, the number of this commit (growing), and that of the writer's commit before (None: no such)."""
+
+    name: str
+    number: int
+    before: int | None
 
 
 def address(root: str, table: Table) -> str:
@@ -68,14 +78,14 @@ def append(
     rows: Sequence[Mapping[str, Any]],
     *,
     batch_id: str | None = None,
-    fence: tuple[str, int] | None = None,
+    fence: Fence | None = None,
 ) -> None:
     """Append rows in one commit, tried again beside other writers.
 
     Args:
         rows: one mapping per row with every column of the table.
         batch_id: kept with the commit as its ``userMetadata``, as streams do.
-        fence: a name and a number that grows; a commit whose number is not above the newest one's is refused.
+        fence: refuses the commit when another process has written under the fence's name.
 
     Raises:
         BehaviorError: another process has written under the fence's name.
@@ -84,14 +94,14 @@ def append(
     data = pa.Table.from_pylist([dict(row) for row in rows], schema=arrow_schema(table))
     properties = CommitProperties(
         custom_metadata=None if batch_id is None else {"userMetadata": batch_id},
-        app_transactions=None if fence is None else [Transaction(*fence)],
+        app_transactions=None if fence is None else [Transaction(fence.name, fence.number)],
     )
 
     def write() -> None:
         delta = opened(root, table)
-        if fence is not None and (delta.transaction_version(fence[0]) or 0) >= fence[1]:
+        if fence is not None and delta.transaction_version(fence.name) != fence.before:
             raise BehaviorError(
-                f"Table {table.name} was written by another process that runs as {fence[0]!r}. Stop one of the two."
+                f"Table {table.name} was written by another process that runs as {fence.name!r}. Stop one of the two."
             )
         write_deltalake(delta, data, mode="append", commit_properties=properties)
 

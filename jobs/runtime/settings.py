@@ -156,6 +156,23 @@ class ScoreSettings(Section):
     """Scoring."""
 
     max_reasons: int = Field(3, ge=1)
+    shadow: bool = False
+
+
+class AlertSettings(Section):
+    """Alerts: when they are revised, whom they are sent to, and how they weigh together."""
+
+    poll_seconds: float = Field(2, gt=0)
+    worse_by: float = Field(0.01, ge=0)
+    remember_hours: int = Field(48, ge=1)
+    kafka: bool = True
+    webhook: Annotated[str, Field(pattern=r"^https?://[^/\s]+")] | None = None
+    webhook_token: SecretStr | None = None
+    webhook_attempts: int = Field(6, ge=1)
+    webhook_seconds: float = Field(5, gt=0)
+    risk_half_life_days: float = Field(3, gt=0)
+    risk_half_points: float = Field(10, gt=0)
+    risk_days: int = Field(30, ge=1)
 
 
 class StreamSettings(Section):
@@ -241,6 +258,7 @@ class Settings(BaseSettings):
     gate: GateSettings
     drift: DriftSettings
     score: ScoreSettings
+    alerts: AlertSettings
     stream: StreamSettings
     maintenance: MaintenanceSettings
     serving: ServingSettings
