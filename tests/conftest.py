@@ -13,7 +13,7 @@ from typing import Any
 
 import hypothesis
 import pytest
-from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import Browser, ConsoleMessage, Page, Request, sync_playwright
 from pyspark.sql import SparkSession
 
 from jobs.runtime.session import spark_session
@@ -70,9 +70,18 @@ def open_page(browser: Browser, address: str, seen: Seen, **context: Any) -> Ite
     made.set_default_timeout(PATIENCE)
     page = made.new_page()
     page.on("pageerror", lambda error: seen.complaints.append(str(error)))
-    page.on("console", lambda said: said.type in ("error", "warning") and seen.complaints.append(said.text))
     home = "/".join(address.split("/")[:3])
-    page.on("request", lambda sent: sent.url.startswith(home) or seen.complaints.append(f"asked {sent.url}"))
+
+    def said(message: ConsoleMessage) -> None:
+        if message.type in ("error", "warning"):
+            seen.complaints.append(message.text)
+
+    def asked(request: Request) -> None:
+        if not request.url.startswith(home):
+            seen.complaints.append(f"asked {request.url}")
+
+    page.on("console", said)
+    page.on("request", asked)
     try:
         page.goto(address)
         page.wait_for_selector("#connection[data-state=live]")

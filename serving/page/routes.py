@@ -14,32 +14,29 @@ from serving.page.live import MOST_CLIENTS, Live
 from serving.page.timeline import SPANS, Timeline
 from serving.problems import problem
 
-POLICY = (
-    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; form-action 'self'; "
-    "base-uri 'none'; frame-ancestors 'none'"
-)
-"""Nothing from elsewhere, and no script or style but the page's own files."""
-
 KINDS = {"css": "text/css", "js": "text/javascript", "svg": "image/svg+xml"}
 
 User = Annotated[str, Query(max_length=32_768)]
 
 
 def router(live: Live) -> APIRouter:
-    """The page's routes; they are for people and are left out of the API's description."""
+    """The page's routes; they are for people and are left out of the API's description.
+
+    What may be loaded and by whom is said by :mod:`serving.security`, for these answers as for all: nothing from
+    elsewhere, no script or style but the page's own files.
+    """
     routes = APIRouter(include_in_schema=False)
-    headers = {"Content-Security-Policy": POLICY, "Cache-Control": "no-store"}
 
     @routes.get("/")
     async def board() -> Response:
         await live.fresh()
-        return HTMLResponse(live.pages.board({name: part.html for name, part in live.parts.items()}), headers=headers)
+        return HTMLResponse(live.pages.board({name: part.html for name, part in live.parts.items()}))
 
     @routes.get("/timeline")
     async def timeline(user: User, hours: int = SPANS[1]) -> Response:
         found = Timeline(live.reader, user, hours)
         line = await asyncio.to_thread(live.line, found)
-        return HTMLResponse(live.pages.timeline(user, found.hours, line), headers=headers)
+        return HTMLResponse(live.pages.timeline(user, found.hours, line))
 
     @routes.get("/page/live")
     async def stream(user: User | None = None, hours: int = SPANS[1]) -> Response:

@@ -31,7 +31,7 @@ def settings_of(folder: Path, registry: str = f"http://{NOBODY}") -> Settings:
             f"storage.checkpoints={folder}/checkpoints",
             f"model.tracking_uri={registry}",
             f"kafka.bootstrap_servers={NOBODY}",
-            "collector.port=0",
+            "serving.port=0",
         ],
     )
 
@@ -91,7 +91,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def server(folder: Path) -> Iterator[Serving]:
     settings = settings_of(folder)
-    with serving(create_app(settings), settings.collector) as server:
+    with serving(create_app(settings), settings.serving) as server:
         yield server
 
 

@@ -36,7 +36,7 @@ def is_too_wide(page: Page) -> bool:
 
 def test_where_nothing_is_there_yet_every_part_says_what_to_do(browser: Browser, tmp_path: Path, seen: Seen) -> None:
     settings = settings_of(tmp_path, f"sqlite:///{tmp_path}/mlflow.db")
-    with serving(create_app(settings), settings.collector) as server, open_page(browser, server.url, seen) as page:
+    with serving(create_app(settings), settings.serving) as server, open_page(browser, server.url, seen) as page:
         expect(page.locator("#notes")).to_contain_text("There are no tables")
         expect(page.locator("#notes")).to_contain_text("make run")
         expect(page.locator("#alerts")).to_contain_text("Nothing is scored yet")
@@ -178,7 +178,7 @@ def test_by_keyboard_the_first_stop_leads_to_the_content(page: Page) -> None:
 
 def test_a_server_that_stops_ends_its_open_pages_and_they_say_so(browser: Browser, tmp_path: Path, seen: Seen) -> None:
     settings = settings_of(tmp_path)
-    with serving(create_app(settings), settings.collector) as server, open_page(browser, server.url, seen) as page:
+    with serving(create_app(settings), settings.serving) as server, open_page(browser, server.url, seen) as page:
         server.stop()
         assert not server.alive
         expect(page.locator("#connection")).to_have_text("Connection lost, trying again")
