@@ -1,57 +1,159 @@
 """Learn what is normal from feature rows and register the model, with where it came from.
 
-Reads table features (at one Delta version); writes a run and a version to the model registry. Promotes nothing.
+Reads tables features (at one Delta version) and feedback; writes a run and a version to the model registry. Promotes
+nothing. Rows that analysts confirmed as anomalous are left out.
 """
 
 from __future__ import annotations
 
-import typer
-from pyspark.sql import SparkSession
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Annotated
 
+import pandas as pd
+import typer
+from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import functions as F
+
+from features.errors import UsageError
 from features.revisions import latest
-from features.tables import FEATURE_TABLE
+from features.tables import FEATURE_TABLE, FEEDBACK
 from jobs.runtime import cli
 from jobs.runtime.lake import Lake
 from jobs.runtime.models import registry_of
 from jobs.runtime.session import spark_session
 from jobs.runtime.settings import Settings, load_settings
-from training.dataset import training_rows
-from training.model import Parameters, fit
+from jobs.runtime.times import time_range
+from jobs.runtime.verdicts import confirmed
+from training import trial
+from training.dataset import Taken, training_rows
+from training.model import Model, Parameters, fit
 from training.registry import TrainingRecord
+from training.search import Tried, search
 from training.summary import describe
 
-EXAMPLE_ROWS = 20
+EXAMPLE_ROWS = 200
 
 
-def train(spark: SparkSession, lake: Lake, settings: Settings) -> str:
-    """Train on the newest Delta version of features and register the result; returns the registered version.
+@dataclass(frozen=True)
+class Wish:
+    """Which rows to learn from, and how many parameter sets to try.
+
+    ``version`` is the Delta version of features (None: the newest); rows with ``since <= window_start < until``.
+    ``search`` 0 takes the settings' parameters.
+    """
+
+    version: int | None = None
+    since: datetime | None = None
+    until: datetime | None = None
+    search: int = 0
+
+
+def train(
+    spark: SparkSession,
+    lake: Lake,
+    settings: Settings,
+    wish: Wish | None = None,
+    tell: Callable[[str], object] = lambda _: None,
+) -> str:
+    """Train on features as wished and register the result; returns the registered version.
+
+    ``tell`` gets a line about what was taken, and one for each parameter set that was tried.
 
     Raises:
         ModelError: too few rows can be judged, or the registry cannot be reached.
+        UsageError: the features have no such Delta version, or the preset no parameters to search.
     """
+    wish = wish or Wish()
     chosen = settings.model
-    version = lake.version(FEATURE_TABLE)
-    newest = latest(lake.read(FEATURE_TABLE, version), FEATURE_TABLE)
-    taken = training_rows(newest, chosen.min_session_events, chosen.max_training_rows, chosen.seed)
-    model = fit(taken.rows, chosen.preset, Parameters(chosen.trees, chosen.subsample, chosen.seed))
-    reference = describe(model, taken.rows, taken.days, chosen.flagged_share)
-    record = TrainingRecord(
-        source=lake.path(FEATURE_TABLE),
-        delta_version=version,
-        parameters={"flagged_share": chosen.flagged_share, "min_session_events": chosen.min_session_events},
-        metrics=taken.counts(),
+    version = _version(lake, wish)
+    features, excluded = within(lake.read(FEATURE_TABLE, version), wish.since, wish.until), confirmed(lake)
+    taken = training_rows(
+        latest(features, FEATURE_TABLE), chosen.min_session_events, chosen.max_training_rows, chosen.seed, excluded
     )
+    tell(taken.describe())
+    parameters, tried = Parameters(chosen.trees, chosen.subsample, chosen.seed), list[Tried]()
+    if wish.search:
+        days = trial.search_rows(chosen.trial_users, chosen.min_session_events)
+        parameters, tried = search(taken.rows, chosen.preset, parameters, wish.search, days, tell=tell)
+    model = fit(taken.rows, chosen.preset, parameters)
+    reference = describe(model, taken.rows, taken.days, chosen.flagged_share)
+    asked = {"since": wish.since, "until": wish.until, "search": wish.search, "excluded_ranges": _count(excluded)}
+    record = _record(model, taken, tried, settings, lake.path(FEATURE_TABLE), version, asked)
     return registry_of(settings).log_and_register(model, reference, taken.rows.head(EXAMPLE_ROWS), record)
 
 
-def main(env: cli.Environment = "local", overrides: cli.Overrides = None) -> None:
-    """Train and register a model. Reads features; writes to the model registry."""
+def within(rows: DataFrame, since: datetime | None, until: datetime | None) -> DataFrame:
+    """Rows with ``since <= window_start < until``; None is open."""
+    if since is not None:
+        rows = rows.where(F.col("window_start") >= F.lit(since))
+    return rows if until is None else rows.where(F.col("window_start") < F.lit(until))
+
+
+def _version(lake: Lake, wish: Wish) -> int:
+    newest = lake.version(FEATURE_TABLE)
+    if wish.version is None:
+        return newest
+    if not (0 <= wish.version <= newest and lake.has_version(FEATURE_TABLE, wish.version)):
+        raise UsageError(
+            f"Table features has no Delta version {wish.version}: the newest is {newest}, and old ones are forgotten "
+            "after some time. Leave --version out for the newest."
+        )
+    return wish.version
+
+
+def _count(excluded: DataFrame | None) -> int:
+    return 0 if excluded is None else excluded.count()
+
+
+def _record(
+    model: Model,
+    taken: Taken,
+    tried: list[Tried],
+    settings: Settings,
+    source: str,
+    version: int,
+    asked: dict[str, object],
+) -> TrainingRecord:
+    chosen = settings.model
+    days = trial.gate_rows(chosen.trial_users, chosen.min_session_events)
+    scores = trial.scores_of(model, days)
+    attempts = [{**vars(one.parameters), "stability": one.stability, "recall": one.recall} for one in tried]
+    settings_used = {"flagged_share": chosen.flagged_share, "min_session_events": chosen.min_session_events}
+    return TrainingRecord(
+        source=source,
+        delta_version=version,
+        parameters={**vars(model.parameters), **settings_used, **asked},
+        metrics=taken.counts() | trial.metrics(scores, days),
+        tags={"sample": taken.describe(), "first": taken.first.isoformat(), "last": taken.last.isoformat()},
+        personas=trial.personas(scores, days),
+        tables={"search": pd.DataFrame(attempts)} if attempts else {},
+    )
+
+
+def main(
+    env: cli.Environment = "local",
+    overrides: cli.Overrides = None,
+    version: Annotated[int | None, typer.Option(help="Delta version of features; the newest when left out.")] = None,
+    since: Annotated[
+        str | None, typer.Option(help="First minute, ISO-8601 with offset; the oldest when left out.")
+    ] = None,
+    until: Annotated[str | None, typer.Option(help="First minute not taken; after the newest when left out.")] = None,
+    search_count: Annotated[
+        int, typer.Option("--search", min=0, help="Try so many sets of parameters and take the best; 0: the settings'.")
+    ] = 0,
+) -> None:
+    """Train and register a model. Reads features and feedback; writes to the model registry."""
+    first, last = time_range(since, until)
     settings = load_settings(env, overrides or ())
     spark = spark_session(settings)
     lake = Lake(spark, settings.storage.root)
-    lake.create(FEATURE_TABLE)
-    version = train(spark, lake, settings)
-    typer.echo(f"Version {version} of {settings.model.name} is registered. Promote it: python -m jobs.promote_model.")
+    lake.create(FEATURE_TABLE, FEEDBACK)
+    registered = train(spark, lake, settings, Wish(version, first, last, search_count), typer.echo)
+    typer.echo(
+        f"Version {registered} of {settings.model.name} is registered. Promote it: python -m jobs.promote_model."
+    )
 
 
 if __name__ == "__main__":

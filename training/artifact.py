@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Mapping
 from importlib.metadata import version as installed
 from pathlib import Path
@@ -15,7 +16,7 @@ from skops.io.exceptions import UntrustedTypesFoundException
 
 from features.errors import ModelError
 from training.detectors import FROM_PYOD
-from training.model import Model
+from training.model import Model, Parameters
 from training.reference import Reference, from_json
 
 TRUSTED_TYPES = (
@@ -84,7 +85,16 @@ def read(folder: Path, tags: Mapping[str, str], what: str) -> tuple[Model, Refer
         _compare_hash(folder / name, tags.get(hash_tag(name)), what)
     reference = from_json((folder / BEHAVIOR_FILE).read_text(encoding="utf-8"))
     pipeline = unpack(folder / MODEL_FILE)
-    return Model(pipeline, reference.feature_names, reference.preset, reference.feature_version), reference
+    parameters = _parameters(tags, what)
+    return Model(pipeline, reference.feature_names, reference.preset, reference.feature_version, parameters), reference
+
+
+def _parameters(tags: Mapping[str, str], what: str) -> Parameters:
+    """What the model was fitted with; a version of before they were kept has the defaults."""
+    try:
+        return Parameters(**json.loads(tags.get("parameters", "{}")))
+    except (ValueError, TypeError) as error:
+        raise ModelError(f"The tag 'parameters' of {what} cannot be read: {error}. Train the model again.") from error
 
 
 def unpack(file: Path) -> Pipeline:

@@ -16,9 +16,14 @@ MOST_ROWS = 1000
 BLUE, RED = "#4878a8", "#b04030"
 
 
-def pictures(model: Model, reference: Reference, rows: pd.DataFrame) -> dict[str, Figure]:
-    """Figures by name: how scores are spread and, for a model that can be explained, what its features do to rows."""
+def pictures(
+    model: Model, reference: Reference, rows: pd.DataFrame, personas: pd.DataFrame | None = None
+) -> dict[str, Figure]:
+    """Figures by name: how scores are spread, what a trial found of each persona and, for a model that can be
+    explained, what its features do to rows."""
     drawn = {"scores": scores(reference)}
+    if personas is not None:
+        drawn["scenario_recall"] = scenario_recall(personas)
     influence = feature_influence(model, rows.head(MOST_ROWS))
     return drawn if influence is None else drawn | {"feature_influence": draw_influence(influence)}
 
@@ -41,6 +46,18 @@ def scores(reference: Reference) -> Figure:
     axes.axvline(reference.threshold, color=RED, label=f"threshold {reference.threshold:.3f}")
     axes.set(xlabel="anomaly score (higher is stranger)", ylabel="% of training rows", title="Scores in training")
     axes.legend()
+    return figure
+
+
+def scenario_recall(personas: pd.DataFrame) -> Figure:
+    """The share of each persona's sessions within the budget: recall of the strange, false alarms of the honest."""
+    shown = personas.iloc[::-1]
+    figure = Figure(figsize=(7, 0.8 + 0.3 * len(shown)), layout="constrained")
+    axes = figure.add_subplot()
+    names = [f"{row.persona} ({row.flagged:,} of {row.sessions:,})" for row in shown.itertuples()]
+    axes.barh(np.arange(len(shown)), 100.0 * shown["share"], color=[RED if one else BLUE for one in shown["strange"]])
+    axes.set_yticks(np.arange(len(shown)), names)
+    axes.set(xlabel="% of the persona's sessions among the strangest 1 %", title="Simulated days (red: strange)")
     return figure
 
 

@@ -16,7 +16,7 @@ import logging
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -46,13 +46,19 @@ EXAMPLE_ROWS = 5
 
 @dataclass(frozen=True)
 class TrainingRecord:
-    """What is written down about a training besides the model: where its rows come from and what was measured."""
+    """What is written down about a training besides the model: where its rows come from and what was measured.
+
+    ``personas`` is what a trial found (:func:`training.evaluate.by_persona`), drawn as a picture; ``tables`` are kept
+    as they are, by name.
+    """
 
     source: str = ""
     delta_version: int | None = None
     parameters: Mapping[str, object] = field(default_factory=dict)
     metrics: Mapping[str, float] = field(default_factory=dict)
     tags: Mapping[str, str] = field(default_factory=dict)
+    personas: pd.DataFrame | None = None
+    tables: Mapping[str, pd.DataFrame] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -270,8 +276,12 @@ def _log(run_id: str, model: Model, reference: Reference, example: pd.DataFrame,
     mlflow.set_tags(dict(record.tags))
     if record.source:
         MlflowClient().log_inputs(run_id, [_dataset(record)])
-    for name, figure in pictures(model, reference, example).items():
+    for name, figure in pictures(model, reference, example, record.personas).items():
         mlflow.log_figure(figure, f"pictures/{name}.png")
+    mlflow.log_dict(artifact.libraries(), "libraries.json")
+    mlflow.log_text(reference.to_json(), "behavior.json")
+    for name, table in record.tables.items():
+        mlflow.log_table(table, f"tables/{name}.json")
 
 
 def _dataset(record: TrainingRecord) -> DatasetInput:
@@ -306,6 +316,7 @@ def _tags(model: Model, reference: Reference, record: TrainingRecord) -> dict[st
     return {
         "feature_version": model.feature_version,
         "preset": model.preset,
+        "parameters": json.dumps(asdict(model.parameters)),
         "source": record.source,
         "delta_version": str(record.delta_version),
         "threshold": repr(reference.threshold),

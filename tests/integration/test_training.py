@@ -1,0 +1,168 @@
+"""Training and the gate on real tables and a real registry; no broker is needed."""
+
+from __future__ import annotations
+
+import json
+import uuid
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from mlflow import MlflowClient
+from mlflow.entities.model_registry import ModelVersion
+from pyspark.sql import SparkSession
+
+from features.definitions import FEATURE_NAMES, FEATURE_VERSION
+from features.errors import UsageError
+from features.tables import FEATURE_TABLE, FEEDBACK
+from jobs import train_model
+from jobs.runtime.lake import Lake
+from jobs.runtime.settings import Settings, load_settings
+from jobs.train_model import Wish
+from tests.unit.training_samples import feature_rows
+
+pytestmark = pytest.mark.integration
+
+START = datetime(2026, 3, 2, 9, tzinfo=UTC)
+
+
+@dataclass(frozen=True)
+class Place:
+    """Tables and a registry of one test."""
+
+    spark: SparkSession
+    lake: Lake
+    settings: Settings
+
+    def add(self, rows: pd.DataFrame, start: datetime = START) -> None:
+        """Append feature rows, a minute after the other for each of their users; ``user_id`` is made text."""
+        minutes = rows.groupby("user_id").cumcount().to_numpy()
+        times = [start + timedelta(minutes=int(minute)) for minute in minutes]
+        table = pd.DataFrame(
+            {
+                "user_id": rows["user_id"].map(str),
+                "window_start": times,
+                "session_start": start,
+                "session_is_split": False,
+                **{name: rows[name].astype(float) for name in FEATURE_NAMES},
+                "last_received_at": times,
+                "feature_version": FEATURE_VERSION,
+                "batch_time": start,
+                "batch_id": uuid.uuid4().hex,
+            }
+        )
+        frame = self.spark.createDataFrame(table, FEATURE_TABLE.schema)
+        self.lake.append(frame.coalesce(1), FEATURE_TABLE, batch_id="test")
+
+    def say(self, verdicts: dict[str, str], start: datetime = START, minutes: int = 1000) -> None:
+        """Feedback for the users' alerts of the given length."""
+        rows = [
+            (uuid.uuid4().hex, f"alert of {user}", user, start, start, start + timedelta(minutes=minutes), verdict)
+            for user, verdict in verdicts.items()
+        ]
+        filled = [(*row, None, "tests", datetime.now(UTC)) for row in rows]
+        self.lake.append(self.spark.createDataFrame(filled, FEEDBACK.schema), FEEDBACK, batch_id="test")
+
+    def version(self, number: str) -> ModelVersion:
+        return MlflowClient(self.settings.model.tracking_uri).get_model_version(self.settings.model.name, number)
+
+    def with_settings(self, *overrides: str) -> Place:
+        kept = [
+            f"storage.root={self.settings.storage.root}",
+            f"model.tracking_uri={self.settings.model.tracking_uri}",
+            "model.trees=50",
+            "model.trial_users=150",
+        ]
+        return Place(self.spark, self.lake, load_settings("local", [*kept, *overrides]))
+
+    def train(self, wish: Wish | None = None) -> str:
+        return train_model.train(self.spark, self.lake, self.settings, wish)
+
+
+@pytest.fixture
+def place(spark: SparkSession, tmp_path: Path) -> Place:
+    settings = load_settings(
+        "local", [f"storage.root={tmp_path}/lake", f"model.tracking_uri=sqlite:///{tmp_path}/m.db"]
+    )
+    lake = Lake(spark, settings.storage.root)
+    lake.create(FEATURE_TABLE, FEEDBACK)
+    return Place(spark, lake, settings).with_settings()
+
+
+def test_a_training_says_what_it_took_and_keeps_what_it_found(place: Place) -> None:
+    place.add(feature_rows(300))
+    said: list[str] = []
+    version = train_model.train(place.spark, place.lake, place.settings, tell=said.append)
+    assert said[0].startswith("300 of 300 judged rows (300 seen) of 50 users")
+    client, tags = MlflowClient(place.settings.model.tracking_uri), place.version(version).tags
+    run = client.get_run(tags["run_id"])
+    assert run.data.tags["sample"] == said[0]
+    assert run.data.params["delta_version"] == "1"
+    assert {"recall.scraper", "false_alarms.power_user", "trial.roc_auc"} <= set(run.data.metrics)
+    kept = {file.path for folder in ("", "pictures") for file in client.list_artifacts(run.info.run_id, folder)}
+    assert {"pictures/scenario_recall.png", "pictures/scores.png", "behavior.json", "libraries.json"} <= kept
+    assert json.loads(tags["parameters"])["trees"] == 50
+
+
+def test_a_training_reads_the_delta_version_and_the_range_it_is_told(place: Place) -> None:
+    place.add(feature_rows(300, seed=1))
+    place.add(feature_rows(200, seed=2).assign(user_id=lambda rows: rows["user_id"] + 100), START + timedelta(days=1))
+    client = MlflowClient(place.settings.model.tracking_uri)
+
+    def seen(wish: Wish) -> float:
+        run = client.get_run(place.version(place.train(wish)).tags["run_id"])
+        return float(run.data.metrics["rows_seen"])
+
+    assert seen(Wish()) == 500
+    assert seen(Wish(version=1)) == 300
+    assert seen(Wish(since=START + timedelta(days=1))) == 200
+    assert seen(Wish(until=START + timedelta(days=1))) == 300
+
+
+def test_a_delta_version_that_is_not_there_is_refused(place: Place) -> None:
+    place.add(feature_rows(30))
+    with pytest.raises(UsageError, match="no Delta version 7: the newest is 1"):
+        place.train(Wish(version=7))
+
+
+def test_what_analysts_confirmed_is_not_learned_and_what_they_called_false_is(place: Place) -> None:
+    place.add(feature_rows(300))
+    place.say({"1": "true", "2": "false", "3": "true"})
+    place.say({"3": "false"})
+    run = MlflowClient(place.settings.model.tracking_uri).get_run(place.version(place.train()).tags["run_id"])
+    of_user_1 = int((feature_rows(300)["user_id"] == 1).sum())
+    assert of_user_1 > 0
+    assert run.data.metrics["rows_seen"] == 300 - of_user_1
+    assert run.data.params["excluded_ranges"] == "1"
+
+
+def test_a_search_takes_the_best_of_what_it_tried_and_keeps_the_list(place: Place) -> None:
+    place.add(feature_rows(300))
+    client = MlflowClient(place.settings.model.tracking_uri)
+    tags = place.version(place.train(Wish(search=2))).tags
+    listed = client.list_artifacts(tags["run_id"], "tables")
+    assert [file.path for file in listed] == ["tables/search.json"]
+    table = json.loads(Path(client.download_artifacts(tags["run_id"], "tables/search.json")).read_text())
+    first = dict(zip(table["columns"], table["data"][0], strict=True))
+    best = max(
+        row[table["columns"].index("stability")] + row[table["columns"].index("recall")] for row in table["data"]
+    )
+    assert first["stability"] + first["recall"] == pytest.approx(best, abs=1e-6)
+    assert json.loads(tags["parameters"])["trees"] == first["trees"]
+
+
+def test_another_detector_is_trained_by_setting_and_scores_in_spark(place: Place) -> None:
+    place.add(feature_rows(300))
+    other = place.with_settings("model.preset=lof")
+    version = other.train()
+    from jobs.runtime.models import registry_of  # noqa: PLC0415
+    from training.judge import Rules  # noqa: PLC0415
+    from training.scoring import score  # noqa: PLC0415
+
+    loaded = registry_of(other.settings).load(version)
+    scored = score(other.lake.read(FEATURE_TABLE).drop("batch_time", "batch_id"), loaded, Rules()).toPandas()
+    np.testing.assert_allclose(scored["anomaly_score"], loaded.model.score(scored), atol=1e-12)
+    assert (scored["verdict"] == "anomaly").sum() > 0
