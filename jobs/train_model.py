@@ -79,7 +79,12 @@ def train(
         parameters, tried = search(taken.rows, chosen.preset, parameters, wish.search, days, tell=tell)
     model = fit(taken.rows, chosen.preset, parameters)
     reference = describe(model, taken.rows, taken.days, chosen.flagged_share)
-    asked = {"since": wish.since, "until": wish.until, "search": wish.search, "excluded_ranges": _count(excluded)}
+    asked: dict[str, object] = {
+        "since": wish.since,
+        "until": wish.until,
+        "search": wish.search,
+        "excluded_ranges": _count(excluded),
+    }
     record = _record(model, taken, tried, settings, lake.path(FEATURE_TABLE), version, asked)
     return registry_of(settings).log_and_register(model, reference, taken.rows.head(EXAMPLE_ROWS), record)
 

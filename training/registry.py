@@ -34,6 +34,7 @@ from features.definitions import FEATURE_VERSION
 from features.errors import ModelError
 from training import artifact
 from training.champion import LoadedModel, Resolved
+from training.gate import Verdict
 from training.model import Model
 from training.pictures import pictures
 from training.reference import Reference
@@ -106,8 +107,11 @@ class Registry:
             tags = _tags(model, reference, record) | artifact.hashes(folder) | {"run_id": run_id}
             return self._register(logged, run_id, tags)
 
-    def promote(self, version: str, why: str = "") -> None:
-        """Make a version the champion after loading it once; the champion so far becomes ``previous_champion``."""
+    def promote(self, version: str, why: str = "", gate: str = "") -> None:
+        """Make a version the champion after loading it once; the champion so far becomes ``previous_champion``.
+
+        ``gate``, what the gate said of it, is kept with the version; to ask it is the caller's business.
+        """
         self.load(version)
         with self._translated():
             client, before = self._client(), self._version_of(CHAMPION)
@@ -116,6 +120,10 @@ class Registry:
             client.set_registered_model_alias(self.name, CHAMPION, version)
             client.set_model_version_tag(self.name, version, "promoted_at", datetime.now(UTC).isoformat())
             client.set_model_version_tag(self.name, version, "promoted_why", why)
+            client.set_model_version_tag(self.name, version, "gate", gate)
+            challenger = self._version_of(CHALLENGER)
+            if challenger is not None and str(challenger.version) == version:
+                client.delete_registered_model_alias(self.name, CHALLENGER)
 
     def rollback(self) -> str:
         """Exchange champion and previous champion; returns the version that is champion now."""
@@ -128,8 +136,30 @@ class Registry:
         self.promote(previous.version, why="rollback")
         return previous.version
 
+    def log_gate(self, verdict: Verdict, limits: Mapping[str, object], forced: str | None = None) -> str:
+        """Write a run about a gate: its table, what was found and asked, and the outcome; returns the run's id."""
+        outcome = "passed" if verdict.passed else "refused" if forced is None else "forced"
+        with self._translated(), self._run() as run_id:
+            mlflow.set_tags(
+                {
+                    "mlflow.runName": f"gate: {verdict.challenger} against {verdict.champion}",
+                    "gate": outcome,
+                    "gate.sentence": verdict.sentence(),
+                    "gate.forced_why": forced or "",
+                    "champion": verdict.champion,
+                    "challenger": verdict.challenger,
+                }
+            )
+            mlflow.log_params({f"gate.{name}": value for name, value in limits.items()})
+            mlflow.log_metrics(verdict.metrics())
+            mlflow.log_table(verdict.table(), "gate.json")
+            for name, value in {"gate": outcome, "gate_run_id": run_id}.items():
+                self._client().set_model_version_tag(self.name, verdict.challenger, name, value)
+            return run_id
+
     def challenge(self, version: str) -> None:
-        """Give a version the alias ``challenger``."""
+        """Give a version the alias ``challenger``, after loading it once."""
+        self.load(version)
         with self._translated():
             self._client().set_registered_model_alias(self.name, CHALLENGER, version)
 
@@ -240,7 +270,12 @@ class Registry:
         return str(client.create_model_version(self.name, logged, run_id, tags=tags, model_id=model_id).version)
 
     def _check(self, found: ModelVersion, what: str) -> None:
-        """Refuse a version whose tags say that it cannot be right, before anything is downloaded."""
+        """Refuse a version whose tags or place say that it cannot be right, before anything is downloaded."""
+        if not str(found.source).startswith("models:/m-"):
+            raise ModelError(
+                f"The {what} lies at {found.source}, outside of the registry at {self.tracking_uri}, and was not "
+                "loaded. Only models that train_model registered there are used."
+            )
         trained_on = found.tags.get("feature_version")
         if trained_on != FEATURE_VERSION:
             raise ModelError(

@@ -129,6 +129,7 @@ class ModelSettings(Section):
 class GateSettings(Section):
     """How far a challenger may be from the champion; see training.gate."""
 
+    days: int = Field(7, ge=1)
     rows: int = Field(20_000, ge=100)
     max_flagged_share_change: float = Field(0.02, ge=0, le=1)
     min_top_overlap: float = Field(0.2, ge=0, le=1)

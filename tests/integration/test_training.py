@@ -16,13 +16,16 @@ from mlflow.entities.model_registry import ModelVersion
 from pyspark.sql import SparkSession
 
 from features.definitions import FEATURE_NAMES, FEATURE_VERSION
-from features.errors import UsageError
+from features.errors import ModelError, UsageError
 from features.tables import FEATURE_TABLE, FEEDBACK
-from jobs import train_model
+from jobs import promote_model, train_model
 from jobs.runtime.lake import Lake
+from jobs.runtime.models import registry_of
 from jobs.runtime.settings import Settings, load_settings
 from jobs.train_model import Wish
 from tests.unit.training_samples import feature_rows
+from training.judge import Rules
+from training.scoring import score
 
 pytestmark = pytest.mark.integration
 
@@ -107,6 +110,35 @@ def test_a_training_says_what_it_took_and_keeps_what_it_found(place: Place) -> N
     assert json.loads(tags["parameters"])["trees"] == 50
 
 
+def test_the_first_model_passes_a_like_one_too_and_another_kind_only_by_force_with_a_reason(place: Place) -> None:
+    place.add(feature_rows(300))
+    first, second = place.train(), place.with_settings("model.seed=3").train()
+    plain = place.with_settings("model.preset=plain").train()
+    calm = place.with_settings("gate.min_stability=0", "gate.max_scenario_recall_loss=1", "gate.max_recall_loss=1")
+    registry, client = registry_of(place.settings), MlflowClient(place.settings.model.tracking_uri)
+
+    assert promote_model.promote(calm.settings, first, "first") == first
+    assert promote_model.promote(calm.settings, second, "again", lake=calm.lake) == second
+    with pytest.raises(ModelError, match=rf"Version {plain} did not pass against champion {second}: .*--force --why"):
+        promote_model.promote(calm.settings, plain, "", lake=calm.lake)
+    assert registry.resolve_champion() == second
+    refused = place.version(plain).tags
+    assert client.get_run(refused["gate_run_id"]).data.tags["gate"] == "refused"
+
+    with pytest.raises(UsageError, match="needs a reason"):
+        promote_model.promote(calm.settings, plain, " ", lake=calm.lake, force=True)
+    promote_model.promote(calm.settings, plain, "a demonstration", lake=calm.lake, force=True)
+    assert registry.resolve_champion() == plain
+    tags = place.version(plain).tags
+    assert tags["gate"].startswith("forced: ")
+    assert tags["promoted_why"] == "a demonstration"
+    run = client.get_run(tags["gate_run_id"])
+    assert (run.data.tags["gate"], run.data.tags["gate.forced_why"]) == ("forced", "a demonstration")
+    assert [file.path for file in client.list_artifacts(run.info.run_id)] == ["gate.json"]
+    assert run.data.metrics["gate.change_of_flagged_share"] > 0.02
+    assert registry.rollback() == second
+
+
 def test_a_training_reads_the_delta_version_and_the_range_it_is_told(place: Place) -> None:
     place.add(feature_rows(300, seed=1))
     place.add(feature_rows(200, seed=2).assign(user_id=lambda rows: rows["user_id"] + 100), START + timedelta(days=1))
@@ -158,10 +190,6 @@ def test_another_detector_is_trained_by_setting_and_scores_in_spark(place: Place
     place.add(feature_rows(300))
     other = place.with_settings("model.preset=lof")
     version = other.train()
-    from jobs.runtime.models import registry_of  # noqa: PLC0415
-    from training.judge import Rules  # noqa: PLC0415
-    from training.scoring import score  # noqa: PLC0415
-
     loaded = registry_of(other.settings).load(version)
     scored = score(other.lake.read(FEATURE_TABLE).drop("batch_time", "batch_id"), loaded, Rules()).toPandas()
     np.testing.assert_allclose(scored["anomaly_score"], loaded.model.score(scored), atol=1e-12)

@@ -212,6 +212,29 @@ def test_something_else_than_a_pipeline_is_not_loaded(registry: Registry, model_
         tagged(registry, "sha256.model.skops", before)
 
 
+def test_a_model_that_lies_outside_of_the_registry_is_refused(registry: Registry, tmp_path: Path) -> None:
+    client = MlflowClient(registry.tracking_uri)
+    tags = client.get_model_version(NAME, "1").tags
+    made = client.create_model_version(NAME, tmp_path.as_uri(), tags=tags)
+    try:
+        with pytest.raises(ModelError, match=r"lies at file:.*outside of the registry"):
+            registry.load(str(made.version))
+    finally:
+        client.delete_model_version(NAME, str(made.version))
+
+
+def test_a_challenger_that_is_promoted_is_no_challenger_any_more(registry: Registry) -> None:
+    registry.promote("1")
+    registry.challenge("2")
+    assert registry.resolve("challenger") is not None
+    registry.promote("2")
+    assert registry.resolve("challenger") is None
+
+
+def test_parameters_come_back_with_a_model(registry: Registry) -> None:
+    assert registry.load("1").model.parameters == small_model().parameters
+
+
 def test_another_feature_version_is_refused(registry: Registry) -> None:
     before = tagged(registry, "feature_version", "0")
     try:
