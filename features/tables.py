@@ -327,6 +327,36 @@ SHADOW_SCORES = Table(
     on_demand=True,
 )
 
+DRIFT_REPORTS = Table(
+    name="drift_reports",
+    about="what check_drift found: per run a row for each feature, for scores, for the flag rate and for its days",
+    schema=StructType(
+        [
+            column("run_id", StringType(), "the run", required=True),
+            column("checked_at", TimestampType(), "when it ran", required=True),
+            column("model_name", StringType(), "registered model", required=True),
+            column("model_version", StringType(), "the champion that rows were compared with", required=True),
+            column("since", TimestampType(), "first minute compared; null when there was none"),
+            column("until", TimestampType(), "last minute compared; null when there was none"),
+            column("subject", StringType(), "a feature, (score), (flag rate), (day) or (nothing)", required=True),
+            column("day", TimestampType(), "for (day): which one"),
+            column("rows", LongType(), "rows compared; for (day) the judged ones", required=True),
+            column("users", LongType(), "their users", required=True),
+            column("psi", DoubleType(), "population stability index"),
+            column("distance", DoubleType(), "Kolmogorov-Smirnov distance, 0 to 1"),
+            column("shift", DoubleType(), "Wasserstein distance in units of the reference's spread"),
+            column("expected", DoubleType(), "median in training; for flags the share in training"),
+            column("found", DoubleType(), "median now; for flags the share now"),
+            column("drifted", BooleanType(), "beyond the limits", required=True),
+            column("retrain", BooleanType(), "what the whole run says; null: too few rows to tell"),
+            column("because", StringType(), "why", required=True),
+        ]
+    ),
+    keys=("run_id", "subject", "day"),
+    cluster_by=("checked_at",),
+    time="checked_at",
+)
+
 PARITY_REPORTS = Table(
     name="parity_reports",
     about="what check_parity found: one row per run and compared column, and one for whole rows",
@@ -536,3 +566,4 @@ TABLES: dict[str, Table] = {
 }
 TABLES |= {table.name: table for table in (FEEDBACK, RISK, SHADOW_SCORES)}
 TABLES |= {table.name: table for table in (PATTERN_DAYS, PATTERNS, SEGMENTS, TRANSITIONS, PATTERN_MEMBERS)}
+TABLES[DRIFT_REPORTS.name] = DRIFT_REPORTS

@@ -179,6 +179,12 @@ class Registry:
         threshold = found.tags.get("threshold")
         return Resolved(str(found.version), None if threshold is None else float(threshold))
 
+    def threshold(self, version: str) -> float | None:
+        """The threshold that a version's tag says, None when it has none (that of its training counts then)."""
+        with self._translated():
+            found = self._client().get_model_version(self.name, version).tags.get("threshold")
+        return None if found is None else float(found)
+
     def resolve_champion(self) -> str | None:
         """The champion's version, None when there is none."""
         found = self.resolve(CHAMPION)

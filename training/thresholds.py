@@ -108,3 +108,39 @@ def preview(distribution: Distribution, current: float | None = None) -> pd.Data
     table = pd.DataFrame(rows, columns=["alerts_per_day", "threshold", "current"])
     table.insert(2, "share", table["alerts_per_day"] / distribution.per_day)
     return table.sort_values(["alerts_per_day", "current"], ignore_index=True)
+
+
+def preview_of_history(sessions: pd.DataFrame, days: float, current: float, asked: float | None = None) -> pd.DataFrame:
+    """Alerts per day by threshold, as history would have had them.
+
+    Args:
+        sessions: a row per user session: ``day`` (any value that tells days apart), ``score`` (of its strangest minute)
+            and, where an analyst has judged it, ``verdict`` "true" or "false".
+        days: length of the history.
+        current, asked: thresholds that get a row of their own.
+
+    Returns:
+        threshold, alerts_per_day (mean), busiest_day (most alerts of one day), share of sessions, true_kept and
+        false_kept (alerts with that verdict that would still be raised), note; from few alerts to many.
+    """
+    scores = np.sort(sessions["score"].to_numpy(np.float64))[::-1]
+    places = {alerts: round(alerts * days) for alerts in ALERT_TABLE}
+    rows = [(float(scores[place - 1]), "") for place in places.values() if 0 < place <= len(scores)]
+    rows.append((current, "now"))
+    if asked is not None:
+        rows.append((asked, "asked for"))
+    table = [_at(sessions, days, threshold, note) for threshold, note in rows]
+    return pd.DataFrame(table, columns=PREVIEW).sort_values(["alerts_per_day", "note"], ignore_index=True)
+
+
+PREVIEW = ["threshold", "alerts_per_day", "busiest_day", "share", "true_kept", "false_kept", "note"]
+
+
+def _at(
+    sessions: pd.DataFrame, days: float, threshold: float, note: str
+) -> tuple[float, float, int, float, int, int, str]:
+    raised = sessions[sessions["score"] >= threshold]
+    busiest = int(raised["day"].value_counts().max()) if len(raised) else 0
+    verdicts = raised["verdict"] if "verdict" in raised else pd.Series(dtype=object)
+    kept = [int((verdicts == verdict).sum()) for verdict in ("true", "false")]
+    return threshold, len(raised) / days, busiest, len(raised) / max(len(sessions), 1), kept[0], kept[1], note

@@ -11,14 +11,16 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+import typer
 from mlflow import MlflowClient
 from mlflow.entities.model_registry import ModelVersion
 from pyspark.sql import SparkSession
+from typer.testing import CliRunner, Result
 
 from features.definitions import FEATURE_NAMES, FEATURE_VERSION
 from features.errors import ModelError, UsageError
-from features.tables import FEATURE_TABLE, FEEDBACK
-from jobs import promote_model, train_model
+from features.tables import DRIFT_REPORTS, FEATURE_TABLE, FEEDBACK, SCORES
+from jobs import check_drift, promote_model, set_threshold, train_model
 from jobs.runtime.lake import Lake
 from jobs.runtime.models import registry_of
 from jobs.runtime.settings import Settings, load_settings
@@ -26,10 +28,12 @@ from jobs.train_model import Wish
 from tests.unit.training_samples import feature_rows
 from training.judge import Rules
 from training.scoring import score
+from training.thresholds import LEVELS
 
 pytestmark = pytest.mark.integration
 
 START = datetime(2026, 3, 2, 9, tzinfo=UTC)
+MOVED = ("clicks_per_minute", "events_per_minute", "pages_per_session", "gap_mean_seconds", "session_minutes")
 
 
 @dataclass(frozen=True)
@@ -91,7 +95,7 @@ def place(spark: SparkSession, tmp_path: Path) -> Place:
         "local", [f"storage.root={tmp_path}/lake", f"model.tracking_uri=sqlite:///{tmp_path}/m.db"]
     )
     lake = Lake(spark, settings.storage.root)
-    lake.create(FEATURE_TABLE, FEEDBACK)
+    lake.create(FEATURE_TABLE, FEEDBACK, SCORES, DRIFT_REPORTS)
     return Place(spark, lake, settings).with_settings()
 
 
@@ -194,3 +198,86 @@ def test_another_detector_is_trained_by_setting_and_scores_in_spark(place: Place
     scored = score(other.lake.read(FEATURE_TABLE).drop("batch_time", "batch_id"), loaded, Rules()).toPandas()
     np.testing.assert_allclose(scored["anomaly_score"], loaded.model.score(scored), atol=1e-12)
     assert (scored["verdict"] == "anomaly").sum() > 0
+
+
+def test_drift_is_found_in_the_newest_day_and_written_down_and_a_threshold_is_previewed_on_it(place: Place) -> None:
+    learned = feature_rows(1500).assign(user_id=range(1500))
+    place.add(learned)
+    champion = place.train()
+    promote_model.promote(place.settings, champion, "first")
+    _, calm, _ = check_drift.check(place.spark, place.lake, place.settings)
+    assert (calm.retrain, calm.rows) == (False, 1500)
+
+    sessions, days = set_threshold.history(
+        place.lake, place.settings, registry_of(place.settings).load(champion), days=7
+    )
+    assert (len(sessions), days) == (1500, pytest.approx(1 / 1440))
+    loaded = registry_of(place.settings).load(champion)
+    flagged = (loaded.model.score(learned) >= loaded.threshold).sum()
+    assert (sessions["score"] >= loaded.threshold).sum() == pytest.approx(flagged, abs=1)
+
+    place.add(learned.assign(**{name: learned[name] * 30 for name in MOVED}), START + timedelta(days=2))
+    _, moved, _ = check_drift.check(place.spark, place.lake, place.settings)
+    assert (moved.retrain, moved.rows) == (True, 1500)
+    written = place.lake.read(DRIFT_REPORTS).toPandas()
+    assert written.groupby("run_id").size().tolist() == [len(calm.findings), len(moved.findings)]
+    assert set(written[written["drifted"]]["subject"]) >= {"(score)", "(flag rate)", *MOVED}
+    assert written["because"].nunique() == 2
+
+
+def test_with_no_rows_there_is_a_report_and_no_error(place: Place) -> None:
+    place.add(feature_rows(300))
+    promote_model.promote(place.settings, place.train(), "first")
+    place.lake.spark.sql(f"DELETE FROM delta.`{place.lake.path(FEATURE_TABLE)}`")
+    _, report, days = check_drift.check(place.spark, place.lake, place.settings)
+    assert report.line().startswith("retrain: no because 0 rows can be judged")
+    assert days.empty
+    assert place.lake.read(DRIFT_REPORTS).count() == 1
+
+
+def test_flag_rates_are_by_day_and_count_the_newest_revision(place: Place) -> None:
+    columns = {field.name: None for field in SCORES.schema}
+    rows = [
+        columns
+        | dict.fromkeys(FEATURE_NAMES, 1.0)
+        | {
+            "user_id": user, "window_start": START + timedelta(days=day), "session_start": START,
+            "session_is_split": False, "feature_version": FEATURE_VERSION, "verdict": verdict, "model_name": "m",
+            "model_version": "1", "threshold": 0.5, "scored_at": START, "batch_time": START, "batch_id": batch,
+        }
+        for user, day, verdict, batch in [
+            ("a", 0, "anomaly", "1"), ("a", 0, "normal", "2"), ("b", 0, "insufficient_data", "1"),
+            ("a", 1, "anomaly", "1"), ("b", 1, "normal", "1"),
+        ]
+    ]  # fmt: skip
+    filled = [[row[name] for name in SCORES.columns] for row in rows]
+    place.lake.append(place.spark.createDataFrame(filled, SCORES.schema), SCORES, batch_id="test")
+    rates = check_drift.flag_rates(place.lake)
+    assert rates[["rows", "users", "share"]].to_numpy().tolist() == [[1, 1, 0.0], [2, 2, 0.5]]
+
+
+def command(job: object, *arguments: str) -> Result:
+    app = typer.Typer()
+    app.command()(job.main)  # type: ignore[attr-defined]
+    return CliRunner().invoke(app, list(arguments))
+
+
+def test_a_threshold_is_set_from_the_command_line_without_training(place: Place) -> None:
+    place.add(feature_rows(300))
+    version = place.train()
+    where = ["--set", f"model.tracking_uri={place.settings.model.tracking_uri}", "--version", version]
+    registry = registry_of(place.settings)
+    assert isinstance(command(set_threshold, *where).exception, UsageError)
+    assert isinstance(command(set_threshold, *where, "--score", "7").exception, UsageError)
+    assert isinstance(command(set_threshold, *where, "--score", "0.6", "--percentile", "99").exception, UsageError)
+    assert isinstance(command(set_threshold, *where[:2], "--score", "0.6").exception, UsageError)
+
+    done = command(set_threshold, *where, "--percentile", "90")
+    assert "Threshold of version 1:" in done.output
+    reference = registry.load(version).reference
+    assert registry.threshold(version) == pytest.approx(np.interp(90, LEVELS, reference.row_scores.quantiles))
+    command(set_threshold, *where, "--alerts-per-day", "10")
+    share = 10 / reference.alerts.per_day
+    assert registry.threshold(version) == pytest.approx(
+        np.interp(100 * (1 - share), LEVELS, reference.alerts.quantiles)
+    )

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import numpy as np
+import pandas as pd
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -14,6 +15,7 @@ from training.thresholds import (
     from_share,
     percentile,
     preview,
+    preview_of_history,
     quantiles,
 )
 
@@ -109,3 +111,24 @@ def test_the_preview_shows_alerts_by_threshold_and_where_we_are() -> None:
     assert table["alerts_per_day"].round(6).tolist() == [1, 2, 5, 10, 15, 20, 50, 100, 200, 500]
     assert table.loc[table["current"], "threshold"].tolist() == [0.985]
     np.testing.assert_allclose(table["share"], 1 - table["threshold"])
+
+
+def test_a_preview_counts_what_history_would_have_raised() -> None:
+    sessions = pd.DataFrame({"day": [1, 1, 1, 2, 2, 2], "score": [0.9, 0.8, 0.7, 0.6, 0.5, 0.4]})
+    table = preview_of_history(sessions, days=2.0, current=0.65, asked=0.45)
+    rows = table.set_index("note")
+    assert (rows.loc["now", "alerts_per_day"], rows.loc["now", "busiest_day"]) == (1.5, 3)
+    assert (rows.loc["asked for", "alerts_per_day"], rows.loc["asked for", "share"]) == (2.5, 5 / 6)
+    assert table[table["note"] == ""]["alerts_per_day"].tolist() == [1.0, 2.0]
+    assert table["threshold"].is_monotonic_decreasing
+
+
+def test_a_preview_says_what_of_the_judged_alerts_it_keeps() -> None:
+    sessions = pd.DataFrame({"day": 1, "score": [0.9, 0.8, 0.7], "verdict": ["true", "false", None]})
+    row = preview_of_history(sessions, days=1.0, current=0.85).set_index("note").loc["now"]
+    assert (row["true_kept"], row["false_kept"]) == (1, 0)
+
+
+def test_a_preview_of_nothing_raises_nothing() -> None:
+    table = preview_of_history(pd.DataFrame({"day": [], "score": []}), days=1.0, current=0.5)
+    assert table["alerts_per_day"].tolist() == [0.0]
