@@ -12,9 +12,19 @@ from datetime import datetime
 from importlib.resources.abc import Traversable
 from pathlib import Path
 from typing import Annotated, Any, Literal
+from zoneinfo import available_timezones
 
 import yaml
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, SecretStr, ValidationError, model_validator
+from pydantic import (
+    AwareDatetime,
+    BaseModel,
+    ConfigDict,
+    Field,
+    SecretStr,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 from pydantic_settings import (
     BaseSettings,
     InitSettingsSource,
@@ -184,6 +194,34 @@ class StreamSettings(Section):
     fenced: bool = True
 
 
+class PatternSettings(Section):
+    """What mine_patterns looks for, and how much it holds in memory."""
+
+    reports: str
+    time_zone: str = "UTC"
+    ignored_actions: tuple[str, ...] = ("asset",)
+    min_support: float = Field(0.02, gt=0, le=1)
+    longest_path: int = Field(4, ge=2, le=10)
+    longest_walk: int = Field(50, ge=2, le=1000)
+    least_users: int = Field(3, ge=1)
+    max_patterns: int = Field(50, ge=1)
+    max_kinds: int = Field(30, ge=2, le=200)
+    max_segments: int = Field(7, ge=2, le=20)
+    max_sessions: int = Field(100_000, ge=100)
+    max_learned: int = Field(20_000, ge=100)
+    max_pages: int = Field(100_000, ge=100)
+    examples: int = Field(3, ge=0, le=20)
+    trend_days: int = Field(14, ge=1)
+    seed: int = Field(17, ge=0)
+
+    @field_validator("time_zone")
+    @classmethod
+    def _known_zone(cls, name: str) -> str:
+        if name not in available_timezones():
+            raise ValueError(f"{name!r} is no time zone; needed: a name such as UTC or Europe/Berlin")
+        return name
+
+
 class MaintenanceSettings(Section):
     """What maintain_tables may fold, drop and delete, and how patient erase_user is."""
 
@@ -261,6 +299,7 @@ class Settings(BaseSettings):
     score: ScoreSettings
     alerts: AlertSettings
     stream: StreamSettings
+    patterns: PatternSettings
     maintenance: MaintenanceSettings
     serving: ServingSettings
     collector: CollectorSettings

@@ -1,0 +1,41 @@
+"""Pages and pictures of mine_patterns in a folder."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from pathlib import Path
+
+from features.errors import EnvironmentProblem
+from training.patterns.report import Report
+
+NAME = "patterns-"
+
+
+def write_report(folder: Path, day: str, report: Report) -> Path:
+    """Write the page of ``day`` and its pictures, in the place of those that are there; returns the page's path.
+
+    Raises:
+        EnvironmentProblem: the folder cannot be written.
+    """
+    page = folder / f"{NAME}{day}.html"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        page.write_text(report.page, encoding="utf-8")
+        for name, image in report.pictures.items():
+            folder.joinpath(f"{NAME}{day}-{name}.png").write_bytes(image)
+    except OSError as error:
+        raise EnvironmentProblem(
+            f"The report cannot be written to {folder}: {error.strerror}. Name another folder with --report."
+        ) from None
+    return page
+
+
+def remove_reports_naming(folder: Path, users: Collection[str]) -> list[Path]:
+    """Remove the pages that show one of ``users`` as an example; mine_patterns --day makes them again without."""
+    removed = []
+    for page in sorted(folder.glob(f"{NAME}*.html")):
+        text = page.read_text(encoding="utf-8", errors="replace")
+        if any(user in text for user in users):
+            page.unlink()
+            removed.append(page)
+    return removed
