@@ -16,7 +16,7 @@ from pyspark.sql.streaming.query import StreamingQuery
 from features.behavior import SessionRules, behavior
 from features.tables import EVENTS, FEATURE_TABLE, TILES
 from features.tiles import fold
-from jobs.runtime import cli, streams
+from jobs.runtime import cli, logs, streams
 from jobs.runtime.lake import Lake
 from jobs.runtime.session import spark_session
 from jobs.runtime.settings import Settings, load_settings
@@ -50,7 +50,7 @@ def build(lake: Lake, events: DataFrame, rules: SessionRules, batch: streams.Bat
     The two appends are independent and each happens once, so their order does not matter and a crash
     between them is mended when the batch runs again: the look-back never holds the batch's own tiles.
     """
-    steps = Steps(f"{QUERY} {batch.number}")
+    steps = Steps(QUERY, batch.number)
     tiles = fold(events).persist(StorageLevel.MEMORY_AND_DISK)
     try:
         with steps.step("fold"):
@@ -108,6 +108,7 @@ def revised(tiles: DataFrame, older: DataFrame, rules: SessionRules, *, narrow: 
 def main(env: cli.Environment = "local", overrides: cli.Overrides = None, once: cli.Once = False) -> None:
     """Fold new events into tiles and revise feature rows. Reads events and tiles; writes tiles and features."""
     settings = load_settings(env, overrides or ())
+    logs.to_stderr(settings.log)
     spark = spark_session(settings)
     lake = Lake(spark, settings.storage.root)
     lake.create(EVENTS, TILES, FEATURE_TABLE)

@@ -17,7 +17,7 @@ from pyspark.sql.streaming.query import StreamingQuery
 from features.duplicates import ARRIVAL, POSITION, is_repeated, reject_duplicates
 from features.events import JudgingRules, accepted, judge, rejected
 from features.tables import ERASURES, EVENTS, REJECTED_EVENTS
-from jobs.runtime import cli, kafka, streams
+from jobs.runtime import cli, kafka, logs, metrics, streams
 from jobs.runtime.erasures import Privacy
 from jobs.runtime.lake import Lake
 from jobs.runtime.recent_keys import RecentKeys
@@ -64,18 +64,18 @@ def ingest(
 
     Records of erased people are kept as rejected ones without content, see :mod:`features.erasure`.
     """
-    steps = Steps(f"{QUERY} {batch.number}")
+    steps = Steps(QUERY, batch.number)
     judged = judge(records.withColumn("ingest_id", F.lit(batch.id)), judging_rules(rules)).persist(
         StorageLevel.MEMORY_AND_DISK
     )
     try:
         with steps.step("judge"):
-            about = [F.unix_micros("ingested_at").alias("now"), F.isnotnull("reason").alias("rejected")]
-            found = judged.select(*about, "event_key", *ARRIVAL).toArrow()
+            now_of_batch = F.unix_micros("ingested_at").alias("now")
+            found = judged.select(now_of_batch, "reason", "event_key", *ARRIVAL).toArrow()
         if not found.num_rows:
             return
         now = found["now"][0].as_py()
-        kept = found.filter(pc.invert(found["rejected"]))
+        kept = found.filter(pc.is_null(found["reason"]))
         with steps.step("find duplicates"):
             repeated = is_repeated(kept, recent.before(batch.id, now), now)
             duplicates = kept.filter(pa.array(repeated)).select(POSITION)
@@ -94,6 +94,7 @@ def ingest(
                 write.result()
         taken = kept.filter(pa.array(~repeated))["event_key"].drop_null()
         recent.accepted(taken.to_numpy(), now)
+        metrics.rejected(found["reason"], duplicates.num_rows)
     finally:
         judged.unpersist()
         steps.report()
@@ -102,6 +103,7 @@ def ingest(
 def main(env: cli.Environment = "local", overrides: cli.Overrides = None, once: cli.Once = False) -> None:
     """Judge Kafka records. Reads the topic kafka.topic; writes tables events and rejected_events."""
     settings = load_settings(env, overrides or ())
+    logs.to_stderr(settings.log)
     spark = spark_session(settings)
     lake = Lake(spark, settings.storage.root)
     lake.create(EVENTS, REJECTED_EVENTS, ERASURES)

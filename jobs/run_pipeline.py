@@ -302,7 +302,7 @@ def main(
     settings = load_settings(env, [*local_overrides(local), *(overrides or ())])
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     console = Console(soft_wrap=True) if not sys.stdout.isatty() else Console()
-    to_files(local / "logs")
+    to_files(local / "logs", settings.log)
     began = psutil.Process().create_time() - time.time() + time.monotonic()
     with contextlib.ExitStack() as stack, ThreadPoolExecutor(1) as beside:
         coming = beside.submit(_events_coming, stack, wish, settings, console)

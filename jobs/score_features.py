@@ -11,7 +11,7 @@ from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql.streaming.query import StreamingQuery
 
 from features.tables import FEATURE_TABLE, SCORES
-from jobs.runtime import cli, streams
+from jobs.runtime import cli, logs, metrics, streams
 from jobs.runtime.lake import Lake
 from jobs.runtime.models import registry_of
 from jobs.runtime.session import spark_session
@@ -35,18 +35,23 @@ def start(spark: SparkSession, lake: Lake, settings: Settings, *, once: bool = F
     """
     streams.refuse_lost_checkpoint(spark, lake, settings, QUERY, SCORES)
     follower = ChampionFollower(registry_of(settings))
-    follower.follow()
+    first = follower.follow().champion
+    metrics.model(first.name, first.version)
     rules = Rules(settings.model.min_session_events, settings.score.max_reasons)
 
     def process(features: DataFrame, batch: streams.Batch) -> None:
-        steps = Steps(f"{QUERY} {batch.number}")
+        steps = Steps(QUERY, batch.number)
         with steps.step("resolve champion"):
             followed = follower.follow()
+        about = {"query": QUERY, "batch": batch.number, "model_version": followed.champion.version}
         if followed.changed:
-            log.info("batch %s: version %s scores from here on", batch.id, followed.champion.version)
+            log.info("batch %s: version %s scores from here on", batch.id, followed.champion.version, extra=about)
+            metrics.model(followed.champion.name, followed.champion.version)
         if followed.trouble:
-            log.warning("batch %s: %s", batch.id, followed.trouble)
+            log.warning("batch %s: %s", batch.id, followed.trouble, extra=about)
         rows = score(features.drop("batch_time", "batch_id"), followed.champion, rules)
+        if settings.metrics.port:
+            rows = metrics.observed(rows)
         with steps.step("score and append"):
             batch.append(lake, streams.stamped(rows, batch), SCORES)
         steps.report()
@@ -58,6 +63,7 @@ def start(spark: SparkSession, lake: Lake, settings: Settings, *, once: bool = F
 def main(env: cli.Environment = "local", overrides: cli.Overrides = None, once: cli.Once = False) -> None:
     """Score new feature rows. Reads features and the model registry; writes scores."""
     settings = load_settings(env, overrides or ())
+    logs.to_stderr(settings.log)
     spark = spark_session(settings)
     lake = Lake(spark, settings.storage.root)
     lake.create(FEATURE_TABLE, SCORES)

@@ -233,6 +233,19 @@ class MaintenanceSettings(Section):
     erase_wait_seconds: int = Field(300, ge=0)
 
 
+class MetricsSettings(Section):
+    """Where a streaming job answers Prometheus."""
+
+    host: str = "127.0.0.1"
+    port: int = Field(0, ge=0, le=65_535)
+
+
+class LogSettings(Section):
+    """How log lines look."""
+
+    format: Literal["text", "json"] = "text"
+
+
 Origin = Annotated[str, Field(pattern=r"^(\*|https?://[^/\s]+)$")]
 
 
@@ -302,6 +315,8 @@ class Settings(BaseSettings):
     patterns: PatternSettings
     maintenance: MaintenanceSettings
     serving: ServingSettings
+    metrics: MetricsSettings
+    log: LogSettings
     collector: CollectorSettings
     api_token: SecretStr | None = None
     pseudonym_key: SecretStr | None = None

@@ -8,14 +8,17 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
+from jobs.runtime import metrics
+
 log = logging.getLogger(__name__)
 
 
 @dataclass
 class Steps:
-    """Times the steps of one batch; steps may run side by side in threads."""
+    """Times the steps of one batch of a query; steps may run side by side in threads."""
 
-    batch: str
+    query: str
+    batch: int
     seconds: dict[str, float] = field(default_factory=dict)
 
     @contextmanager
@@ -27,4 +30,7 @@ class Steps:
             self.seconds[name] = self.seconds.get(name, 0.0) + time.monotonic() - began
 
     def report(self) -> None:
-        log.info("%s: %s", self.batch, ", ".join(f"{name} {taken:.2f} s" for name, taken in self.seconds.items()))
+        """Log the steps' seconds, and tell Prometheus."""
+        text = ", ".join(f"{name} {taken:.2f} s" for name, taken in self.seconds.items())
+        log.info("%s %d: %s", self.query, self.batch, text, extra={"query": self.query, "batch": self.batch})
+        metrics.steps(self.query, self.seconds)

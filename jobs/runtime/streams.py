@@ -19,7 +19,7 @@ from pyspark.sql.streaming.query import StreamingQuery
 from features.columns import by_reference
 from features.errors import BehaviorError, ConfigurationError, DataLossError, EnvironmentProblem
 from features.tables import Table
-from jobs.runtime import files
+from jobs.runtime import files, metrics
 from jobs.runtime.lake import Lake
 from jobs.runtime.settings import Settings
 
@@ -72,6 +72,7 @@ def start(stream: DataFrame, name: str, process: Process, settings: Settings, *,
     folder = checkpoint(settings, name)
     if not settings.stream.fenced:
         claim(folder)
+    metrics.serve(stream.sparkSession, settings.metrics)
     is_first = True
 
     def handle(rows: DataFrame, number: int) -> None:
@@ -81,9 +82,7 @@ def start(stream: DataFrame, name: str, process: Process, settings: Settings, *,
         process(rows, Batch(query_id, number, planned, settings.stream.fenced))
         is_first = False
 
-    writer = (
-        stream.writeStream.queryName(name).foreachBatch(handle).option("checkpointLocation", folder)
-    )
+    writer = stream.writeStream.queryName(name).foreachBatch(handle).option("checkpointLocation", folder)
     writer = writer.trigger(availableNow=True) if once else writer.trigger(processingTime=settings.stream.trigger)
     return writer.start()
 
