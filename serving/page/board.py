@@ -241,7 +241,7 @@ class Board:
 
     def _place(self, query: Query) -> Place | None:
         folder = self.settings.storage.checkpoints.removeprefix("file://").rstrip("/")
-        return place_of(f"{folder}/{query.name}") if self.local else None
+        return place_of(f"{folder}/{query.name}", query.note) if self.local else None
 
     def _status(self, query: Query, now: float) -> Status:
         place, written = self._places.get(query.name), self._written.get(query.writes)

@@ -16,6 +16,8 @@ from serving.page.words import clock, plural, seconds
 
 State = Literal["working", "waiting", "behind", "stuck", "absent", "unknown"]
 
+NO_BATCH = -1
+
 STUCK_SECONDS = 120.0
 """A micro-batch that takes longer is told."""
 UNREAD_SECONDS = 60.0
@@ -24,19 +26,23 @@ UNREAD_SECONDS = 60.0
 
 @dataclass(frozen=True)
 class Query:
-    """A streaming query, the table whose rows it reads (None: Kafka), and the table that tells its rows."""
+    """A query, the table whose rows it reads (None: Kafka), and the table that tells its rows.
+
+    ``note`` is the file in which one that is no Spark stream keeps its place.
+    """
 
     name: str
     does: str
     reads: str | None
     writes: str
+    note: str | None = None
 
 
 QUERIES = (
     Query("ingest_events", "Kafka records to events", None, "events"),
     Query("build_features", "events to features", "events", "features"),
     Query("score_features", "features to scores", "features", "scores"),
-    Query("raise_alerts", "scores to alerts", "scores", "alerts"),
+    Query("raise_alerts", "scores to alerts", "scores", "alerts", note="scores.json"),
 )
 
 
@@ -60,17 +66,28 @@ class Place:
         return max(0.0, self.finished_at - self.planned_at) if self.finished == self.started >= 0 else None
 
 
-def place_of(checkpoint: str) -> Place | None:
+def place_of(checkpoint: str, note: str | None = None) -> Place | None:
     """Where the query of this checkpoint folder is; None when it has never run."""
     folder = Path(checkpoint)
+    if note is not None:
+        return _place_noted(folder / note)
     planned = _numbers(folder / "offsets")
     if not planned:
         return None
     done = _numbers(folder / "commits")
-    started, finished = max(planned), max(done, default=-1)
+    started, finished = max(planned), max(done, default=NO_BATCH)
     kafka = _kafka_offsets(_lines(folder / "offsets" / str(finished))) if finished in planned else {}
     planned_at = _planned_at(_lines(folder / "offsets" / str(started)))
     return Place(started, finished, planned_at, done.get(finished, 0.0), kafka)
+
+
+def _place_noted(note: Path) -> Place | None:
+    """A note is replaced when all that was read is written: there is no batch under way to be seen."""
+    try:
+        at = note.stat().st_mtime
+    except OSError:
+        return None
+    return Place(NO_BATCH, NO_BATCH, at, at, {})
 
 
 def _numbers(folder: Path) -> dict[int, float]:

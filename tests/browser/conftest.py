@@ -20,16 +20,16 @@ from serving.server import Serving, serving
 from tests.conftest import Seen, open_page
 
 NOBODY = "127.0.0.1:9"
-"""An address where no broker and no registry is."""
+"""An address where no broker is."""
 
 
-def settings_of(folder: Path, registry: str = f"http://{NOBODY}") -> Settings:
+def settings_of(folder: Path) -> Settings:
     return load_settings(
         "local",
         [
             f"storage.root={folder}/lake",
             f"storage.checkpoints={folder}/checkpoints",
-            f"model.tracking_uri={registry}",
+            f"model.tracking_uri=sqlite:///{folder}/mlflow.db",
             f"kafka.bootstrap_servers={NOBODY}",
             "serving.port=0",
         ],
