@@ -1,6 +1,7 @@
 """Remove people from every table, and from the files under the tables, for good.
 
-Reads every table, the checkpoints and BEHAVIOR_PSEUDONYM_KEY; deletes from every table; writes erasures (keyed hashes).
+Reads every table, the checkpoints and BEHAVIOR_PSEUDONYM_KEY; deletes from every table, and the pages of mine_patterns
+that name them; writes erasures (keyed hashes).
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import reduce
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -27,6 +29,7 @@ from jobs.runtime import cli
 from jobs.runtime.erasures import secret_key
 from jobs.runtime.lake import Lake
 from jobs.runtime.positions import appends_since, position
+from jobs.runtime.reports import remove_reports_naming
 from jobs.runtime.rewrites import alone, delete_matching
 from jobs.runtime.session import spark_session
 from jobs.runtime.settings import Settings, load_settings
@@ -76,6 +79,7 @@ class Erasure:
             for table in [EVENTS, REJECTED_EVENTS, *others]:
                 if self.lake.exists(table):
                     self._delete_files(table)
+            remove_reports_naming(Path(self.settings.patterns.reports), ids)
             self._note(hashes, "completed", sum(removed.values()))
         return removed
 

@@ -276,6 +276,7 @@ def local_overrides(local: Path) -> list[str]:
         f"storage.root={json.dumps(str(place / 'lake'))}",
         f"storage.checkpoints={json.dumps(str(place / 'checkpoints'))}",
         f"model.tracking_uri={json.dumps(f'sqlite:///{place}/mlflow.db')}",
+        f"patterns.reports={json.dumps(str(place / 'reports'))}",
     ]
 
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Collection
 from pathlib import Path
 
+from markupsafe import escape
+
 from features.errors import EnvironmentProblem
 from training.patterns.report import Report
 
@@ -35,7 +37,7 @@ def remove_reports_naming(folder: Path, users: Collection[str]) -> list[Path]:
     removed = []
     for page in sorted(folder.glob(f"{NAME}*.html")):
         text = page.read_text(encoding="utf-8", errors="replace")
-        if any(user in text for user in users):
+        if any(str(escape(user)) in text for user in users):
             page.unlink()
             removed.append(page)
     return removed

@@ -141,19 +141,30 @@ def profiles(segments: Sequence[Row], unit: str) -> Figure:
             if each["trait"] in shown:
                 column = shown.index(each["trait"])
                 values[place, column] = each["difference"]
-                axes.text(column, place, f"{each['difference']:+.1f}", ha="center", va="center", fontsize=8)
+                axes.text(
+                    column,
+                    place,
+                    _signed(each["difference"]),
+                    ha="center",
+                    va="center",
+                    fontsize=8,
+                )
     image = axes.imshow(values, cmap="PuOr_r", vmin=-2, vmax=2, aspect="auto", alpha=0.8)
     _ticks(axes.set_xticks, [name.replace("_", " ") for name in shown], rotation=40, ha="right")
-    _ticks(axes.set_yticks, [f"{row['name']} ({row['share']:.0%})" for row in told])
+    _ticks(axes.set_yticks, [f"{row['name']} ({row['share']:.0%})" for row in told], longest=50)
     axes.set_title(f"Segments of {unit}s: standard deviations from the mean of all")
     figure.colorbar(image, ax=axes)
     return figure
 
 
-def _ticks(setter: object, names: Sequence[str], **how: object) -> None:
+def _signed(value: float) -> str:
+    return f"{value:+.1f}" if abs(value) >= 0.05 else "0"
+
+
+def _ticks(setter: object, names: Sequence[str], *, longest: int = LONGEST, **how: object) -> None:
     assert callable(setter)
-    setter(range(len(names)), [_plain(name) for name in names], fontsize=8, parse_math=False, **how)
+    setter(range(len(names)), [_plain(name, longest) for name in names], fontsize=8, parse_math=False, **how)
 
 
-def _plain(text: str) -> str:
-    return text if len(text) <= LONGEST else text[: LONGEST - 1] + "…"
+def _plain(text: str, longest: int = LONGEST) -> str:
+    return text if len(text) <= longest else text[: longest - 1] + "…"
