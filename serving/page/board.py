@@ -20,6 +20,7 @@ from features.errors import BehaviorError
 from features.revisions import latest_in_arrow
 from features.tables import (
     ALERTS,
+    DRIFT_REPORTS,
     EVENTS,
     FEATURE_TABLE,
     FEEDBACK,
@@ -28,7 +29,6 @@ from features.tables import (
     REJECTED_EVENTS,
     SCORES,
     SEGMENTS,
-    TABLES,
     TRANSITIONS,
     Table,
 )
@@ -219,12 +219,9 @@ class Board:
         }
 
     def _read_drift(self) -> None:
-        table = TABLES.get("drift_reports")
-        if table is None or not self._changed(table):
-            return
-        rows = self.reader.rows(table)
-        newest = pc.max(rows[table.time])
-        self.drift = rows.filter(pc.equal(rows[table.time], newest)).to_pylist() if rows.num_rows else []
+        if self._changed(DRIFT_REPORTS):
+            columns = ["checked_at", "model_version", "retrain", "because"]
+            self.drift = self.reader.newest(DRIFT_REPORTS, 1, columns=columns).to_pylist()
 
     # --- streams ---
 

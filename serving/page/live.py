@@ -10,7 +10,8 @@ import asyncio
 import json
 import threading
 import time
-from collections.abc import AsyncIterator, Callable
+from collections import OrderedDict
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from dataclasses import dataclass, field
 
 from sse_starlette import ServerSentEvent
@@ -30,6 +31,8 @@ KAFKA_SECONDS = 3.0
 REGISTRY_SECONDS = 5.0
 MOST_CLIENTS = 100
 """Open streams; each costs little, but a connection."""
+MOST_LOADED = 16
+"""Time lines that are kept for the moment between a page and its stream."""
 
 
 @dataclass
@@ -76,6 +79,7 @@ class Live:
     """The number of the look that found news, and what they are."""
     look: int = 0
     _looked_at: float = -1e9
+    _loaded: OrderedDict[tuple[str, int], Timeline] = field(default_factory=OrderedDict)
     _known_alerts: set[str] | None = None
     _model: ModelFacts | None = None
     _lock: asyncio.Lock = field(default_factory=asyncio.Lock)
@@ -116,7 +120,7 @@ class Live:
             more = f" and {len(fresh) - 1} more" if len(fresh) > 1 else ""
             self.news = (self.look, f"New alert: {shown(names[fresh[0]], 60)}{more}.")
 
-    async def follow(self, timeline: Timeline | None = None) -> AsyncIterator[ServerSentEvent]:
+    async def follow(self, timeline: Timeline | None = None) -> AsyncGenerator[ServerSentEvent]:
         """What a client is sent: the version of the page, then each part when it has changed."""
         self.clients += 1
         try:
@@ -143,23 +147,38 @@ class Live:
                 yield ServerSentEvent(self.news[1], event="news")
             await asyncio.sleep(LOOK_SECONDS)
 
+    async def timeline(self, user: str, hours: int) -> tuple[Timeline, str]:
+        """A user's time line, read from the tables, and its HTML; the page's stream goes on from it."""
+        timeline = Timeline(self.reader, user, hours)
+        try:
+            await self.reader.run(timeline.load)
+        except BehaviorError as problem:
+            return timeline, self.pages.line(None, str(problem))
+        self._loaded[user, timeline.hours] = timeline
+        while len(self._loaded) > MOST_LOADED:
+            self._loaded.popitem(last=False)
+        return timeline, await asyncio.to_thread(self.line, timeline)
+
+    def loaded(self, user: str, hours: int) -> Timeline:
+        """The time line that was read for a page a moment ago, else one to be read."""
+        return self._loaded.pop((user, hours), None) or Timeline(self.reader, user, hours)
+
     def _line(self, timeline: Timeline, begun: bool) -> str | None:
-        """The user's line as HTML, None where nothing of the user is new."""
-        if not begun:
+        """The user's line as HTML, None where nothing of the user is new. Blocks."""
+        if not begun and timeline.version < 0:
+            try:
+                timeline.load()
+            except BehaviorError as problem:
+                return self.pages.line(None, str(problem))
             return self.line(timeline)
         new = [one for one in list(self.board.scored) if one.commit.version > timeline.version]
         for one in new:
             timeline.take(self.board.scores, one.commit, timeline.user in one.users)
-        return self.line(timeline, load=False) if any(timeline.user in one.users for one in new) else None
+        return self.line(timeline) if not begun or any(timeline.user in one.users for one in new) else None
 
-    def line(self, timeline: Timeline, *, load: bool = True) -> str:
-        """A user's time line as HTML; blocks."""
-        try:
-            if load:
-                timeline.load()
-            return self.pages.line(timeline.line())
-        except BehaviorError as problem:
-            return self.pages.line(None, str(problem))
+    def line(self, timeline: Timeline) -> str:
+        """What is known of a user's time line as HTML."""
+        return self.pages.line(timeline.line())
 
     async def close(self) -> None:
         self.ending.set()

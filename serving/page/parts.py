@@ -173,7 +173,10 @@ def streams(board: Board) -> dict[str, Any]:
 
 
 def drift_told(board: Board) -> str:
-    """One sentence about the newest drift report."""
+    """The newest drift report in words: whether a retrain is due, and why."""
     if not board.drift:
-        return "not checked yet: python -m jobs.check_drift"
-    return "checked"
+        return "Not checked yet: python -m jobs.check_drift"
+    newest = board.drift[0]
+    told = {True: "Retrain", False: "No retrain is due", None: "Too few rows to tell"}[newest["retrain"]]
+    when = f"checked at {words.clock(newest['checked_at'])} against version {newest['model_version']}"
+    return f"{told}: {newest['because']} ({when})"

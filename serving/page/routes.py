@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from http import HTTPStatus
 from typing import Annotated
 
@@ -11,7 +10,7 @@ from fastapi.responses import HTMLResponse, Response
 from sse_starlette import EventSourceResponse
 
 from serving.page.live import MOST_CLIENTS, Live
-from serving.page.timeline import SPANS, Timeline
+from serving.page.timeline import SPANS
 from serving.problems import problem
 
 KINDS = {"css": "text/css", "js": "text/javascript", "svg": "image/svg+xml"}
@@ -34,8 +33,7 @@ def router(live: Live) -> APIRouter:
 
     @routes.get("/timeline")
     async def timeline(user: User, hours: int = SPANS[1]) -> Response:
-        found = Timeline(live.reader, user, hours)
-        line = await asyncio.to_thread(live.line, found)
+        found, line = await live.timeline(user, hours)
         return HTMLResponse(live.pages.timeline(user, found.hours, line))
 
     @routes.get("/page/live")
@@ -43,7 +41,7 @@ def router(live: Live) -> APIRouter:
         if live.clients >= MOST_CLIENTS:
             told = f"{MOST_CLIENTS} pages are open already: close some, or load this one again later."
             return problem(HTTPStatus.SERVICE_UNAVAILABLE, told, retry_after=30)
-        followed = None if user is None else Timeline(live.reader, user, hours)
+        followed = None if user is None else live.loaded(user, hours)
         return EventSourceResponse(live.follow(followed), ping=15, send_timeout=30)
 
     @routes.get("/page/static/{name}")

@@ -80,7 +80,12 @@ def test_one_part_that_cannot_be_read_is_a_sentence_and_the_others_go_on(tmp_pat
 def test_many_clients_share_one_look(live: Live, monkeypatch: pytest.MonkeyPatch) -> None:
     looks: list[str] = []
     look = live.board.poll
-    monkeypatch.setattr(live.board, "poll", lambda: (looks.append(threading.current_thread().name), look())[1])
+
+    def counted() -> None:
+        looks.append(threading.current_thread().name)
+        look()
+
+    monkeypatch.setattr(live.board, "poll", counted)
 
     async def ask() -> None:
         await asyncio.gather(*(live.fresh() for _ in range(50)))
