@@ -8,14 +8,14 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from playwright.sync_api import Browser, expect
 
-from jobs import promote_model, train_model
 from jobs.raise_alerts import Alerts
+from jobs.runtime.models import registry_of
 from jobs.runtime.producer import EventProducer
 from serving.app import create_app
 from serving.server import serving
 from tests.conftest import PATIENCE, Seen, open_page
 from tests.integration.conftest import Platform
-from training.scenarios import Scenario, simulate
+from tests.unit.training_samples import feature_rows, small_model, small_reference
 
 pytestmark = pytest.mark.integration
 expect.set_options(timeout=PATIENCE)
@@ -45,14 +45,11 @@ def flood(user: str, start: datetime, events: int) -> list[dict[str, object]]:
 def test_markup_sent_through_kafka_is_text_on_the_page_and_its_alert_comes_without_a_reload(
     platform: Platform, producer: EventProducer, browser: Browser
 ) -> None:
-    start = datetime.now(UTC) - timedelta(hours=3)
-    stream = simulate(Scenario(start, rate=2.0, duration=timedelta(hours=2), seed=5))
-    send(producer, *[dict(event) for _, event in zip(range(1500), stream, strict=False)])
     producer.send_raw(b"not json", b"k")
     platform.ingest()
-    platform.build()
-    version = train_model.train(platform.spark, platform.lake, platform.settings)
-    promote_model.promote(platform.settings, version, why=MARKUP)
+    registry = registry_of(platform.settings)
+    version = registry.log_and_register(small_model(), small_reference(), feature_rows(9))
+    registry.promote(version, why=MARKUP)
     seen = Seen()
     settings = platform.settings.model_copy(
         update={"serving": platform.settings.serving.model_copy(update={"port": 0})}
