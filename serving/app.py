@@ -9,12 +9,17 @@ from fastapi import FastAPI
 
 from jobs.ingest_events import judging_rules
 from jobs.runtime.settings import Settings
-from serving import collector, health
+from serving import alerts, collector, documentation, health, metrics, patterns, people, predictions
 from serving.page import routes as page
 from serving.page.live import live_page
 from serving.problems import answer_with_problems
-from serving.security import CorsOfEvents, Guard
+from serving.security import CorsOfEvents, Guard, token_of
 from serving.services import Services
+
+VERSION = "1"
+ABOUT = """Is this behaviour strange, how strange, and why. Wrong requests are answered with problem details (RFC 9457).
+
+Where the server demands a token, send `Authorization: Bearer TOKEN`."""
 
 
 def create_app(settings: Settings, *, bootstrap_servers: str | None = None, topic: str | None = None) -> FastAPI:
@@ -26,6 +31,7 @@ def create_app(settings: Settings, *, bootstrap_servers: str | None = None, topi
     Raises:
         ConfigurationError: others could reach the server and there is no token.
     """
+    token_of(settings)  # middleware is made later, when it could only be logged
     services = Services.of(settings, bootstrap_servers=bootstrap_servers, topic=topic)
     live = live_page(settings, services.lake, bootstrap_servers, topic)
 
@@ -36,14 +42,23 @@ def create_app(settings: Settings, *, bootstrap_servers: str | None = None, topi
             await live.close()
 
     # FastAPI's own documentation pages load scripts from elsewhere; ours is serving/documentation.py.
-    app = FastAPI(title="User behaviour", lifespan=lifespan, docs_url=None, redoc_url=None)
+    app = FastAPI(
+        title="User behaviour", description=ABOUT, version=VERSION, lifespan=lifespan, docs_url=None, redoc_url=None
+    )
     app.state.services = services
     app.state.before_stop = [live.ending.set]
     answer_with_problems(app)
     if settings.collector.allowed_origins:
         app.add_middleware(CorsOfEvents, allowed_origins=settings.collector.allowed_origins)
-    app.add_middleware(Guard, settings=settings)
-    app.include_router(health.router(services.outlet))
+    figures = metrics.Metrics()
+    app.add_middleware(Guard, settings=settings, observe=figures.observe)
+    app.include_router(predictions.router(services, figures.count))
+    app.include_router(people.router(services, figures.count))
+    app.include_router(alerts.router(services))
+    app.include_router(patterns.router(services))
+    app.include_router(health.router(services))
+    app.include_router(metrics.router(services, figures))
+    app.include_router(documentation.router())
     app.include_router(collector.router(settings.collector, judging_rules(settings.ingest), services.outlet))
     app.include_router(page.router(live))
     return app

@@ -19,7 +19,7 @@ import asyncio
 from collections.abc import Callable
 from datetime import UTC, datetime
 from http import HTTPStatus
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 from fastapi import APIRouter, Request
 from fastapi.responses import JSONResponse, Response
@@ -139,7 +139,17 @@ def checked_media(request: Request) -> str:
     return media
 
 
-async def body_of(request: Request, limits: CollectorSettings) -> bytes:
+class Bounds(Protocol):
+    """How long a body may be, in bytes, and how long it may take."""
+
+    @property
+    def max_body_bytes(self) -> int: ...
+
+    @property
+    def read_seconds(self) -> float: ...
+
+
+async def body_of(request: Request, limits: Bounds) -> bytes:
     """The whole body, counted as it comes: the server itself has no limit."""
     parts: list[bytes] = []
     size = 0

@@ -7,6 +7,7 @@ import math
 from http import HTTPStatus
 
 from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, Response
 from starlette.exceptions import HTTPException
 
@@ -33,5 +34,15 @@ def answer_with_problems(app: FastAPI) -> None:
         log.error("%s %s failed", request.method, request.url.path, exc_info=error)
         return problem(HTTPStatus.INTERNAL_SERVER_ERROR, "The server made a mistake, which its log explains.")
 
+    async def wrong_parameters(_: Request, error: Exception) -> Response:
+        assert isinstance(error, RequestValidationError)
+        faults = [
+            {"field": str(one["loc"][-1])[:60], "reason": one["type"], "detail": one["msg"][:200]}
+            for one in error.errors()[:20]
+        ]
+        told = "; ".join(f"{one['field']}: {one['detail']}" for one in faults)
+        return problem(HTTPStatus.UNPROCESSABLE_ENTITY, f"{told}.", errors=faults)
+
     app.add_exception_handler(HTTPException, refused)
+    app.add_exception_handler(RequestValidationError, wrong_parameters)
     app.add_exception_handler(Exception, failed)

@@ -136,6 +136,16 @@ class LakeReader:
         found = self.snapshot(table)
         return -1 if found is None else found.version
 
+    def newest_time(self, table: Table) -> datetime | None:
+        """The greatest ``table.time`` in any file, to the millisecond; None where there are no rows."""
+        found = self.snapshot(table)
+        times = [] if found is None else [file.most.get(table.time) for file in found.files]
+        return max((time for time in times if time is not None), default=None)
+
+    def expire(self, table: Table) -> None:
+        """Look again at the next read: the caller has written."""
+        self._tables.setdefault(table.name, _Followed()).looked_at = -1e9
+
     def _look(self, kept: _Followed, table: Table) -> None:
         try:
             if kept.delta is None:

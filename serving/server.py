@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import socket
 import threading
 from collections.abc import Iterator
@@ -10,6 +11,7 @@ from errno import EACCES, EADDRINUSE
 
 import uvicorn
 from fastapi import FastAPI
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from features.errors import EnvironmentProblem
 from jobs.runtime.settings import ServingSettings
@@ -27,6 +29,7 @@ class Serving:
         self.host, self.port = self._socket.getsockname()[:2]
         config = uvicorn.Config(
             app,
+            http=timely(limits.read_seconds),
             log_config=None,
             access_log=False,
             server_header=False,
@@ -36,9 +39,7 @@ class Serving:
             timeout_graceful_shutdown=GRACE_SECONDS,
         )
         self._server = uvicorn.Server(config)
-        self._thread = threading.Thread(
-            target=self._server.run, args=([self._socket],), name="server", daemon=True
-        )
+        self._thread = threading.Thread(target=self._server.run, args=([self._socket],), name="server", daemon=True)
 
     @property
     def url(self) -> str:
@@ -58,6 +59,40 @@ class Serving:
             tell()
         self._server.should_exit = True
         self._thread.join()
+
+
+def timely(seconds: float) -> type[HttpToolsProtocol]:
+    """uvicorn's protocol, and a connection ends whose request line and headers are not there within ``seconds``.
+
+    uvicorn itself waits for them without end, so a few hundred clients that send nothing would keep all others out.
+    """
+
+    class Timely(HttpToolsProtocol):
+        _ends: asyncio.TimerHandle | None = None
+
+        def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+            super().connection_made(transport)
+            self._ends = self.loop.call_later(seconds, transport.close)
+
+        def on_message_begin(self) -> None:
+            super().on_message_begin()
+            if self._ends is None:
+                self._ends = self.loop.call_later(seconds, self.transport.close)
+
+        def on_headers_complete(self) -> None:
+            self._arrived()
+            super().on_headers_complete()
+
+        def connection_lost(self, exc: Exception | None) -> None:
+            self._arrived()
+            super().connection_lost(exc)
+
+        def _arrived(self) -> None:
+            if self._ends is not None:
+                self._ends.cancel()
+                self._ends = None
+
+    return Timely
 
 
 @contextmanager

@@ -1,0 +1,65 @@
+"""``GET /docs``: the API's own pages to read and try it, from the files inside the package swagger-ui-bundle."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from fastapi import APIRouter
+from fastapi.responses import FileResponse, HTMLResponse, Response
+from swagger_ui_bundle import swagger_ui_path
+
+from serving.security import CONTENT_SECURITY_POLICY
+
+FILES = {
+    "swagger-ui.css": "text/css",
+    "swagger-ui-bundle.js": "text/javascript",
+    "favicon-32x32.png": "image/png",
+}
+START = "start.js"
+
+PAGE = """<!doctype html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<title>User behaviour: API</title>
+<link rel="stylesheet" href="docs/swagger-ui.css">
+<link rel="icon" href="docs/favicon-32x32.png">
+</head>
+<body>
+<main id="api">
+<noscript>This page needs JavaScript; <a href="openapi.json">openapi.json</a> says the same.</noscript>
+</main>
+<script src="docs/swagger-ui-bundle.js"></script>
+<script src="docs/start.js"></script>
+</body>
+</html>
+"""
+SCRIPT = """"use strict";
+SwaggerUIBundle({ url: "openapi.json", dom_id: "#api", deepLinking: true, validatorUrl: null });
+"""
+POLICY = CONTENT_SECURITY_POLICY.replace("style-src 'self'", "style-src 'self' 'unsafe-inline'")
+"""Swagger UI writes styles into its elements; its scripts come from here like all others."""
+KEPT = {"Cache-Control": "public, max-age=86400"}
+
+
+def router() -> APIRouter:
+    routes = APIRouter(include_in_schema=False)
+    folder = Path(swagger_ui_path)
+
+    @routes.get("/docs")
+    async def page() -> Response:
+        return HTMLResponse(PAGE, headers={"Content-Security-Policy": POLICY})
+
+    @routes.get(f"/docs/{START}")
+    async def start() -> Response:
+        return Response(SCRIPT, media_type="text/javascript", headers=KEPT)
+
+    def served(name: str, kind: str) -> None:
+        @routes.get(f"/docs/{name}")
+        async def file() -> Response:
+            return FileResponse(folder / name, media_type=kind, headers=KEPT)
+
+    for name, kind in FILES.items():
+        served(name, kind)
+    return routes

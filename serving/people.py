@@ -1,0 +1,175 @@
+"""``GET /users/{id}`` and ``POST /users/{id}/predict``: what the tables know of one user, read without Spark."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime, timedelta
+from http import HTTPStatus
+from typing import Annotated, Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+from fastapi import APIRouter, Query, Request
+from fastapi import Path as InPath
+from fastapi.responses import Response
+
+from features.definitions import FEATURE_NAMES
+from features.erasure import keyed_hash_of
+from features.errors import EnvironmentProblem
+from features.tables import ALERTS, FEATURE_TABLE, PATTERN_MEMBERS, SCORES, SEGMENTS, Table
+from jobs.runtime.settings import Settings
+from serving import schemas
+from serving.answers import Json
+from serving.asked import json_of, refusal, values_of
+from serving.collector import RefusedError
+from serving.predictions import Count, predictor_of
+from serving.problems import problem
+from serving.reading import LakeReader
+from serving.services import Services
+
+NEWEST_ALERTS = 10
+JUDGEMENT = (
+    "anomaly_score",
+    "anomaly_percentile",
+    "threshold",
+    "verdict",
+    "reasons",
+    "model_version",
+    "scored_at",
+)
+PAST = ("window_start", "anomaly_score", "anomaly_percentile", "verdict", "model_version")
+
+UserId = Annotated[str, InPath(max_length=1000, description="the user id as events have it", examples=["user-123"])]
+Limit = Annotated[int, Query(ge=1, le=1000, description="minutes of history at most")]
+
+
+def router(services: Services, count: Count) -> APIRouter:
+    routes = APIRouter(tags=["users"])
+    settings, lake = services.settings, services.lake
+
+    @routes.get("/users/{user_id:path}", **schemas.USER)
+    async def user(user_id: UserId, limit: Limit = 60) -> Response:
+        """A user's latest features, score and reasons, segment, newest alerts, and minutes before."""
+        try:
+            found = await lake.run(person, lake, settings, user_id, limit)
+        except EnvironmentProblem as reason:
+            return problem(HTTPStatus.SERVICE_UNAVAILABLE, str(reason), retry_after=5)
+        return unknown(settings) if found is None else Json(found)
+
+    @routes.post("/users/{user_id:path}/predict", **schemas.USER_PREDICT)
+    async def predict(user_id: UserId, request: Request) -> Response:
+        """Judge the user's newest minute by the champion of now. Values in the body replace those of the minute."""
+        try:
+            asked = await json_of(request, settings.serving, empty={})
+            changed, faults = values_of(asked) if asked != {} else ({}, [])
+            if faults:
+                return refusal(faults)
+            predictor = predictor_of(services)
+            row = await lake.run(newest_minute, lake, settings, user_id)
+        except RefusedError as refused:
+            return refused.answer
+        except EnvironmentProblem as reason:
+            return problem(HTTPStatus.SERVICE_UNAVAILABLE, str(reason), retry_after=5)
+        if row is None:
+            return unknown(settings)
+        if row["feature_version"] != predictor.model.model.feature_version:
+            told = (
+                f"The user's features are of version {row['feature_version']}, the champion's of "
+                f"{predictor.model.model.feature_version}: build features anew, or promote a model of their version."
+            )
+            return problem(HTTPStatus.CONFLICT, told)
+        features = features_of(row)
+        answer = predictor.answer({**{name: value for name, value in features.items() if value is not None}, **changed})
+        count(answer["verdict"], 1)
+        return Json(
+            {
+                "user_id": row["user_id"],
+                "window_start": row["window_start"],
+                "session_start": row["session_start"],
+                **answer,
+                "features": {**features, **changed},
+                "replaced": sorted(changed),
+            }
+        )
+
+    return routes
+
+
+def unknown(settings: Settings) -> Response:
+    days = settings.serving.look_back_days
+    told = f"The tables have no minute of this user in the newest {days} days (serving.look_back_days)."
+    return problem(HTTPStatus.NOT_FOUND, told)
+
+
+def person(lake: LakeReader, settings: Settings, user_id: str, limit: int) -> dict[str, Any] | None:
+    """What the tables know of a user; None for nothing. Blocks."""
+    who = names_of(user_id, settings)
+    scored = minutes(lake, settings, SCORES, who, limit)
+    feature_rows = minutes(lake, settings, FEATURE_TABLE, who, 1)
+    if not scored and not feature_rows:
+        return None
+    latest = feature_rows[0] if feature_rows else scored[0]
+    alerts = lake.newest(ALERTS, NEWEST_ALERTS, since=back(lake, settings, ALERTS), keys=pc.field("user_id").isin(who))
+    return {
+        "user_id": latest["user_id"],
+        "latest": {
+            "window_start": latest["window_start"],
+            "session_start": latest["session_start"],
+            "features": features_of(latest),
+        },
+        "judgement": judgement(scored[0]) if scored else None,
+        "segment": segment_of(lake, who),
+        "alerts": alerts.drop_columns(["batch_time", "batch_id"]).to_pylist(),
+        "history": [{name: row[name] for name in PAST} for row in scored],
+    }
+
+
+def newest_minute(lake: LakeReader, settings: Settings, user_id: str) -> dict[str, Any] | None:
+    """The newest feature row; None where there is none. Blocks."""
+    found = minutes(lake, settings, FEATURE_TABLE, names_of(user_id, settings), 1)
+    return found[0] if found else None
+
+
+def minutes(lake: LakeReader, settings: Settings, table: Table, who: pa.Array, limit: int) -> list[dict[str, Any]]:
+    """The newest minutes of the user, newest first."""
+    since = back(lake, settings, table)
+    rows: list[dict[str, Any]] = lake.newest(table, limit, since=since, keys=pc.field("user_id").isin(who)).to_pylist()
+    return rows
+
+
+def back(lake: LakeReader, settings: Settings, table: Table) -> datetime | None:
+    """As far back as users are looked for: counted from the table's newest row, which may be of a replayed past."""
+    newest = lake.newest_time(table)
+    return None if newest is None else newest - timedelta(days=settings.serving.look_back_days)
+
+
+def names_of(user_id: str, settings: Settings) -> pa.Array:
+    """The id, and the keyed hash that stands for it where tables have no ids."""
+    key = settings.pseudonym_key
+    if not settings.ingest.pseudonymise or key is None:
+        return pa.array([user_id])
+    return pa.array([user_id, keyed_hash_of(user_id, key.get_secret_value().encode())])
+
+
+def features_of(row: Mapping[str, Any]) -> dict[str, float | None]:
+    return {name: row.get(name) for name in FEATURE_NAMES}
+
+
+def judgement(row: Mapping[str, Any]) -> dict[str, Any]:
+    return {"window_start": row["window_start"], **{name: row[name] for name in JUDGEMENT}}
+
+
+def segment_of(lake: LakeReader, who: pa.Array) -> dict[str, Any] | None:
+    """The segment of users that the user was in on the newest mined day; None where that is not known."""
+    newest = lake.newest_time(PATTERN_MEMBERS)
+    if newest is None:
+        return None
+    field = pc.field
+    among = field("user_id").isin(who) & (field("unit") == "user")
+    member = lake.rows(PATTERN_MEMBERS, columns=["day", "pattern_id"], since=newest, where=among).to_pylist()
+    if not member:
+        return None
+    is_it = (field("unit") == "user") & (field("segment_id") == member[0]["pattern_id"])
+    columns = ["day", "segment_id", "name", "description", "share"]
+    found: list[dict[str, Any]] = lake.rows(SEGMENTS, columns=columns, since=newest, where=is_it).to_pylist()
+    return found[0] if found else None
