@@ -1,7 +1,8 @@
 """The main job: every streaming query in one Spark application, with all that they need on one machine.
 
 Starts a broker (unless kafka.embedded is off), sends simulated behaviour or replays a file, ingests, builds features,
-trains and promotes a first model when there is no champion, scores, and shows it all as it happens.
+trains and promotes a first model when there is no champion, scores, and shows it all as it happens: here, and on the
+live page of the server that it starts (python -m serving).
 Reads the topic; writes every table and, the first time, the model registry.
 """
 
@@ -14,7 +15,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -35,6 +36,7 @@ from jobs.runtime import cli
 from jobs.runtime.broker import EmbeddedBroker
 from jobs.runtime.lake import Lake
 from jobs.runtime.logs import to_files
+from jobs.runtime.server_process import ServerProcess
 from jobs.runtime.session import spark_session
 from jobs.runtime.settings import PROJECT, Settings, load_settings
 from jobs.runtime.streams import failure_of
@@ -311,6 +313,10 @@ def main(
         stack.callback(spark.stop)
         Lake(spark, settings.storage.root).create()
         settings, source = coming.result()
+        page = ServerProcess(
+            settings, [*local_overrides(local), *(overrides or ())], local / "logs" / "serving.log", plainly(console)
+        )
+        stack.callback(page.stop)
         pipeline = Pipeline(wish, settings, spark, console, source, began)
         stack.callback(pipeline.stop)
         try:
@@ -321,6 +327,11 @@ def main(
             raise failure_of(error, settings) from None
         pipeline.stop()
         pipeline.summary()
+
+
+def plainly(console: Console) -> Callable[[str], None]:
+    """Prints a sentence as it is."""
+    return lambda text: console.print(text, markup=False, highlight=False, soft_wrap=True)
 
 
 def _events_coming(

@@ -1,4 +1,4 @@
-"""``python -m serving``: the server of ``POST /events``, on the loopback address unless the settings say otherwise."""
+"""``python -m serving``: live page, prediction API and collector, on the loopback address unless told otherwise."""
 
 from __future__ import annotations
 
@@ -18,14 +18,20 @@ def main(
     overrides: cli.Overrides = None,
     bootstrap_servers: Annotated[str | None, typer.Option(help="Broker, instead of kafka.bootstrap_servers.")] = None,
     topic: Annotated[str | None, typer.Option(help="Topic, instead of kafka.topic.")] = None,
+    any_port: Annotated[bool, typer.Option("--any-port", help="Where serving.port is taken, use a free one.")] = False,
     with_owner: cli.WithOwner = False,
 ) -> None:
-    """Take events over HTTP. Reads nothing; writes events to the topic kafka.topic. Ctrl-C ends it."""
+    """Serve the live page, the prediction API and the collector. Reads tables and the model registry; writes table
+    feedback, and events to the topic kafka.topic. Ctrl-C ends it.
+    """
     settings = load_settings(env, overrides or ())
     stop = cli.stop_signal(with_owner=with_owner)
     app = create_app(settings, bootstrap_servers=bootstrap_servers, topic=topic)
-    with serving(app, settings.serving) as server:
-        typer.echo(f"POST {server.url}/events puts events on {topic or settings.kafka.topic}; Ctrl-C ends it.")
+    with serving(app, settings.serving, any_port=any_port) as server:
+        typer.echo(
+            f"POST {server.url}/events puts events on {topic or settings.kafka.topic}; "
+            f"live page: {server.url}/ API: {server.url}/docs Ctrl-C ends it."
+        )
         while not stop.wait(0.5):
             if not server.alive:
                 raise EnvironmentProblem("The server has ended by itself: its log says why.")

@@ -23,9 +23,9 @@ GRACE_SECONDS = 6
 class Serving:
     """A server that runs in a thread, so that signals stay with the caller."""
 
-    def __init__(self, app: FastAPI, limits: ServingSettings) -> None:
+    def __init__(self, app: FastAPI, limits: ServingSettings, *, any_port: bool = False) -> None:
         self._app = app
-        self._socket = listening(limits.host, limits.port)
+        self._socket = listening(limits.host, limits.port, any_port=any_port)
         self.host, self.port = self._socket.getsockname()[:2]
         config = uvicorn.Config(
             app,
@@ -96,8 +96,9 @@ def timely(seconds: float) -> type[HttpToolsProtocol]:
 
 
 @contextmanager
-def serving(app: FastAPI, limits: ServingSettings) -> Iterator[Serving]:
-    server = Serving(app, limits)
+def serving(app: FastAPI, limits: ServingSettings, *, any_port: bool = False) -> Iterator[Serving]:
+    """The server while the block runs; with ``any_port`` on a free one where the wanted one is taken."""
+    server = Serving(app, limits, any_port=any_port)
     server.start()
     try:
         yield server
@@ -105,7 +106,7 @@ def serving(app: FastAPI, limits: ServingSettings) -> Iterator[Serving]:
         server.stop()
 
 
-def listening(host: str, port: int) -> socket.socket:
+def listening(host: str, port: int, *, any_port: bool = False) -> socket.socket:
     """A socket that listens there; a sentence where it cannot."""
     try:
         family, kind, protocol, _, address = socket.getaddrinfo(
@@ -122,6 +123,8 @@ def listening(host: str, port: int) -> socket.socket:
         ours.listen(2048)
     except OSError as error:
         ours.close()
+        if any_port and port and error.errno in (EADDRINUSE, EACCES):
+            return listening(host, 0)
         raise EnvironmentProblem(_why(host, port, error)) from None
     return ours
 
