@@ -31,6 +31,8 @@ KAFKA_SECONDS = 3.0
 REGISTRY_SECONDS = 5.0
 MOST_CLIENTS = 100
 """Open streams; each costs little, but a connection."""
+MOST_KNOWN = 10_000
+"""Alerts that are remembered as told."""
 MOST_LOADED = 16
 """Time lines that are kept for the moment between a page and its stream."""
 
@@ -115,7 +117,8 @@ class Live:
         """New alerts, in one sentence for a screen reader."""
         names = {alert["alert_id"]: alert["user_id"] for alert in self.board.alerts}
         fresh = [] if self._known_alerts is None else [id_ for id_ in names if id_ not in self._known_alerts]
-        self._known_alerts = (self._known_alerts or set()) | names.keys()
+        known = self._known_alerts or set()
+        self._known_alerts = (known if len(known) < MOST_KNOWN else set()) | names.keys()
         if fresh:
             more = f" and {len(fresh) - 1} more" if len(fresh) > 1 else ""
             self.news = (self.look, f"New alert: {shown(names[fresh[0]], 60)}{more}.")
