@@ -16,7 +16,8 @@ from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
-from scipy.stats import chi2
+from numpy.typing import NDArray
+from scipy.stats import chi2, norm
 
 from training.champion import LoadedModel
 from training.reference import FEATURE_LEVELS, LARGEST, FeatureReference, Reference
@@ -82,7 +83,8 @@ def check(model: LoadedModel, rows: pd.DataFrame, limits: Limits | None = None) 
     """
     limits, reference = limits or Limits(), model.reference
     weights = rows["weight"].to_numpy(np.float64) if "weight" in rows else np.ones(len(rows))
-    users = int(rows["user_id"].nunique()) if "user_id" in rows else len(rows)
+    people = pd.factorize(rows["user_id"])[0] if "user_id" in rows else np.arange(len(rows))
+    users = int(people.max(initial=-1)) + 1
     if len(rows) < limits.min_rows:
         return Report(len(rows), users, (), None, f"{len(rows)} rows can be judged and {limits.min_rows} are needed")
     noise = 1.0 / max(users, 1) + 1.0 / max(reference.users or reference.rows, 1)
@@ -93,7 +95,7 @@ def check(model: LoadedModel, rows: pd.DataFrame, limits: Limits | None = None) 
         for name in reference.feature_names
     ]
     found.append(_score(scores, weights, reference, noise, limits))
-    found.append(_flag_rate(scores, weights, model, limits))
+    found.append(_flag_rate(scores, weights, people, model, limits))
     return Report(len(rows), users, tuple(found), *_decision(found, limits))
 
 
@@ -172,14 +174,22 @@ def _score(scores: Floats, weights: Floats, reference: Reference, noise: float, 
     )
 
 
-def _flag_rate(scores: Floats, weights: Floats, model: LoadedModel, limits: Limits) -> Drift:
-    """The flagged share against that of the training rows, at the threshold in force."""
+def _flag_rate(scores: Floats, weights: Floats, people: NDArray[np.int64], model: LoadedModel, limits: Limits) -> Drift:
+    """The flagged share against that of the training rows, at the threshold in force.
+
+    One bot may make a tenth of all rows, so the share's error is that between users (the ratio estimator of cluster
+    sampling, Cochran 1977, section 2.11), and no smaller than if each user gave one row.
+    """
     expected = model.reference.row_scores.above(model.threshold)
-    found = float(weights[scores >= model.threshold].sum() / weights.sum())
-    least = 10.0 / len(scores)  # a handful of rows more or less is no finding
+    flagged, rows = (np.bincount(people, mass) for mass in (weights * (scores >= model.threshold), weights))
+    found, users = float(flagged.sum() / rows.sum()), len(rows)
+    between = float(np.sqrt(np.square(flagged - found * rows).sum()) / rows.sum())
+    error = max(between, float(np.sqrt(expected * (1.0 - expected) / users)))
+    error *= float(np.sqrt(1.0 + users / max(model.reference.users or model.reference.rows, 1)))
     factor = limits.max_flag_rate_factor
     beyond = found > factor * expected or found < expected / factor
-    return Drift(FLAG_RATE, None, None, None, expected, found, bool(beyond and abs(found - expected) > least))
+    by_chance = abs(found - expected) <= float(norm.ppf(1.0 - CHANCE / 2.0)) * error
+    return Drift(FLAG_RATE, None, None, None, expected, found, beyond and not by_chance)
 
 
 def _psi_limit(expected: Floats, noise: float, limits: Limits) -> float:

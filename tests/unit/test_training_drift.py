@@ -3,6 +3,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from tests.unit.training_samples import SMALL, feature_rows, small_champion
@@ -117,3 +118,13 @@ def test_a_reference_with_jumps_is_no_distance_from_itself() -> None:
     share = LEVELS[len(LEVELS) // 2] / 100
     values = np.repeat([0.0, 1.0], [round(1000 * share), round(1000 * (1 - share))])
     assert distance(LEVELS, jumps, values, np.ones(len(values))) < 0.01
+
+
+def test_one_bot_with_many_rows_is_an_alert_and_no_drift_of_the_flag_rate() -> None:
+    rows = feature_rows(2000, seed=8).assign(user_id=range(2000))
+    flood = feature_rows(600, seed=9).assign(clicks_per_minute=900.0, events_per_minute=900.0, pages_per_session=900.0)
+    champion = many()
+    of_one = check(champion, pd.concat([rows, flood.assign(user_id=-1)], ignore_index=True))
+    of_all = check(champion, pd.concat([rows, flood.assign(user_id=range(5000, 5600))], ignore_index=True))
+    assert of(of_one, FLAG_RATE).found == of(of_all, FLAG_RATE).found > 3 * of(of_one, FLAG_RATE).expected
+    assert (of(of_one, FLAG_RATE).drifted, of(of_all, FLAG_RATE).drifted) == (False, True)
