@@ -11,7 +11,7 @@ from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, Page, expect
 
 from features.tables import EVENTS, PATTERN_DAYS, PATTERNS, REJECTED_EVENTS, SEGMENTS
-from jobs.runtime import arrow_lake
+from jobs.runtime import arrow_lake, feedback
 from serving.app import create_app
 from serving.server import Serving, serving
 from tests.browser.conftest import Platform, settings_of
@@ -91,6 +91,33 @@ def test_what_has_the_focus_keeps_it_while_parts_change(page: Page, platform: Pl
     newer = platform.alert("newer-guest", "212 clicks")
     expect(page.locator(f"#alert-{newer}")).to_be_attached()
     expect(button).to_be_focused()
+
+
+def test_feedback_given_by_keyboard_is_stored_and_stays(page: Page, platform: Platform) -> None:
+    alert = platform.alert("judged-guest", "212 clicks")
+    item = page.locator(f"#alert-{alert}")
+    wrong = item.get_by_role("button", name="False alarm")
+    wrong.focus()
+    page.keyboard.press("Enter")
+    expect(item.get_by_role("status")).to_have_text("Judged a false alarm")
+    assert feedback.newest(platform.root, alert)[alert]["verdict"] == "false"
+    expect(wrong).to_be_focused()
+    page.reload()
+    expect(wrong).to_have_attribute("aria-pressed", "true")
+    item.get_by_role("button", name="Right").click()
+    expect(item.get_by_role("status")).to_have_text("Judged right")
+    assert feedback.newest(platform.root, alert)[alert]["verdict"] == "true"
+
+
+def test_feedback_that_is_not_taken_says_why(page: Page, platform: Platform, seen: Seen) -> None:
+    alert = platform.alert("gone-guest", "212 clicks")
+    item = page.locator(f"#alert-{alert}")
+    item.locator("[data-alert]").evaluate("group => group.dataset.alert = 'none'")
+    item.get_by_role("button", name="Right").click()
+    expect(item.get_by_role("status")).to_have_text("Not saved. There is no such alert: GET /alerts has the ids.")
+    assert feedback.newest(platform.root, alert) == {}
+    assert [said for said in seen.complaints if "404" not in said] == []
+    seen.complaints.clear()  # the browser itself tells of the refusal
 
 
 def test_a_time_line_shows_flagged_minutes_the_own_past_and_grows_by_itself(page: Page, platform: Platform) -> None:
@@ -176,11 +203,14 @@ def test_by_keyboard_the_first_stop_leads_to_the_content(page: Page) -> None:
     expect(page.locator("#main")).to_be_focused()
 
 
-def test_a_server_that_stops_ends_its_open_pages_and_they_say_so(browser: Browser, tmp_path: Path, seen: Seen) -> None:
+def test_a_server_that_stops_ends_its_open_pages_and_they_say_so(
+    browser: Browser, tmp_path: Path, seen: Seen, caplog: pytest.LogCaptureFixture
+) -> None:
     settings = settings_of(tmp_path)
     with serving(create_app(settings), settings.serving) as server, open_page(browser, server.url, seen) as page:
         server.stop()
         assert not server.alive
+        assert "graceful shutdown exceeded" not in caplog.text
         expect(page.locator("#connection")).to_have_text("Connection lost, trying again")
 
 

@@ -130,7 +130,7 @@ document.addEventListener("click", async (event) => {
     const answer = await fetch(new URL(`alerts/${encodeURIComponent(group.dataset.alert)}/feedback`, document.baseURI), {
       method: "POST",
       headers: { "Content-Type": "application/json" },
-      body: JSON.stringify({ verdict: button.dataset.verdict }),
+      body: JSON.stringify({ verdict: button.dataset.verdict === "true" }),
     });
     if (!answer.ok) {
       const problem = await answer.json().catch(() => ({}));
