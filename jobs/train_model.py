@@ -28,7 +28,7 @@ from jobs.runtime.times import time_range
 from jobs.runtime.verdicts import confirmed
 from training import trial
 from training.dataset import Taken, training_rows
-from training.model import Model, Parameters, fit
+from training.model import SIZE, Model, Parameters, features_of, fit
 from training.registry import TrainingRecord
 from training.search import Tried, search
 from training.summary import describe
@@ -69,8 +69,14 @@ def train(
     chosen = settings.model
     version = _version(lake, wish)
     features, excluded = within(lake.read(FEATURE_TABLE, version), wish.since, wish.until), confirmed(lake)
+    names = dict.fromkeys((*features_of(chosen.preset), SIZE))
     taken = training_rows(
-        latest(features, FEATURE_TABLE), chosen.min_session_events, chosen.max_training_rows, chosen.seed, excluded
+        latest(features, FEATURE_TABLE),
+        chosen.min_session_events,
+        chosen.max_training_rows,
+        chosen.seed,
+        excluded,
+        tuple(names),
     )
     tell(taken.describe())
     parameters, tried = Parameters(chosen.trees, chosen.subsample, chosen.seed), list[Tried]()

@@ -11,6 +11,7 @@ The sample depends on the rows' keys and the seed only, not on partitions, files
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
@@ -74,7 +75,14 @@ class Taken:
         )
 
 
-def training_rows(features: DataFrame, least: int, most: int, seed: int, excluded: DataFrame | None = None) -> Taken:
+def training_rows(
+    features: DataFrame,
+    least: int,
+    most: int,
+    seed: int,
+    excluded: DataFrame | None = None,
+    names: Sequence[str] = FEATURE_NAMES,
+) -> Taken:
     """Take training rows from the newest revisions of ``features``.
 
     Args:
@@ -83,6 +91,7 @@ def training_rows(features: DataFrame, least: int, most: int, seed: int, exclude
         most: most rows taken.
         seed: another seed gives another sample.
         excluded: what feedback confirmed as anomalous: user_id, first_window_start and last_window_start (inclusive).
+        names: the features that are needed; a million rows of all of them take twice the memory of a model's own.
 
     Raises:
         ModelError: no row can be judged.
@@ -98,8 +107,8 @@ def training_rows(features: DataFrame, least: int, most: int, seed: int, exclude
                 f"None of {totals['seen']:,.0f} feature rows can be judged: sessions need {least} events and rows the "
                 f"feature version {FEATURE_VERSION}. Let more events come in, or widen the time range."
             )
-        sample = _sample(judged, per_user, totals, most, seed)
-        rows = _sorted(sample.toArrow().to_pandas(), most)
+        sample = _sample(judged, per_user, totals, most, seed, names)
+        rows = _sorted(sample.toArrow().to_pandas(split_blocks=True, self_destruct=True), most)
     finally:
         per_user.unpersist()
     return Taken(
@@ -156,7 +165,9 @@ def _totals(per_user: DataFrame) -> dict[str, float]:
     return {**found, "cap": cap, "under_cap": float(capped["under_cap"] or 0.0), "capped": float(capped["capped"])}
 
 
-def _sample(judged: DataFrame, per_user: DataFrame, totals: dict[str, float], most: int, seed: int) -> DataFrame:
+def _sample(
+    judged: DataFrame, per_user: DataFrame, totals: dict[str, float], most: int, seed: int, names: Sequence[str]
+) -> DataFrame:
     """Rows whose hash falls under their user's share; ``draw`` is the hash relative to it."""
     share = min(1.0, most / totals["under_cap"])
     busy = per_user.where(F.col("rows") > totals["cap"]).select(
@@ -173,7 +184,7 @@ def _sample(judged: DataFrame, per_user: DataFrame, totals: dict[str, float], mo
             F.unix_micros("window_start").alias("window_start"),
             "weight",
             "draw",
-            *FEATURE_NAMES,
+            *names,
         )
     )
 

@@ -45,7 +45,9 @@ def _knn() -> BaseEstimator:
 def _pca() -> BaseEstimator:
     from pyod.models.pca import PCA  # noqa: PLC0415
 
-    return PCA()
+    return PCA(
+        n_components=0.999
+    )  # a feature that never varies has a component of no spread, which distances divide by
 
 
 OTHERS: dict[str, Callable[[], BaseEstimator]] = {"lof": _lof, "knn": _knn, "pca": _pca}

@@ -39,6 +39,9 @@ Floats = NDArray[np.float64]
 SIZE = "session_events"
 """Grows within a session: its greatest value marks the session's last row."""
 
+AT_A_TIME = 50_000
+"""Rows that are scored at a time: scikit-learn keeps several copies of all it is given."""
+
 FLOOR_OF_ROWS = 20
 """Fewer rows say nothing about what is normal."""
 
@@ -66,6 +69,10 @@ class Model:
         """Anomaly scores, shape (rows,), between 0 and 1, higher is stranger. No rows give no scores."""
         if frame.empty:
             return np.empty(0)
+        parts = range(0, len(frame), AT_A_TIME)
+        return np.concatenate([self._scored(frame.iloc[first : first + AT_A_TIME]) for first in parts])
+
+    def _scored(self, frame: pd.DataFrame) -> Floats:
         return np.asarray(self.pipeline.predict(self.columns(frame)), np.float64)
 
     @property
