@@ -6,7 +6,7 @@ nothing is sorted.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -56,6 +56,22 @@ class Account:
     twice: int = 0
     strange: int = 0
     missing: tuple[Range, ...] = ()
+
+
+def split(span: Range, by: Iterable[Range]) -> tuple[list[Range], list[Range]]:
+    """``span`` as the parts that are in one of the ranges ``by``, and the parts that are in none."""
+    inside, outside, first = [], [], span.first
+    for other in sorted(by, key=lambda one: one.first):
+        begin, until = max(first, other.first), min(span.until, other.until)
+        if until <= begin:
+            continue
+        if begin > first:
+            outside.append(Range(first, begin))
+        inside.append(Range(begin, until))
+        first = until
+    if first < span.until:
+        outside.append(Range(first, span.until))
+    return inside, outside
 
 
 def rows_of(events: DataFrame, rejected: DataFrame) -> DataFrame:

@@ -560,6 +560,24 @@ PATTERN_MEMBERS = Table(
     on_demand=True,
 )
 
+LEDGER_GAPS = Table(
+    name="ledger_gaps",
+    about="offsets that Kafka had deleted before they were read, where ingest was told to go on without them",
+    schema=StructType(
+        [
+            column("topic", StringType(), "Kafka topic", required=True),
+            column("partition", IntegerType(), "Kafka partition", required=True),
+            column("first", LongType(), "first offset of the gap", required=True),
+            column("until", LongType(), "first offset after it", required=True),
+            column("found_at", TimestampType(), "when it was noted", required=True),
+            column("batch_id", StringType(), "query id and micro-batch that noted it", required=True),
+        ]
+    ),
+    keys=("topic", "partition", "first"),
+    cluster_by=("found_at",),
+    time="found_at",
+)
+
 TABLES: dict[str, Table] = {
     table.name: table
     for table in (EVENTS, REJECTED_EVENTS, TILES, FEATURE_TABLE, SCORES, ALERTS, PARITY_REPORTS, ERASURES)
@@ -567,3 +585,4 @@ TABLES: dict[str, Table] = {
 TABLES |= {table.name: table for table in (FEEDBACK, RISK, SHADOW_SCORES)}
 TABLES |= {table.name: table for table in (PATTERN_DAYS, PATTERNS, SEGMENTS, TRANSITIONS, PATTERN_MEMBERS)}
 TABLES[DRIFT_REPORTS.name] = DRIFT_REPORTS
+TABLES |= {LEDGER_GAPS.name: LEDGER_GAPS}

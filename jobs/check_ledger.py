@@ -1,6 +1,6 @@
 """Prove that every Kafka offset that was read is an event, a known duplicate or a rejected record: once, in one table.
 
-Reads tables events and rejected_events, the checkpoint of ingest_events and the broker; writes nothing.
+Reads tables events, rejected_events and ledger_gaps, the checkpoint of ingest_events and the broker; writes nothing.
 Exit code 1 when an offset is lost, or accounted for twice.
 """
 
@@ -18,10 +18,11 @@ from rich.console import Console
 from rich.table import Table as Printed
 
 from features.errors import BehaviorError, EnvironmentProblem
-from features.ledger import Account, Partition, Range, accounts, rows_of
-from features.tables import EVENTS, REJECTED_EVENTS
+from features.ledger import Account, Partition, Range, accounts, rows_of, split
+from features.tables import EVENTS, LEDGER_GAPS, REJECTED_EVENTS
 from jobs import ingest_events
-from jobs.runtime import cli, files, kafka
+from jobs.runtime import cli, files
+from jobs.runtime.kafka_clients import librdkafka_options
 from jobs.runtime.lake import Lake
 from jobs.runtime.session import spark_session
 from jobs.runtime.settings import Settings, load_settings
@@ -29,13 +30,14 @@ from jobs.runtime.streams import checkpoint
 
 PATIENCE = 20.0
 """Seconds to wait for an answer of the broker."""
-LOST, GONE, EMPTY = "lost", "gone", "empty"
+LOST, GONE, KNOWN, EMPTY = "lost", "gone", "known gap", "empty"
 
 
 @dataclass(frozen=True)
 class Finding:
-    """Offsets without a row: ``lost`` (Kafka has the first of them), ``gone`` (Kafka no longer has them) or ``empty``
-    (no record is there, but perhaps the marker of a transaction)."""
+    """Offsets without a row: ``lost`` (Kafka has the first of them), ``gone`` (Kafka no longer has them), ``known gap``
+    (gone, and ingest was told to go on without them) or ``empty`` (no record is there, but perhaps the marker of a
+    transaction)."""
 
     offsets: Range
     what: str
@@ -52,7 +54,7 @@ class Entry:
     @property
     def difference(self) -> int:
         """Offsets that are not accounted for exactly once."""
-        absent = sum(len(found.offsets) for found in self.findings if found.what != EMPTY)
+        absent = sum(len(found.offsets) for found in self.findings if found.what not in (EMPTY, KNOWN))
         return absent + self.account.twice + self.account.strange
 
 
@@ -64,14 +66,15 @@ def check(spark: SparkSession, lake: Lake, settings: Settings) -> list[Entry]:
         EnvironmentProblem: no broker answers.
     """
     known = accounts(rows_of(lake.read(EVENTS), lake.read(REJECTED_EVENTS)), read_offsets(spark, settings))
-    options = {**kafka.client_options(settings.kafka), "group.id": "check_ledger", "enable.auto.commit": "false"}
+    gaps = noted_gaps(lake)
+    options = {**librdkafka_options(settings.kafka), "group.id": "check_ledger", "enable.auto.commit": "false"}
     with closing(Consumer(options)) as consumer:
         try:
-            return [_entry(consumer, account) for account in known]
+            return [_entry(consumer, account, gaps.get((account.topic, account.partition), ())) for account in known]
         except KafkaException as error:
             raise EnvironmentProblem(
                 f"The broker at {settings.kafka.bootstrap_servers} does not say what it holds: {error.args[0]}. "
-                "See that it runs and that kafka.options fit its listener."
+                "See that it runs and that kafka.security_protocol and the settings below it fit its listener."
             ) from None
 
 
@@ -93,10 +96,25 @@ def read_offsets(spark: SparkSession, settings: Settings) -> dict[Partition, Ran
     }
 
 
-def _entry(consumer: Consumer, account: Account) -> Entry:
+def noted_gaps(lake: Lake) -> dict[Partition, tuple[Range, ...]]:
+    """What ingest noted as deleted by Kafka before it was read."""
+    if not lake.exists(LEDGER_GAPS):
+        return {}
+    found: dict[Partition, tuple[Range, ...]] = {}
+    for row in lake.read(LEDGER_GAPS).select("topic", "partition", "first", "until").distinct().collect():
+        place = (row["topic"], row["partition"])
+        found[place] = (*found.get(place, ()), Range(row["first"], row["until"]))
+    return found
+
+
+def _entry(consumer: Consumer, account: Account, gaps: Iterable[Range]) -> Entry:
     place = TopicPartition(account.topic, account.partition)
     low, high = consumer.get_watermark_offsets(place, timeout=PATIENCE)
-    findings = [found for missing in account.missing for found in _asked(consumer, account, missing, low)]
+    findings: list[Finding] = []
+    for missing in account.missing:
+        noted, others = split(missing, gaps)
+        findings += [Finding(gap, KNOWN) for gap in noted]
+        findings += [found for other in others for found in _asked(consumer, account, other, low)]
     return Entry(account, tuple(findings), max(0, high - account.read.until))
 
 

@@ -1,6 +1,7 @@
 """Judge every Kafka record: it becomes an event or a rejected record, never both, never neither.
 
-Reads the topic ``kafka.topic``; writes tables events and rejected_events.
+Reads the topic ``kafka.topic`` (or ``kafka.topics``, ``kafka.topic_pattern``); writes tables events, rejected_events
+and, where it is told to go on over offsets that Kafka has deleted, ledger_gaps.
 """
 
 from __future__ import annotations
@@ -16,9 +17,10 @@ from pyspark.sql.streaming.query import StreamingQuery
 
 from features.duplicates import ARRIVAL, POSITION, is_repeated, reject_duplicates
 from features.events import JudgingRules, accepted, judge, rejected
-from features.tables import ERASURES, EVENTS, REJECTED_EVENTS
+from features.tables import ERASURES, EVENTS, LEDGER_GAPS, REJECTED_EVENTS
 from jobs.runtime import cli, kafka, logs, metrics, streams
 from jobs.runtime.erasures import Privacy
+from jobs.runtime.kafka_guard import KafkaGuard
 from jobs.runtime.lake import Lake
 from jobs.runtime.recent_keys import RecentKeys
 from jobs.runtime.session import spark_session
@@ -39,7 +41,9 @@ def judging_rules(ingest: IngestSettings) -> JudgingRules:
 
 def start(spark: SparkSession, lake: Lake, settings: Settings, *, once: bool = False) -> StreamingQuery:
     """Start the query; see the module's text."""
-    streams.refuse_lost_checkpoint(spark, lake, settings, QUERY, EVENTS)
+    streams.refuse_lost_checkpoint(spark, lake, settings, QUERY, EVENTS, REJECTED_EVENTS)
+    guard = KafkaGuard(spark, lake, settings, QUERY)
+    guard.check()
 
     privacy = Privacy(lake, settings)
     privacy.check()
@@ -48,6 +52,7 @@ def start(spark: SparkSession, lake: Lake, settings: Settings, *, once: bool = F
 
     def process(records: DataFrame, batch: streams.Batch) -> None:
         ingest(lake, records, settings.ingest, batch, recent, privacy)
+        guard.watch(batch)
 
     return streams.start(kafka.read_stream(spark, settings.kafka), QUERY, process, settings, once=once)
 
@@ -106,8 +111,9 @@ def main(env: cli.Environment = "local", overrides: cli.Overrides = None, once: 
     logs.to_stderr(settings.log)
     spark = spark_session(settings)
     lake = Lake(spark, settings.storage.root)
-    lake.create(EVENTS, REJECTED_EVENTS, ERASURES)
-    streams.finish(start(spark, lake, settings, once=once), settings)
+    lake.create(EVENTS, REJECTED_EVENTS, ERASURES, LEDGER_GAPS)
+    query = start(spark, lake, settings, once=once)
+    streams.finish(query, settings, KafkaGuard(spark, lake, settings, QUERY).check)
 
 
 if __name__ == "__main__":

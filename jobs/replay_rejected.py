@@ -20,11 +20,14 @@ from features.duplicates import POSITION
 from features.erasure import ERASED_USER
 from features.errors import UsageError
 from features.events import REASONS, accepted, judge
+from features.rebuilding import newly_repeated
 from features.tables import ERASURES, EVENTS, REJECTED_EVENTS
+from jobs import ingest_events
 from jobs.ingest_events import judging_rules
 from jobs.runtime import cli
 from jobs.runtime.erasures import Privacy
 from jobs.runtime.lake import Lake
+from jobs.runtime.positions import finished_rows
 from jobs.runtime.rewrites import alone, delete_matching
 from jobs.runtime.session import spark_session
 from jobs.runtime.settings import Settings, load_settings
@@ -60,7 +63,8 @@ def replay(spark: SparkSession, lake: Lake, settings: Settings, reason: str, sin
         raise UsageError(f"Records rejected as {reason} cannot pass by being judged again.")
     with alone(spark, settings, JOB):
         privacy = Privacy(lake, settings)
-        candidates = lake.read(REJECTED_EVENTS).where(F.col("reason") == reason)
+        finished = finished_rows(spark, settings, ingest_events.QUERY)
+        candidates = finished(lake.read(REJECTED_EVENTS)).where(F.col("reason") == reason)
         if since is not None:
             candidates = candidates.where(F.col("ingested_at") >= since)
         batch = f"{JOB}-{uuid.uuid4()}:0"
@@ -94,18 +98,11 @@ def _unrepeated(events: DataFrame, passing: DataFrame, settings: Settings) -> Da
     """The ``passing`` records whose event id no event received within the window has, the first of equal ones."""
     asked = passing.where("event_key IS NOT NULL")
     keys = F.broadcast(asked.select("event_key").distinct())
-    received = F.unix_micros("received_at").alias("received")
+    received = F.coalesce(F.unix_micros("received_at"), F.lit(0)).alias("received")
     met = events.join(keys, "event_key", "left_semi").select("event_key", received).toArrow().to_pylist()
-    known: dict[int, list[int]] = {}
-    for row in met:
-        known.setdefault(row["event_key"], []).append(row["received"] or 0)
-    window, repeated = settings.ingest.dedupe_window_seconds * 1_000_000, []
-    for row in asked.select(received, *POSITION, "event_key").toArrow().sort_by("received").to_pylist():
-        times, now = known.setdefault(row["event_key"], []), row["received"] or 0
-        if any(abs(now - time) <= window for time in times):
-            repeated.append(tuple(row[name] for name in POSITION))
-        else:
-            times.append(now)
+    rows = asked.select(received, *POSITION, "event_key").toArrow().sort_by("received").to_pylist()
+    again = newly_repeated(rows, met, settings.ingest.dedupe_window_seconds)
+    repeated = [tuple(row[name] for name in POSITION) for row, is_one in zip(rows, again, strict=True) if is_one]
     if not repeated:
         return passing
     left = passing.sparkSession.createDataFrame(repeated, passing.select(POSITION).schema)

@@ -87,6 +87,16 @@ def create(spark: SparkSession, path: str, text: str) -> bool:
     return True
 
 
+def write(spark: SparkSession, path: str, text: str) -> None:
+    """Make a small file, or put another in its place."""
+    system, where = _place(spark, path)
+    stream = system.create(where, True)
+    try:
+        stream.write(bytearray(text.encode()))
+    finally:
+        stream.close()
+
+
 def remove(spark: SparkSession, path: str) -> None:
     system, where = _place(spark, path)
     system.delete(where, False)

@@ -2,29 +2,64 @@
 
 from __future__ import annotations
 
+from datetime import datetime
+
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
 from features.columns import by_reference
+from jobs.runtime.kafka_clients import ALLOWED_URLS, java_options
 from jobs.runtime.settings import KafkaSettings
 
-
-def client_options(kafka: KafkaSettings) -> dict[str, str]:
-    """Options every client of the broker takes, as librdkafka and Java name them alike."""
-    return {"bootstrap.servers": kafka.bootstrap_servers, **kafka.options}
+ATTEMPTS = 3
+"""How often Spark asks for offsets, each time with a new client."""
+REQUEST_SECONDS = 30
 
 
 def read_stream(spark: SparkSession, kafka: KafkaSettings) -> DataFrame:
-    """The topic as a stream: Kafka's columns and headers."""
-    options = {f"kafka.{name}": value for name, value in client_options(kafka).items()}
-    return (
+    """The topics as a stream: Kafka's columns and headers.
+
+    A broker that is away is waited for, ``kafka.away_seconds`` in all, and then the stream goes on where it was.
+    """
+    if kafka.oauth_token_url is not None:
+        jvm = spark.sparkContext._jvm  # noqa: SLF001
+        assert jvm is not None
+        jvm.java.lang.System.setProperty(ALLOWED_URLS, kafka.oauth_token_url)
+    options = patience(kafka) | {f"kafka.{name}": value for name, value in java_options(kafka).items()}
+    reader = (
         spark.readStream.format("kafka")
-        .options(**options)
-        .option("subscribe", kafka.topic)
+        .options(**options, **subscription(kafka), **beginning(kafka))
         .option("includeHeaders", "true")
-        .option("startingOffsets", kafka.starting_offsets)
         .option("maxOffsetsPerTrigger", kafka.max_offsets_per_trigger)
         .option("failOnDataLoss", str(kafka.fail_on_data_loss).lower())
-        .load()
-        .withColumn("ingested_at", by_reference(F.current_timestamp(), F.col("partition")))
     )
+    if kafka.min_partitions is not None:
+        reader = reader.option("minPartitions", kafka.min_partitions)
+    return reader.load().withColumn("ingested_at", by_reference(F.current_timestamp(), F.col("partition")))
+
+
+def subscription(kafka: KafkaSettings) -> dict[str, str]:
+    """What is read: the topics that match a pattern, or those named, or the one that apps send to."""
+    if kafka.topic_pattern is not None:
+        return {"subscribePattern": kafka.topic_pattern}
+    return {"subscribe": ",".join(kafka.topics or (kafka.topic,))}
+
+
+def beginning(kafka: KafkaSettings) -> dict[str, str]:
+    """Where a stream without a checkpoint begins. Without a word Spark would begin at the latest record."""
+    start = kafka.starting_offsets
+    if start in ("earliest", "latest") or start.startswith("{"):
+        return {"startingOffsets": start}
+    millis = round(datetime.fromisoformat(start).timestamp() * 1000)
+    return {"startingTimestamp": str(millis), "startingOffsetsByTimestampStrategy": "latest"}
+
+
+def patience(kafka: KafkaSettings) -> dict[str, str]:
+    """Options by which Spark's driver and executors wait for a broker that is away."""
+    each = max(1, kafka.away_seconds // ATTEMPTS)
+    return {
+        "fetchOffset.numRetries": str(ATTEMPTS),
+        "kafkaConsumer.pollTimeoutMs": str(kafka.away_seconds * 1000),
+        "kafka.default.api.timeout.ms": str(each * 1000),
+        "kafka.request.timeout.ms": str(min(each, REQUEST_SECONDS) * 1000),
+    }

@@ -7,12 +7,13 @@ again; the one after it may be under way, or may run again after a crash under t
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from itertools import dropwhile
 from typing import Any
 
-from pyspark.sql import Column, SparkSession
+from pyspark.sql import Column, DataFrame, SparkSession
 from pyspark.sql import functions as F
 
 from features.errors import BehaviorError
@@ -78,6 +79,15 @@ def position(spark: SparkSession, settings: Settings, query: str) -> Position | 
                 files.planned_at(spark, folder, number),
             )
     return known
+
+
+def finished_rows(spark: SparkSession, settings: Settings, query: str) -> Callable[[DataFrame], DataFrame]:
+    """Leaves out rows of a micro-batch of ``query`` that is under way now.
+
+    Run again after a kill, a batch looks for its own rows to know what it has written: whoever moves them, blinds it.
+    """
+    where = position(spark, settings, query)
+    return lambda rows: rows if where is None else rows.where(where.settled(F.col("ingest_id")))
 
 
 def reached(spark: SparkSession, settings: Settings, query: str) -> Position:

@@ -24,6 +24,7 @@ from typing import Self
 from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
 from features.errors import EnvironmentProblem, UsageError
+from jobs.runtime.kafka_clients import librdkafka_options
 from jobs.runtime.settings import KafkaSettings
 
 log = logging.getLogger(__name__)
@@ -253,17 +254,12 @@ def producer_from(
     options: Mapping[str, str] | None = None,
 ) -> EventProducer:
     """A producer for the broker and topic of the settings, or for these; ``options`` win over those of the settings."""
-    options = {**kafka.options, **(options or {})}
-    if kafka.username is not None:
-        options["sasl.username"] = kafka.username
-    if kafka.password is not None:
-        options["sasl.password"] = kafka.password.get_secret_value()
     return EventProducer(
         bootstrap_servers or kafka.bootstrap_servers,
         topic or kafka.topic,
         timeout=timeout,
         queue_events=queue_events,
-        options=options,
+        options={**librdkafka_options(kafka), **(options or {})},
     )
 
 

@@ -57,7 +57,15 @@ class Batch:
 
 
 ROWS_A_FILE = 50_000
-NO_BROKER = ("node assignment", "No resolvable bootstrap", "Failed to create new KafkaAdminClient", "Timed out waiting")
+NO_RECORDS = ("KAFKA_DATA_LOSS", "some data may have been missed", "OffsetOutOfRange", "Some data may have been lost")
+"""In what Spark says when Kafka does not have what was to be read next."""
+NO_BROKER = (
+    "node assignment",
+    "No resolvable bootstrap",
+    "Failed to create new KafkaAdminClient",
+    "Timed out waiting",
+    "Cannot fetch record",
+)
 """In what Spark says when no broker answers."""
 
 Process = Callable[[DataFrame, Batch], None]
@@ -87,8 +95,10 @@ def start(stream: DataFrame, name: str, process: Process, settings: Settings, *,
     return writer.start()
 
 
-def finish(query: StreamingQuery, settings: Settings) -> None:
+def finish(query: StreamingQuery, settings: Settings, explain: Callable[[], None] = lambda: None) -> None:
     """Wait until ``query`` ends.
+
+    ``explain`` is called where Kafka lacks what was to be read next: it may raise an error that knows more.
 
     Raises:
         BehaviorError: it failed, in a sentence; the trace is in Spark's log.
@@ -96,6 +106,8 @@ def finish(query: StreamingQuery, settings: Settings) -> None:
     try:
         query.awaitTermination()
     except StreamingQueryException as error:
+        if any(sign in str(error) for sign in NO_RECORDS):
+            explain()
         raise failure_of(error, settings) from None
 
 
@@ -108,7 +120,13 @@ def failure_of(error: StreamingQueryException, settings: Settings) -> BehaviorEr
     if any(sign in text for sign in NO_BROKER):
         return EnvironmentProblem(
             f"No Kafka broker answers at {settings.kafka.bootstrap_servers}: see that it runs there "
-            "(kafka.bootstrap_servers) and that kafka.options fit its listener. Nothing is lost: start again."
+            "(kafka.bootstrap_servers) and that kafka.security_protocol and the settings below it fit its listener. "
+            "Nothing is lost: start again."
+        )
+    if any(sign in text for sign in NO_RECORDS):
+        return DataLossError(
+            "Kafka no longer has offsets that were to be read next. Start ingest_events again: it says which ones, and "
+            "what to do."
         )
     cause = text.rsplit("terminated with exception:", maxsplit=1)[-1].strip().splitlines()[0]
     return BehaviorError(f"A stream failed: {cause[:500]} Its trace is in Spark's log; started again it goes on.")
@@ -159,15 +177,18 @@ def checkpoint(settings: Settings, name: str) -> str:
     return f"{settings.storage.checkpoints.rstrip('/')}/{name}"
 
 
-def refuse_lost_checkpoint(spark: SparkSession, lake: Lake, settings: Settings, name: str, table: Table) -> None:
-    """Refuse to start ``name`` without its checkpoint beside a filled ``table``: it would read everything again.
+def refuse_lost_checkpoint(spark: SparkSession, lake: Lake, settings: Settings, name: str, *tables: Table) -> None:
+    """Refuse to start ``name`` without its checkpoint beside a filled one of ``tables``: it would read all again.
 
     Raises:
         DataLossError: with the folder that is missing and the two ways out.
     """
     folder = checkpoint(settings, name)
-    if not files.exists(spark, f"{folder}/offsets") and not lake.read(table).isEmpty():
-        raise DataLossError(
-            f"Query {name!r} has no checkpoint at {folder}, but table {table.name} at {lake.path(table)} holds rows: "
-            "reading from the start would double them. Bring it back, or move the table away and start anew."
-        )
+    if files.exists(spark, f"{folder}/offsets"):
+        return
+    for table in tables:
+        if not lake.read(table).isEmpty():
+            raise DataLossError(
+                f"Query {name!r} has no checkpoint at {folder}, but table {table.name} at {lake.path(table)} holds "
+                "rows: reading from the start would double them. Bring it back, or move the table away and start anew."
+            )

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from confluent_kafka import Consumer, KafkaException, TopicPartition
 
 from features.errors import EnvironmentProblem
-from jobs.runtime.kafka import client_options
+from jobs.runtime.kafka_clients import librdkafka_options
 from jobs.runtime.settings import KafkaSettings
 
 TIMEOUT = 2.0
@@ -17,14 +17,10 @@ class Ends:
     """Asks Kafka for the end of each partition. One client throughout; not for several threads at a time."""
 
     def __init__(self, kafka: KafkaSettings, bootstrap_servers: str | None = None, topic: str | None = None) -> None:
-        self._options = {**client_options(kafka), "group.id": "behaviour-page", "enable.auto.commit": "false"}
+        self._options = {**librdkafka_options(kafka), "group.id": "behaviour-page", "enable.auto.commit": "false"}
         self._options |= {"log_level": "0", "socket.connection.setup.timeout.ms": "2000"}
         if bootstrap_servers is not None:
             self._options["bootstrap.servers"] = bootstrap_servers
-        if kafka.username is not None:
-            self._options["sasl.username"] = kafka.username
-        if kafka.password is not None:
-            self._options["sasl.password"] = kafka.password.get_secret_value()
         self.topic = topic or kafka.topic
         self._client: Consumer | None = None
 

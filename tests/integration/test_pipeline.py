@@ -22,7 +22,7 @@ from features.tiles import fold
 from jobs import ingest_events, promote_model, train_model
 from jobs.build_features import session_rules
 from jobs.replay_file import replay
-from jobs.runtime import streams
+from jobs.runtime import kafka_guard, streams
 from jobs.runtime.producer import EventProducer
 from tests.integration.conftest import Platform
 from training.scenarios import Scenario, simulate
@@ -149,13 +149,14 @@ def test_scoring_without_a_champion_says_what_to_run(platform: Platform) -> None
         platform.score()
 
 
-def test_a_broker_that_is_not_there_is_said_in_a_sentence(platform: Platform) -> None:
-    short = {"default.api.timeout.ms": "2000", "request.timeout.ms": "1000"}
-    kafka = platform.settings.kafka.model_copy(update={"bootstrap_servers": "127.0.0.1:1", "options": short})
+def test_a_broker_that_is_not_there_is_said_in_a_sentence(
+    platform: Platform, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(kafka_guard, "ANSWER_SECONDS", 1)
+    kafka = platform.settings.kafka.model_copy(update={"bootstrap_servers": "127.0.0.1:1"})
     settings = platform.settings.model_copy(update={"kafka": kafka})
-    query = ingest_events.start(platform.spark, platform.lake, settings, once=True)
     with pytest.raises(EnvironmentProblem, match=r"No Kafka broker answers at 127\.0\.0\.1:1"):
-        streams.finish(query, settings)
+        ingest_events.start(platform.spark, platform.lake, settings, once=True)
 
 
 def test_a_second_process_on_the_same_checkpoint_is_refused(platform: Platform) -> None:
