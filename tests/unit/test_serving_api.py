@@ -13,10 +13,15 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import hypothesis
 import numpy as np
 import pandas as pd
 import pytest
+import schemathesis
 from jsonschema import Draft202012Validator
+from schemathesis.checks import not_a_server_error
+from schemathesis.core.result import Ok
+from schemathesis.specs.openapi.checks import response_schema_conformance, status_code_conformance
 
 from features.definitions import FEATURE_NAMES
 from features.errors import ConfigurationError
@@ -465,3 +470,35 @@ def test_a_client_that_sends_nothing_does_not_hold_a_place_forever(tmp_path: Pat
     ):
         slow.sendall(b"GET /health HTTP/1.1\r\nHo")
         assert slow.recv(1000) == b"", "the connection is closed"
+
+
+# --- whatever schemathesis thinks of ---
+
+KAFKA_IS_AWAY = {"/events", "/readyz"}
+CHECKS = [not_a_server_error, response_schema_conformance, status_code_conformance]
+
+
+def test_no_request_makes_the_server_fail_or_answer_otherwise_than_its_document_says(server: Serving) -> None:
+    document = schemathesis.openapi.from_url(f"{server.url}/openapi.json")
+    tried = set()
+    for found in document.get_all_operations():
+        assert isinstance(found, Ok), found
+        operation = found.ok()
+        if operation.path in KAFKA_IS_AWAY:
+            continue
+
+        @hypothesis.settings(
+            max_examples=12,
+            deadline=None,
+            derandomize=True,
+            database=None,
+            phases=[hypothesis.Phase.explicit, hypothesis.Phase.generate],
+            suppress_health_check=list(hypothesis.HealthCheck),
+        )
+        @hypothesis.given(case=operation.as_strategy())
+        def try_it(case: Any) -> None:
+            case.call_and_validate(checks=CHECKS)
+
+        try_it()
+        tried.add(f"{operation.method} {operation.path}")
+    assert len(tried) >= 10
