@@ -10,9 +10,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import reduce
-from typing import Any
 
-import pandas as pd
 from pyspark import StorageLevel
 from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
@@ -132,7 +130,7 @@ class _Mining:
                 + (", all those of a sample of users." if counts["sessions"] > options.max_sessions else ".")
             )
         paths = self._paths(walks, sample)
-        members: list[Any] = [self._path_examples(paths, sample)]
+        members: list[DataFrame] = [self._path_examples(paths, sample)]
         segments: list[Row] = []
         learned = 0
         for unit, traits in (("session", sessions), ("user", self._hold(self._users(sessions, judged)))):
@@ -140,7 +138,7 @@ class _Mining:
             segments += found.rows
             members.append(found.members)
             learned += found.learned if unit == "session" else 0
-        frame = self._members(members, rows)
+        frame = self._members(members)
         day_row = {
             "day": self.day,
             "events": 0,
@@ -210,7 +208,7 @@ class _Mining:
     def _path_row(self, path: Path, sample: Sample) -> Row:
         total = len(sample.walks)
         known = self.earlier.paths.get(path.id, {})
-        before = [Day(count, self.earlier.days[day]["path"]) for day, count in known.items()]
+        before = [Day(known[day], totals["path"]) for day, totals in self.earlier.days.items() if day in known]
         mean, name = trend(path.sessions, total, before, is_first=not self.earlier.days)
         judged = sum(sample.judged[place] for place in path.members)
         flagged = sum(sample.flagged[place] for place in path.members)
@@ -229,7 +227,7 @@ class _Mining:
             **shares(path.sessions / total, mean, name, flagged, judged),
         }
 
-    def _path_examples(self, paths: Sequence[Path], sample: Sample) -> pd.DataFrame:
+    def _path_examples(self, paths: Sequence[Path], sample: Sample) -> DataFrame:
         """Short sessions are the clearest examples of a path."""
         rows = []
         for path in paths:
@@ -239,7 +237,7 @@ class _Mining:
                 if len(shown) == self.options.examples:
                     break
             rows += [("path", path.id, user, sample.starts[place], None, True) for user, place in shown.items()]
-        return pd.DataFrame(rows, columns=MEMBER)
+        return self.events.sparkSession.createDataFrame(rows, MEMBER_SCHEMA)
 
     # --- segments ---
 
@@ -255,18 +253,11 @@ class _Mining:
         self.held += found.held
         return found
 
-    def _members(self, parts: Sequence[Any], rows: DataFrame) -> DataFrame:
-        frames: list[DataFrame] = []
-        for part in parts:
-            frame: DataFrame = part
-            if isinstance(part, pd.DataFrame):
-                listed = list(part.itertuples(index=False, name=None))
-                frame = rows.sparkSession.createDataFrame([tuple(each) for each in listed], MEMBER_SCHEMA)
-            frames.append(frame.withColumn("day", F.lit(self.day)).select(*PATTERN_MEMBERS.columns))
-        return reduce(DataFrame.unionByName, frames)
+    def _members(self, parts: Sequence[DataFrame]) -> DataFrame:
+        whole = reduce(DataFrame.unionByName, parts)
+        return whole.withColumn("day", F.lit(self.day)).select(*PATTERN_MEMBERS.columns)
 
 
-MEMBER = [name for name in PATTERN_MEMBERS.columns if name != "day"]
 MEMBER_SCHEMA = StructType([one for one in PATTERN_MEMBERS.schema.fields if one.name != "day"])
 
 

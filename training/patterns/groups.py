@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 from pyspark import StorageLevel
-from pyspark.sql import Column, DataFrame
+from pyspark.sql import Column, DataFrame, Window
 from pyspark.sql import functions as F
 from pyspark.sql.types import StructType
 
@@ -185,7 +185,7 @@ def _ways(unit: str, taken: pd.DataFrame, labels: np.ndarray[Any, Any], sample: 
         of_user = dict(zip(taken["user_id"], labels, strict=True))
         owners = [of_user.get(user) for user in sample.users]
     else:
-        times = [time.astimezone(UTC) for time in taken["session_start"].dt.to_pydatetime()]
+        times = [time.to_pydatetime().astimezone(UTC) for time in taken["session_start"]]
         of_session = dict(zip(zip(taken["user_id"], times, strict=True), labels, strict=True))
         starts = [time.astimezone(UTC) for time in sample.starts]
         owners = [of_session.get(key) for key in zip(sample.users, starts, strict=True)]
@@ -215,18 +215,18 @@ def _members(unit: str, assigned: DataFrame, examples: int) -> DataFrame:
         F.lit(unit).alias("unit"), "pattern_id", "user_id", start.alias("session_start"), "distance"
     )
     nearest = named.groupBy("pattern_id", "user_id").agg(F.min(F.struct("distance", "session_start")).alias("near"))
-    ranked = F.sort_array(F.collect_list(F.struct("near", "user_id")))
-    shown = nearest.groupBy("pattern_id").agg(F.explode(F.slice(ranked, 1, examples)).alias("one"))
+    first = Window.partitionBy("pattern_id").orderBy("near", "user_id")
+    shown = nearest.withColumn("place", F.row_number().over(first)).where(F.col("place") <= examples)
     if unit == "session":
         return shown.select(
             F.lit(unit).alias("unit"),
             "pattern_id",
-            "one.user_id",
-            "one.near.session_start",
-            "one.near.distance",
+            "user_id",
+            F.col("near.session_start").alias("session_start"),
+            F.col("near.distance").alias("distance"),
             F.lit(True).alias("is_example"),
         )
-    marks = F.broadcast(shown.select("pattern_id", "one.user_id", F.lit(True).alias("mark")))
+    marks = F.broadcast(shown.select("pattern_id", "user_id", F.lit(True).alias("mark")))
     marked = named.join(marks, ["pattern_id", "user_id"], "left")
     return marked.withColumn("is_example", F.coalesce("mark", F.lit(False))).drop("mark")
 

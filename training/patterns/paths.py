@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from pyspark.ml.fpm import PrefixSpan
-from pyspark.sql import DataFrame
+from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
 from training.patterns.transitions import Walk
@@ -43,10 +43,15 @@ def frequent(sequences: DataFrame, sessions: int, share: float, longest: int) ->
     if sessions < LEAST_SESSIONS:
         return {}
     support = max(share, LEAST_SESSIONS / sessions)
-    elements = sequences.select(F.transform("steps", F.array).alias("sequence"))
+    elements = sequences.select(F.transform("steps", _alone).alias("sequence"))
     found = PrefixSpan(minSupport=support, maxPatternLength=longest).findFrequentSequentialPatterns(elements)
     counted = {tuple(element[0] for element in row["sequence"]): int(row["freq"]) for row in found.collect()}
     return {steps: count for steps, count in counted.items() if len(steps) > 1}
+
+
+def _alone(step: Column) -> Column:
+    """A step as an element of its own: PrefixSpan's sequences are of sets."""
+    return F.array(step)
 
 
 def telling(found: dict[Steps, int]) -> dict[Steps, int]:
