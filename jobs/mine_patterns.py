@@ -7,6 +7,7 @@ transitions and pattern_members (a day mined again replaces its rows), and a pag
 from __future__ import annotations
 
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -44,8 +45,9 @@ from training.patterns.day import Mined, mine_day
 from training.patterns.report import report
 
 ONE_DAY = timedelta(days=1)
-WRITTEN = (PATTERNS, SEGMENTS, TRANSITIONS, PATTERN_MEMBERS, PATTERN_DAYS)
-"""In this order: a day whose row in pattern_days is there has all the others."""
+FOUND = (PATTERNS, SEGMENTS, TRANSITIONS, PATTERN_MEMBERS)
+WRITTEN = (*FOUND, PATTERN_DAYS)
+"""The last one last: a day whose row in pattern_days is there has all the others."""
 
 
 def options_of(settings: Settings) -> Options:
@@ -157,9 +159,14 @@ def _write(lake: Lake, settings: Settings, mined: Mined) -> None:
         TRANSITIONS.name: mined.transitions,
         PATTERN_DAYS.name: [mined.day],
     }
-    for table in WRITTEN:
+
+    def write(table: Table) -> None:
         frame = mined.members if table is PATTERN_MEMBERS else frame_of(lake.spark, table, rows[table.name])
         _replace_day(lake, settings, table, frame.coalesce(1), mined.day["day"])
+
+    with ThreadPoolExecutor(max_workers=4) as pool:
+        list(pool.map(write, FOUND))
+    write(PATTERN_DAYS)
 
 
 def frame_of(spark: SparkSession, table: Table, rows: list[Row]) -> DataFrame:

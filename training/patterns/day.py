@@ -213,13 +213,12 @@ class _Mining:
         judged = sum(sample.judged[place] for place in path.members)
         flagged = sum(sample.flagged[place] for place in path.members)
         said = words.path_words(path.steps)
-        times = f"{path.lift:.1f} times as often as by chance"
         return {
             "day": self.day,
             "pattern_id": path.id,
             "name": said,
             "description": f"{path.sessions:,} of {total:,} sessions ({path.sessions / total:.0%}), "
-            f"{path.users:,} users: {said}; {times}; {words.trend_words(name)}",
+            f"{path.users:,} users: {said}{words.lift_words(path.lift)}; {words.trend_words(name)}",
             "steps": list(path.steps),
             "sessions": path.sessions,
             "users": path.users,

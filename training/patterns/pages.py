@@ -30,11 +30,12 @@ SEVERAL = 3
 MANY = 12
 """A place with fewer different parts is a menu: all are kept."""
 SHARED = 0.01
-"""A part of a place with many is kept when it has this share of the place's users ..."""
+"""A part of a place with many is kept when it has this share of the place's weight, or a page with this share of all
+users, ..."""
 BUSY = 0.05
-"""... or this share of its visits,"""
+"""... or this share of the visits of the place (a user counts once a page),"""
 LEAST_VISITS = 3
-"""and so many of these at least (a user counts once a page)."""
+"""and so many visits at least."""
 
 _ID = re.compile(
     r"\d+|[0-9a-f]{8,}|[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}|[^@\s]+@[^@\s]+", re.IGNORECASE
@@ -136,13 +137,20 @@ NOTHING_KNOWN = PageKinds(())
 
 @dataclass(frozen=True)
 class Visits:
-    """How much a page is used: ``users`` who were there, and ``weight``, where each of them counts 1 over all pages."""
+    """How much pages are used: ``users`` who were there, and ``weight``, where each of them counts 1 over all pages.
+
+    Of several pages together ``users`` counts a user once a page, and ``most`` is the number of the most used one.
+    """
 
     users: float
     weight: float
+    most: float = 0.0
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "most", max(self.most, self.users if not self.most else 0.0))
 
     def __add__(self, other: Visits) -> Visits:
-        return Visits(self.users + other.users, self.weight + other.weight)
+        return Visits(self.users + other.users, self.weight + other.weight, max(self.most, other.most))
 
 
 NONE = Visits(0, 0.0)
@@ -155,30 +163,36 @@ def learn(pages: Iterable[tuple[str, Visits]], known: PageKinds = NOTHING_KNOWN)
         parts = parts_of(page)
         seen[parts] = seen.get(parts, NONE) + visits
     templates: set[tuple[str, ...]] = {tuple(template.split("/")) for template in known.templates}
-    _learn(list(seen.items()), known._root.children, (), templates)  # noqa: SLF001 - the tree of the same class
+    least = SHARED * sum(visits.weight for visits in seen.values())
+    _learn(list(seen.items()), known._root.children, (), templates, least)  # noqa: SLF001 - the tree of the same class
     return PageKinds(tuple(sorted("/".join(template) for template in templates)))
 
 
 Seen = list[tuple[tuple[str, ...], Visits]]
 
 
-def _learn(pages: Seen, known: Mapping[str, _Place], before: tuple[str, ...], templates: set[tuple[str, ...]]) -> None:
-    """Add the templates of the ``pages`` below ``before``; the first part of each is the one of this place."""
+def _learn(
+    pages: Seen, known: Mapping[str, _Place], before: tuple[str, ...], templates: set[tuple[str, ...]], least: float
+) -> None:
+    """Add the templates of the ``pages`` below ``before``; the first part of each is the one of this place.
+
+    ``least`` is how many users make a page one that many share.
+    """
     rest = [each for each in pages if each[0]]
     if before and len(rest) < len(pages):
         templates.add(before)
     totals: dict[str, Visits] = {}
     for parts, visits in rest:
         totals[parts[0]] = totals.get(parts[0], NONE) + visits
-    names = _names(totals, known)
+    names = _names(totals, known, least)
     below: dict[str, Seen] = {}
     for parts, visits in rest:
         below.setdefault(names[parts[0]], []).append((parts[1:], visits))
     for name, inside in below.items():
-        _learn(inside, known[name].children if name in known else {}, (*before, name), templates)
+        _learn(inside, known[name].children if name in known else {}, (*before, name), templates, least)
 
 
-def _names(visits: Mapping[str, Visits], known: Mapping[str, _Place]) -> dict[str, str]:
+def _names(visits: Mapping[str, Visits], known: Mapping[str, _Place], least: float) -> dict[str, str]:
     """The name that each part of a place goes by."""
     shapes: dict[str, list[str]] = {}
     for part in visits:
@@ -190,11 +204,11 @@ def _names(visits: Mapping[str, Visits], known: Mapping[str, _Place]) -> dict[st
     totals: dict[str, Visits] = {}
     for part, name in names.items():
         totals[name] = totals.get(name, NONE) + visits[part]
-    kept = _kept(totals, known)
+    kept = _kept(totals, known, least)
     return {part: name if name in kept else WILD for part, name in names.items()}
 
 
-def _kept(totals: Mapping[str, Visits], known: Mapping[str, _Place]) -> set[str]:
+def _kept(totals: Mapping[str, Visits], known: Mapping[str, _Place], least: float) -> set[str]:
     """The names of a place that stay apart."""
     free = {name: visits for name, visits in totals.items() if name != WILD}
     if len(free) <= MANY and WILD not in known:
@@ -204,7 +218,7 @@ def _kept(totals: Mapping[str, Visits], known: Mapping[str, _Place]) -> set[str]
         name
         for name, visits in free.items()
         if visits.users >= LEAST_VISITS
-        and (visits.weight >= SHARED * every.weight or visits.users >= BUSY * every.users)
+        and (visits.weight >= SHARED * every.weight or visits.most >= least or visits.users >= BUSY * every.users)
     }
     before = {name for name in known if name != WILD}
     if not before and sum(free[name].weight for name in shared) < 0.5 * sum(each.weight for each in free.values()):

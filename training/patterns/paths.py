@@ -26,7 +26,7 @@ class Path:
     steps: Steps
     sessions: int
     users: int
-    lift: float
+    lift: float | None
     members: tuple[int, ...]
 
     @property
@@ -55,7 +55,11 @@ def _alone(step: Column) -> Column:
 
 
 def telling(found: dict[Steps, int]) -> dict[Steps, int]:
-    """The paths without those of which nearly all sessions have a longer one that is there too."""
+    """The paths without those of which nearly all sessions have a longer one that is there too.
+
+    A kind twice in a row says "several"; three times says no more, and such paths are left out.
+    """
+    found = {steps: count for steps, count in found.items() if not _says_again(steps)}
     told = dict(found)
     for longer, count in found.items():
         for place in range(len(longer)):
@@ -63,6 +67,10 @@ def telling(found: dict[Steps, int]) -> dict[Steps, int]:
             if told_by in found and count >= NEARLY_ALL * found[told_by]:
                 told.pop(told_by, None)
     return told
+
+
+def _says_again(steps: Steps) -> bool:
+    return any(steps[place] == steps[place + 1] == steps[place + 2] for place in range(len(steps) - 2))
 
 
 def contains(steps: Sequence[str], path: Steps) -> bool:
@@ -74,7 +82,7 @@ def contains(steps: Sequence[str], path: Steps) -> bool:
 def measured(found: dict[Steps, int], walks: Sequence[Walk], least_users: int, most: int) -> list[Path]:
     """The ``most`` frequent of the paths that ``least_users`` users have, each with its members among ``walks``.
 
-    Lift is against sessions that have the pages of the path independently of each other.
+    Lift is against sessions that have the pages of the path independently of each other; of one kind there is none.
     """
     having: dict[str, set[int]] = {}
     twice: dict[str, int] = {}
@@ -94,5 +102,6 @@ def measured(found: dict[Steps, int], walks: Sequence[Walk], least_users: int, m
         chance = 1.0
         for step in set(steps):
             chance *= (twice[step] if steps.count(step) > 1 else len(having[step])) / len(walks)
-        paths.append(Path(steps, len(members), users, len(members) / (chance * len(walks)), members))
+        lift = len(members) / (chance * len(walks)) if len(set(steps)) > 1 else None
+        paths.append(Path(steps, len(members), users, lift, members))
     return paths

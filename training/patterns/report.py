@@ -79,7 +79,7 @@ def _environment() -> Environment:
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True)
     environment.filters |= {
         "percent": lambda share: "-" if share is None else f"{share:.1%}".replace("%", " %"),
-        "times": lambda value: f"{amount(value, '')} times",
+        "times": lambda value: "-" if value is None else f"{amount(value, '')} times",
         "number": lambda value: amount(value, ""),
         "trend": trend_words,
     }

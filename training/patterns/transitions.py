@@ -14,6 +14,8 @@ from itertools import pairwise
 from training.patterns.words import END, OTHER, START
 
 SURE = 0.05
+LEAST_SESSIONS = 5
+"""Of fewer no more is said than that they happened: the normal distribution is no guide there."""
 HALF = 0.5
 """Added to every count of the fourfold table (Haldane and Anscombe), so that odds of what never happened exist."""
 NORMAL_95 = 1.959964
@@ -109,4 +111,7 @@ def _corrected(rows: Sequence[Transition]) -> list[Transition]:
     sure = 0
     while sure < len(ordered) and ordered[sure].p_value <= SURE / (len(ordered) - sure):
         sure += 1
-    return [Transition(**{**vars(row), "is_significant": place < sure}) for place, row in enumerate(ordered)]
+    return [
+        Transition(**{**vars(row), "is_significant": place < sure and row.sessions >= LEAST_SESSIONS})
+        for place, row in enumerate(ordered)
+    ]

@@ -165,6 +165,15 @@ def path_words(steps: Sequence[str]) -> str:
     return ", then ".join(said)
 
 
+def lift_words(lift: float | None) -> str:
+    """How often against chance, for the middle of a sentence; empty where that says nothing."""
+    if lift is None:
+        return ""
+    if 0.8 <= lift <= 1.25:
+        return "; about as often as by chance"
+    return f"; {'only ' if lift < 1 else ''}{number(lift, '')} times as often as by chance"
+
+
 def trend_words(trend: str) -> str:
     """A trend at the end of a sentence."""
-    return {"first_day": "no earlier day to compare with", "new": "new today"}.get(trend, trend)
+    return {"first_day": "first day", "new": "new today"}.get(trend, trend)
