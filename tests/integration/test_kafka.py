@@ -54,6 +54,7 @@ def difference(platform: Platform) -> int:
     return sum(entry.difference for entry in entries)
 
 
+@pytest.mark.slow
 def test_a_broker_that_is_away_is_waited_for_and_then_given_up_in_a_sentence(
     platform: Platform, topic: str, own_broker: EmbeddedBroker
 ) -> None:
@@ -152,9 +153,8 @@ def test_several_topics_and_those_that_match_a_pattern_are_read_also_when_they_a
     assert difference(matching) == 0
 
 
-@pytest.mark.parametrize(
-    "start", ["time", pytest.param("latest", marks=pytest.mark.slow), pytest.param("offsets", marks=pytest.mark.slow)]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("start", ["latest", "time", "offsets"])
 def test_a_stream_without_a_checkpoint_begins_where_it_is_told(
     platform: Platform, producer: EventProducer, topic: str, start: str
 ) -> None:

@@ -1,0 +1,186 @@
+"""Judge everything again from the bytes that events and rejected_events keep, by the rules of now, without Kafka.
+
+Reads and writes events and rejected_events. Only what differs is written: with the same rules nothing is, and the same
+tables come out. It may be killed at any moment and run again, beside running streams, too.
+"""
+
+from __future__ import annotations
+
+import uuid
+from dataclasses import dataclass
+
+import typer
+from delta.tables import DeltaTable
+from pyspark import StorageLevel
+from pyspark.sql import Column, DataFrame, SparkSession
+from pyspark.sql import functions as F
+
+from features.duplicates import ARRIVAL, POSITION, reject_duplicates
+from features.events import accepted, judge, rejected
+from features.rebuilding import CONTENT, as_read, differing, newly_repeated
+from features.tables import ERASURES, EVENTS, REJECTED_EVENTS, Table
+from jobs import ingest_events
+from jobs.runtime import cli
+from jobs.runtime.erasures import Privacy
+from jobs.runtime.lake import Lake
+from jobs.runtime.positions import finished_rows
+from jobs.runtime.rewrites import alone, delete_matching, patiently
+from jobs.runtime.session import spark_session
+from jobs.runtime.settings import Settings, load_settings
+from jobs.runtime.streams import in_few_files
+
+JOB = "rebuild_events"
+DUPLICATE = "duplicate_event_id"
+
+
+@dataclass(frozen=True)
+class Rebuilt:
+    """How many records were judged, moved to events, moved to rejected_events, and written otherwise in their place;
+    and how many could not be judged, since their bytes are not kept.
+    """
+
+    judged: int
+    to_events: int
+    to_rejected: int
+    changed: int
+    kept: int
+
+
+@dataclass(frozen=True)
+class Work:
+    """What differs, read from fixed versions of both tables."""
+
+    come: DataFrame  # rows that table events lacks
+    gone: DataFrame  # rows that table rejected_events lacks
+    changed_events: DataFrame
+    changed_rejected: DataFrame
+    not_events: DataFrame  # places of rows that are in events and should not be
+    not_rejected: DataFrame
+
+    def frames(self) -> list[DataFrame]:
+        return [getattr(self, name) for name in self.__dataclass_fields__]
+
+
+def rebuild(spark: SparkSession, lake: Lake, settings: Settings) -> Rebuilt:
+    """Judge all records again and write what differs.
+
+    What is missing in a table is appended before anything is removed from the other. Killed in between, a record is in
+    both tables until the next run, which removes the wrong one; it is never in none.
+
+    Raises:
+        BehaviorError: another job that rewrites the tables is at work.
+    """
+    with alone(spark, settings, JOB):
+        # In this order: what is finished now is in the versions that are read afterwards.
+        finished = finished_rows(spark, settings, ingest_events.QUERY)
+        events = finished(lake.read(EVENTS, lake.version(EVENTS)))
+        refused = finished(lake.read(REJECTED_EVENTS, lake.version(REJECTED_EVENTS)))
+        records = as_read(events).unionByName(as_read(refused.join(events.select(POSITION), POSITION, "left_anti")))
+        privacy = Privacy(lake, settings)
+        verdicts = _kept(judge(records, ingest_events.judging_rules(settings.ingest)))
+        told = _kept(privacy.guarded(_with_duplicates(verdicts, events, refused, settings)))
+        work = _work(told, events, refused)
+        try:
+            come, gone, *changed = [frame.persist(StorageLevel.MEMORY_AND_DISK).count() for frame in work.frames()]
+            judged = told.count()
+            kept = events.where("raw IS NULL").count() + refused.where("raw IS NULL AND reason <> 'tombstone'").count()
+            _write(lake, settings, work, come, gone, changed)
+            return Rebuilt(judged, come, gone, changed[0] + changed[1], kept)
+        finally:
+            for frame in work.frames():
+                frame.unpersist()
+
+
+def _kept(rows: DataFrame) -> DataFrame:
+    """``rows`` on the executors' disks, without the plan that made them: each stage would carry the judge's along."""
+    return rows.localCheckpoint(True, StorageLevel.DISK_ONLY)
+
+
+def _with_duplicates(verdicts: DataFrame, events: DataFrame, refused: DataFrame, settings: Settings) -> DataFrame:
+    """The verdicts, with those rejected that repeat an event id.
+
+    Which of two came first was decided when they came, and stays so: an event that passes again stays one, and a
+    duplicate stays one as long as there is an event with its key. Only what passes for the first time, and duplicates
+    whose event is none any more, are compared anew, by the times at which Kafka received them.
+    """
+    place = events.select(POSITION)
+    keyed = verdicts.where("reason IS NULL AND event_key IS NOT NULL")
+    received = F.coalesce(F.unix_micros("received_at"), F.lit(0)).alias("received")
+    known = keyed.join(place, POSITION, "left_semi").select("event_key", received)
+    known = known.unionByName(events.where("raw IS NULL AND event_key IS NOT NULL").select("event_key", received))
+    fresh = keyed.join(place, POSITION, "left_anti").select("event_key", received, *ARRIVAL)
+    before = refused.where(F.col("reason") == DUPLICATE).select(POSITION)
+    still = fresh.join(before, POSITION, "left_semi").join(known.select("event_key"), "event_key", "left_semi")
+    others = fresh.join(still.select(POSITION), POSITION, "left_anti")
+    asked = others.orderBy(*ARRIVAL).toArrow().to_pylist()
+    keys = F.broadcast(others.select("event_key").distinct())
+    met = known.join(keys, "event_key", "left_semi").toArrow().to_pylist()
+    again = newly_repeated(asked, met, settings.ingest.dedupe_window_seconds)
+    rows = [tuple(row[name] for name in POSITION) for row, repeated in zip(asked, again, strict=True) if repeated]
+    shape = verdicts.select(POSITION).schema
+    return reject_duplicates(
+        verdicts, still.select(POSITION).unionByName(verdicts.sparkSession.createDataFrame(rows, shape))
+    )
+
+
+def _work(told: DataFrame, events: DataFrame, refused: DataFrame) -> Work:
+    good, bad = accepted(told), rejected(told)
+    in_events, in_refused = events.select(POSITION), refused.select(POSITION)
+    return Work(
+        come=good.join(in_events, POSITION, "left_anti").select(EVENTS.columns),
+        gone=bad.join(in_refused, POSITION, "left_anti").select(REJECTED_EVENTS.columns),
+        changed_events=differing(good, events, EVENTS.name),
+        changed_rejected=differing(bad, refused, REJECTED_EVENTS.name),
+        not_events=bad.select(POSITION).join(in_events, POSITION, "left_semi"),
+        not_rejected=good.select(POSITION).join(in_refused, POSITION, "left_semi"),
+    )
+
+
+def _write(lake: Lake, settings: Settings, work: Work, come: int, gone: int, changed: list[int]) -> None:
+    """``changed``: how many rows each of the last four frames of ``work`` has."""
+    batch, chosen = f"{JOB}-{uuid.uuid4()}:0", settings.maintenance
+    if come:  # another writer of the row, so that a feature job can tell what it has not read yet
+        rows = work.come.withColumn("ingest_id", F.lit(batch))
+        lake.append(in_few_files(rows.select(EVENTS.columns), come), EVENTS, batch_id=batch)
+    if gone:
+        lake.append(in_few_files(work.gone, gone), REJECTED_EVENTS, batch_id=batch)
+    for rows, number, table in zip(
+        (work.changed_events, work.changed_rejected), changed[:2], (EVENTS, REJECTED_EVENTS), strict=True
+    ):
+        if number:
+            _update(lake, settings, rows, table)
+    for places, number, table in zip(
+        (work.not_events, work.not_rejected), changed[2:], (EVENTS, REJECTED_EVENTS), strict=True
+    ):
+        if number:
+            delete_matching(lake, table, places, chosen)
+
+
+def _update(lake: Lake, settings: Settings, rows: DataFrame, table: Table) -> None:
+    same = " AND ".join(f"t.`{name}` = n.`{name}`" for name in POSITION)
+    target = DeltaTable.forPath(lake.spark, lake.path(table)).alias("t")
+    values: dict[str, str | Column] = {f"`{name}`": F.col(f"n.`{name}`") for name in CONTENT[table.name]}
+    patiently(
+        target.merge(rows.alias("n"), same).whenMatchedUpdate(set=values).execute, settings.maintenance.conflict_retries
+    )
+
+
+def main(env: cli.Environment = "local", overrides: cli.Overrides = None) -> None:
+    """Judge everything again from the kept bytes. Reads and writes events and rejected_events."""
+    settings = load_settings(env, overrides or ())
+    spark = spark_session(settings)
+    lake = Lake(spark, settings.storage.root)
+    lake.create(EVENTS, REJECTED_EVENTS, ERASURES)
+    done = rebuild(spark, lake, settings)
+    typer.echo(
+        f"{done.judged:,} records judged again: {done.to_events:,} moved to events, {done.to_rejected:,} to "
+        f"rejected_events, {done.changed:,} changed in place."
+    )
+    if done.kept:
+        typer.echo(f"{done.kept:,} records stay as they are: their bytes are not kept.")
+    if done.to_rejected or done.changed:
+        typer.echo("Features of events that left or changed: python -m jobs.check_parity --repair.")
+
+
+if __name__ == "__main__":
+    cli.run(main)
