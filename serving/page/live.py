@@ -24,6 +24,7 @@ from serving.page.model import ModelFacts, facts_of
 from serving.page.parts import PARTS, Pages
 from serving.page.timeline import Timeline
 from serving.page.words import shown
+from serving.people import names_of
 from serving.reading import LakeReader
 
 LOOK_SECONDS = 1.5
@@ -152,7 +153,7 @@ class Live:
 
     async def timeline(self, user: str, hours: int) -> tuple[Timeline, str]:
         """A user's time line, read from the tables, and its HTML; the page's stream goes on from it."""
-        timeline = Timeline(self.reader, user, hours)
+        timeline = self._new(user, hours)
         try:
             await self.reader.run(timeline.load)
         except BehaviorError as problem:
@@ -164,7 +165,10 @@ class Live:
 
     def loaded(self, user: str, hours: int) -> Timeline:
         """The time line that was read for a page a moment ago, else one to be read."""
-        return self._loaded.pop((user, hours), None) or Timeline(self.reader, user, hours)
+        return self._loaded.pop((user, hours), None) or self._new(user, hours)
+
+    def _new(self, user: str, hours: int) -> Timeline:
+        return Timeline(self.reader, user, hours, names_of(user, self.settings).to_pylist())
 
     def _line(self, timeline: Timeline, begun: bool) -> str | None:
         """The user's line as HTML, None where nothing of the user is new. Blocks."""
@@ -176,8 +180,9 @@ class Live:
             return self.line(timeline)
         new = [one for one in list(self.board.scored) if one.commit.version > timeline.version]
         for one in new:
-            timeline.take(self.board.scores, one.commit, timeline.user in one.users)
-        return self.line(timeline) if not begun or any(timeline.user in one.users for one in new) else None
+            timeline.take(self.board.scores, one.commit, not timeline.names.isdisjoint(one.users))
+        has_news = any(not timeline.names.isdisjoint(one.users) for one in new)
+        return self.line(timeline) if has_news or not begun else None
 
     def line(self, timeline: Timeline) -> str:
         """What is known of a user's time line as HTML."""

@@ -50,6 +50,7 @@ class Line:
 
     user: str
     hours: int
+    first: datetime
     begin: datetime
     end: datetime
     pictures: list[Picture]
@@ -68,10 +69,14 @@ class Line:
 
 
 class Timeline:
-    """One user's score rows, read once and kept up to date with new commits."""
+    """One user's score rows, read once and kept up to date with new commits.
 
-    def __init__(self, reader: LakeReader, user: str, hours: int) -> None:
+    ``names`` are what the tables may call the user: the id, and its keyed hash where they have no ids.
+    """
+
+    def __init__(self, reader: LakeReader, user: str, hours: int, names: Sequence[str] = ()) -> None:
         self.user = user
+        self.names = frozenset(names or (user,))
         self.hours = hours if hours in SPANS else SPANS[1]
         self._reader = reader
         self.version = -1
@@ -81,12 +86,13 @@ class Timeline:
     def load(self) -> None:
         """Read the user's newest rows: as many hours as wanted, counted back from the newest."""
         self.version = self._reader.version(SCORES)
-        newest = self._reader.of_user(SCORES, self.user, 1)
+        own = pc.field("user_id").isin(pa.array(self.names, pa.string()))
+        newest = self._reader.newest(SCORES, 1, columns=["window_start"], keys=own)
         if not newest.num_rows:
             self._rows = None
             return
         since = utc(newest["window_start"][0].as_py()) - timedelta(hours=self.hours)
-        self._rows = self._reader.rows(SCORES, since=since, where=pc.field("user_id") == self.user)
+        self._rows = self._reader.rows(SCORES, since=since, where=own)
 
     def take(self, tail: Commits, commit: Commit, has_user: bool) -> None:
         """Add the user's rows of a new commit."""
@@ -94,7 +100,7 @@ class Timeline:
         rows = tail.read(commit, SCORES.columns) if has_user else None
         if rows is None:
             return
-        own = rows.filter(pc.equal(rows["user_id"], self.user))
+        own = rows.filter(pc.is_in(rows["user_id"], pa.array(self.names, pa.string())))
         kept = self._rows
         self._rows = own if kept is None else pa.concat_tables([kept, own.cast(kept.schema)])
 
@@ -126,7 +132,9 @@ def line_of(user: str, hours: int, rows: pa.Table) -> Line:
     judged = sum(verdict != "insufficient_data" for verdict in rows["verdict"].to_pylist())
     newest = rows.slice(rows.num_rows - 1).to_pylist()[0]
     latest_first = told[::-1][:MOST_TOLD]
-    return Line(user, hours, begin, end, pictures, latest_first, len(times), int(flagged.sum()), judged, newest)
+    return Line(
+        user, hours, times[0], begin, end, pictures, latest_first, len(times), int(flagged.sum()), judged, newest
+    )
 
 
 def _chosen(flagged: Sequence[dict[str, Any]]) -> list[Feature]:

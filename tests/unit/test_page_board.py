@@ -9,7 +9,9 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
+from pydantic import SecretStr
 
+from features.erasure import keyed_hash_of
 from features.tables import ALERTS
 from serving.page.board import Board
 from serving.page.kafka import Ends
@@ -118,6 +120,22 @@ def test_a_client_is_sent_everything_first_and_then_only_what_changed(live: Live
 def name_of(event: object) -> str:
     data = getattr(event, "data", "")
     return str(json.loads(data)["id"]) if str(data).startswith("{") else ""
+
+
+def test_a_user_is_found_by_the_id_where_tables_hold_pseudonyms(tmp_path: Path) -> None:
+    settings = settings_of(tmp_path)
+    hidden = settings.model_copy(
+        update={
+            "ingest": settings.ingest.model_copy(update={"pseudonymise": True}),
+            "pseudonym_key": SecretStr("k" * 32),
+        }
+    )
+    Platform(settings).score(keyed_hash_of("u", b"k" * 32))
+    live = live_page(hidden, LakeReader(settings.storage.root))
+    found, html = asyncio.run(live.timeline("u", 6))
+    assert "1 flagged" in html
+    assert found.line() is not None
+    assert "No scored minute" in asyncio.run(live.timeline("v", 6))[1]
 
 
 def test_a_time_line_that_grew_equals_one_that_is_read_anew(tmp_path: Path, platform: Platform) -> None:
