@@ -20,6 +20,8 @@ from sklearn.neighbors import LocalOutlierFactor
 from sklearn.preprocessing import FunctionTransformer
 
 from features.errors import ModelError
+from jobs.runtime.models import registry_of
+from jobs.runtime.settings import load_settings
 from tests.unit.training_samples import SMALL, feature_rows, small_model, small_reference
 from training.artifact import sha256
 from training.champion import ChampionFollower
@@ -256,6 +258,11 @@ def test_other_libraries_are_refused_or_allowed_as_set(registry: Registry, caplo
         assert "trained with scikit-learn 0.1" in caplog.text
     finally:
         tagged(registry, "libraries", before)
+
+
+def test_whether_other_libraries_are_refused_is_a_setting() -> None:
+    assert registry_of(load_settings("local")).strict_libraries
+    assert not registry_of(load_settings("local", ["model.strict_libraries=false"])).strict_libraries
 
 
 def test_a_version_is_fetched_once(registry: Registry, model_file: Path) -> None:
