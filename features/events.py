@@ -171,8 +171,8 @@ def with_reading(records: DataFrame, rules: JudgingRules) -> DataFrame:
     method beyond 8,000 bytes, which Java does not compile.
     """
     limits = {"depth": rules.max_depth, "longest": rules.max_bytes}
-    own, extra = judging.own_properties("array[0]", **limits), judging.extra_fields("array[0]")
-    fields = [f"array[0]['{name}'] AS {name}" for name in judging.TEXTS]
+    own, extra = judging.own_properties("get(array, 0)", **limits), judging.extra_fields("get(array, 0)")
+    fields = [f"get(array, 0)['{name}'] AS {name}" for name in judging.TEXTS]
     plain = judging.is_plain("text", "array", "own", "extra")
     strict = f"CASE WHEN text IS NOT NULL AND NOT {plain} THEN {judging.strict_reading('text', **limits)} END"
     return (

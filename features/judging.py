@@ -157,9 +157,9 @@ def extra_fields(record: str) -> str:
 def is_plain(text: str, array: str, own: str, extra: str) -> str:
     r"""Whether the columns named as the text fields, ``own`` and ``extra`` are all there is to the record, unchanged.
 
-    They were taken from ``array[0]``. Then the text is one JSON object with distinct keys, the required fields are
-    there, every text field is a string (or absent), the times look like ISO-8601 with an offset, and all values are as
-    sent. Else nothing is said.
+    They were taken from the first of ``array``. Then the text is one JSON object with distinct keys, the required
+    fields are there, every text field is a string (or absent), the times look like ISO-8601 with an offset, and all
+    values are as sent. Else nothing is said.
 
     - ``[text]`` is an array of one object and ``text`` has no ``]`` that could close it early: nothing trails.
     - The map that ``from_json`` makes keeps equal keys, so its size shows them; so does the size of ``own``.
@@ -175,8 +175,8 @@ def is_plain(text: str, array: str, own: str, extra: str) -> str:
         rf"(NOT contains({text}, r'\u') OR NOT {matches(text, DOUBTFUL_ESCAPE)})",
         *[f"({name} IS NULL OR {matches(name, ISO)})" for name in TIMES],
         *[is_string(text, name, own) for name in TEXTS if name not in TIMES],
-        f"({array}[0]['properties'] IS NULL OR ({is_object}))",
-        f"({extra} IS NULL OR ({distinct_keys(f'{array}[0]')} AND {as_sent(extra, text)} AND {no_clash}))",
+        f"(get({array}, 0)['properties'] IS NULL OR ({is_object}))",
+        f"({extra} IS NULL OR ({distinct_keys(f'get({array}, 0)')} AND {as_sent(extra, text)} AND {no_clash}))",
     ]
     return f"coalesce({' AND '.join(conditions)}, false)"
 

@@ -53,6 +53,8 @@ REJECTED: dict[str, tuple[bytes | None, str]] = {
     "null": (b"null", "not_an_object"),
     "a number": (b"42", "not_an_object"),
     "an array of events": (b"[" + event() + b"]", "not_an_object"),
+    "a bracket that closes nothing": (b"]", "not_json"),
+    "brackets the wrong way round": (b"],[", "not_json"),
     "two objects": (event() + event(), "trailing_data"),
     "two lines": (event() + b"\n" + event(), "trailing_data"),
     "garbage behind": (event() + b" x", "trailing_data"),
