@@ -376,6 +376,13 @@ def test_the_documentation_loads_nothing_from_elsewhere(server: Serving) -> None
     assert "script-src 'self';" in page.headers["content-security-policy"]
 
 
+def test_the_documentation_page_is_given_the_document_in_the_words_of_3_0(server: Serving) -> None:
+    document = ask(server, "GET", "/docs/openapi.json").content
+    assert document["openapi"] == "3.0.3"
+    assert document["paths"].keys() == ask(server, "GET", "/openapi.json").content["paths"].keys()
+    assert '"null"' not in json.dumps(document)
+
+
 def test_examples_of_the_document_hold_by_its_own_schemas_and_by_the_server(server: Serving) -> None:
     document = ask(server, "GET", "/openapi.json").content
     tried = 0
