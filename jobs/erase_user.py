@@ -22,11 +22,11 @@ from pyspark.sql import functions as F
 
 from features.erasure import keyed_hash_of
 from features.errors import BehaviorError, UsageError
-from features.tables import ERASURES, EVENTS, FEATURE_TABLE, REJECTED_EVENTS, TABLES, Table
-from jobs import build_features, ingest_events, score_features
+from features.tables import ERASURES, REJECTED_EVENTS, Table
 from jobs.maintain_tables import vacuum
 from jobs.runtime import cli
 from jobs.runtime.erasures import secret_key
+from jobs.runtime.flow import FLOW, personal
 from jobs.runtime.lake import Lake
 from jobs.runtime.positions import appends_since, position
 from jobs.runtime.reports import remove_reports_naming
@@ -34,7 +34,6 @@ from jobs.runtime.rewrites import alone, delete_matching
 from jobs.runtime.session import spark_session
 from jobs.runtime.settings import Settings, load_settings
 
-QUERIES = (ingest_events.QUERY, build_features.QUERY, score_features.QUERY)
 LONG_ENOUGH = 8
 """An id of so many characters is looked for anywhere in rejected bytes; a shorter one only as a whole JSON string."""
 POLL_SECONDS = 1.0
@@ -66,17 +65,16 @@ class Erasure:
         ids = [*self.users, *hashes]
         with alone(self.spark, self.settings, "erase_user"):
             self._note(hashes, "requested", None)
-            self._wait(self._running_batches_end(ingest_events.QUERY), "finish its batch")
-            removed = {t.name: self._remove(t, ids) for t in (EVENTS, REJECTED_EVENTS)}
-            self._wait(self._has_read(build_features.QUERY, EVENTS), "read what is in events")
-            others = [t for t in TABLES.values() if "user_id" in t.columns and t not in (EVENTS, REJECTED_EVENTS)]
-            before_scores = [t for t in others if t.name in ("tiles", "features")]
-            removed |= {t.name: self._remove(t, ids) for t in before_scores}
-            self._wait(self._has_read(score_features.QUERY, FEATURE_TABLE), "read what is in features")
-            removed |= {t.name: self._remove(t, ids) for t in others if t not in before_scores}
-            for query in QUERIES:
-                self._wait(self._running_batches_end(query), "finish its batch")
-            for table in [EVENTS, REJECTED_EVENTS, *others]:
+            self._wait(self._running_batches_end(FLOW[0].query), "finish its batch")
+            removed: dict[str, int] = {}
+            for stream in FLOW:
+                if stream.reads is not None and self.lake.exists(stream.reads):
+                    self._wait(self._has_read(stream.query, stream.reads), f"read what is in {stream.reads.name}")
+                removed |= {t.name: self._remove(t, ids) for t in personal(streamed=True) if t in stream.writes}
+            removed |= {t.name: self._remove(t, ids) for t in personal(streamed=False)}
+            for stream in FLOW:
+                self._wait(self._running_batches_end(stream.query), "finish its batch")
+            for table in (*personal(streamed=True), *personal(streamed=False)):
                 if self.lake.exists(table):
                     self._delete_files(table)
             remove_reports_naming(Path(self.settings.patterns.reports), ids)

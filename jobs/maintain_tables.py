@@ -20,10 +20,10 @@ from rich.console import Console
 from rich.table import Table as Printed
 
 from features.revisions import latest
-from features.tables import EVENTS, FEATURE_TABLE, REJECTED_EVENTS, SCORES, SHADOW_SCORES, TABLES, TILES, Table
+from features.tables import TABLES, TILES, Table
 from features.tiles import merge
-from jobs import build_features, ingest_events, score_features
 from jobs.runtime import cli, files
+from jobs.runtime.flow import reader_of, writer_of
 from jobs.runtime.lake import Lake
 from jobs.runtime.positions import Position, appends_since, position
 from jobs.runtime.rewrites import CONFLICTS, alone, patiently, replace
@@ -32,20 +32,8 @@ from jobs.runtime.settings import MaintenanceSettings, Settings, load_settings
 
 log = logging.getLogger(__name__)
 
-WRITER = {
-    EVENTS.name: ingest_events.QUERY,
-    REJECTED_EVENTS.name: ingest_events.QUERY,
-    TILES.name: build_features.QUERY,
-    FEATURE_TABLE.name: build_features.QUERY,
-    SCORES.name: score_features.QUERY,
-    SHADOW_SCORES.name: score_features.QUERY,
-}
-"""The query whose micro-batches append to a table. What raise_alerts writes is settled when it has come to be seen."""
 UNDER_WAY = timedelta(minutes=1)
-"""A commit of raise_alerts is made, or fails, within this time."""
-READERS = {EVENTS.name: build_features.QUERY, FEATURE_TABLE.name: score_features.QUERY}
-"""The query that reads a table as a stream."""
-
+"""A commit of a job that is no streaming query (raise_alerts, say) is made, or fails, within this time."""
 MARGIN = 1
 """Finished batches that are left alone all the same, in case a power cut loses the newest note of a checkpoint."""
 FOLDED = "fold:"
@@ -93,7 +81,7 @@ def _maintain(spark: SparkSession, lake: Lake, settings: Settings, table: Table)
     hours = retention_hours(spark, lake, settings, table)
     vacuum(spark, lake, table, f"RETAIN {hours} HOURS")
     if hours > chosen.vacuum_hours:
-        notes.append(f"files of {hours} hours kept: {READERS[table.name]} has not read them yet")
+        notes.append(f"files of {hours} hours kept: {reader_of(table)} has not read them yet")
     return Upkeep(table, before, size_of(spark, lake, table), [note for note in notes if note])
 
 
@@ -136,7 +124,7 @@ def fold_tiles(lake: Lake, settings: Settings) -> str | None:
 def drop_replaced(lake: Lake, settings: Settings, table: Table) -> str | None:
     """Drop revisions whose successor is older than the conf'd age, so that any state within that age can be read."""
     age = settings.maintenance.keep_revisions_hours * HOUR
-    if table.name in WRITER:
+    if writer_of(table):
         found = _settled(lake, settings, table, age)
         if found is None:
             return None
@@ -163,7 +151,8 @@ def _settled(lake: Lake, settings: Settings, table: Table, age: timedelta) -> tu
     It also holds for no row that comes to the table later: rows that are not of the table's own query are named
     by their batches. So what a rewrite removes is what it has read, whatever is appended in between.
     """
-    where = position(lake.spark, settings, WRITER[table.name])
+    query = writer_of(table)
+    where = position(lake.spark, settings, query) if query else None
     if where is None:
         return None
     until = where.committed - MARGIN
@@ -223,7 +212,7 @@ def compact(spark: SparkSession, lake: Lake, chosen: MaintenanceSettings, table:
 def retention_hours(spark: SparkSession, lake: Lake, settings: Settings, table: Table) -> int:
     """Hours for which removed files stay: as conf'd, or since what the table's stopped stream has not read."""
     hours = settings.maintenance.vacuum_hours
-    reader = READERS.get(table.name)
+    reader = reader_of(table)
     where = position(spark, settings, reader) if reader else None
     if where is None:
         return hours

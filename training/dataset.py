@@ -105,7 +105,8 @@ def training_rows(
         if not totals["rows"]:
             raise ModelError(
                 f"None of {totals['seen']:,.0f} feature rows can be judged: sessions need {least} events and rows the "
-                f"feature version {FEATURE_VERSION}. Let more events come in, or widen the time range."
+                f"feature version {FEATURE_VERSION}. Let more events come in, or widen the time range; rows of an "
+                "earlier version are renewed by python -m jobs.backfill_features."
             )
         sample = _sample(judged, per_user, totals, most, seed, names)
         rows = _sorted(sample.toArrow().to_pandas(split_blocks=True, self_destruct=True), most)

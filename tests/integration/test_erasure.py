@@ -13,7 +13,7 @@ from pyspark.sql import functions as F
 
 from features.erasure import keyed_hash_of
 from features.errors import BehaviorError, ConfigurationError
-from features.tables import ERASURES, EVENTS, FEATURE_TABLE, REJECTED_EVENTS, TABLES, TILES
+from features.tables import ERASURES, EVENTS, FEATURE_TABLE, REJECTED_EVENTS, TABLES, TILES, Table
 from jobs import build_features
 from jobs.backfill_features import backfill
 from jobs.erase_user import Erasure
@@ -142,3 +142,28 @@ def test_a_backfill_never_covers_what_the_stream_writes_after_its_start(platform
 def test_no_statistics_of_people_are_in_the_logs_of_tables() -> None:
     assert all("user_id" not in table.statistics for table in TABLES.values())
     assert TILES.statistics == ("window_start", "batch_time")
+
+
+def row_of(table: Table, user: str) -> list[object]:
+    """Some row of ``table`` that is about ``user``, right in its types and in nothing else."""
+    plain: dict[str, object] = {
+        "string": "some text", "bigint": 1, "int": 1, "double": 1.0, "boolean": True, "timestamp": NOON,
+        "binary": b"bytes",
+    }  # fmt: skip
+    kinds = {field.name: field.dataType.simpleString() for field in table.schema.fields}
+    known = {name: plain.get(kind) if not kind.startswith("array") else [] for name, kind in kinds.items()}
+    return [user if name == "user_id" else known[name] for name in table.columns]
+
+
+def test_every_declared_table_with_people_in_it_forgets_an_erased_person(platform: Platform) -> None:
+    tables = [table for table in TABLES.values() if "user_id" in table.columns]
+    platform.lake.create(*tables)
+    for table in tables:
+        rows = [row_of(table, PERSON), row_of(table, "bob")]
+        platform.lake.append(platform.spark.createDataFrame(rows, table.schema), table, batch_id="some")
+    removed = erase(platform, PERSON)
+    assert {name: removed[name] for name in removed if name != "rejected_events"} == {t.name: 1 for t in tables}
+    assert files_with(platform, PERSON) == []
+    assert {t.name: [r.user_id for r in platform.read(t).collect()] for t in tables} == {
+        t.name: ["bob"] for t in tables
+    }

@@ -16,6 +16,7 @@ from features.tables import EVENTS, FEATURE_TABLE, PARITY_REPORTS, REJECTED_EVEN
 from jobs import build_features, check_parity
 from jobs.runtime.lake import Lake
 from jobs.runtime.settings import Settings, load_settings
+from tests.unit.plain_features import Act as PlainAct
 
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
 INGEST = "11111111-2222"
@@ -36,6 +37,21 @@ class Platform:
         """One micro-batch of ingest."""
         number, self.arrivals = self.arrivals, self.arrivals + 1
         rows = [_event(act, number, offset) for offset, act in enumerate(acts)]
+        frame = self.spark.createDataFrame(rows, EVENTS.schema).coalesce(1)
+        self.lake.append(frame, EVENTS, batch_id=f"{INGEST}:{number}")
+
+    def arrive_acts(self, acts: Iterable[tuple[str, PlainAct]]) -> None:
+        """One micro-batch of ingest: events of users, as :mod:`tests.unit.plain_features` knows them."""
+        number, self.arrivals = self.arrivals, self.arrivals + 1
+        rows = []
+        for offset, (user, act) in enumerate(acts):
+            row = dict(zip(EVENTS.columns, _event((user, 0, act.page), number, offset), strict=True))
+            row |= {
+                "action": act.action,
+                "session_id": act.session,
+                "timestamp": datetime.fromtimestamp(act.second, UTC),
+            }
+            rows.append([row[name] for name in EVENTS.columns])
         frame = self.spark.createDataFrame(rows, EVENTS.schema).coalesce(1)
         self.lake.append(frame, EVENTS, batch_id=f"{INGEST}:{number}")
 
