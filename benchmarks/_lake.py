@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -41,9 +41,9 @@ def user_name(number: str) -> str:
     return f"concat('user-', substr(sha1(CAST({number} AS STRING)), 1, 12))"
 
 
-def write_history(lake: Lake, users: int, hours: int, tiles_a_day: int) -> None:
+def write_history(lake: Lake, users: int, hours: int, tiles_a_day: float) -> None:
     """Tiles of ``users`` over the ``hours`` before :data:`NOW`, evenly spread; one run of user ids per day and file."""
-    count, minutes = users * hours * tiles_a_day // 24, hours * 60
+    count, minutes = round(users * hours * tiles_a_day / 24), hours * 60
     rows = lake.spark.range(0, count, 1, 8).selectExpr(
         f"{user_name(f'id % {users}')} AS user_id",
         f"timestamp_seconds({int(NOW.timestamp())} - 60 * (1 + pmod(xxhash64(id, 1), {minutes}))) AS window_start",
@@ -98,23 +98,17 @@ def write_events(lake: Lake, events: int, users: int, hours: int, commits: int) 
         lake.append(shaped(rows, EVENTS.schema), EVENTS, batch_id=f"bench:{number}")
 
 
-class Memory:
-    """The most memory that this process and all it started held at once, sampled, in MB."""
+class Usage:
+    """What this process and all it started used: most memory held at once (sampled, MB) and processor seconds."""
 
     def __init__(self) -> None:
         self.peak = 0.0
+        self.cpu: list[float] = []
         self._stop = threading.Event()
 
     def _sample(self) -> None:
-        me = psutil.Process()
         while not self._stop.wait(0.2):
-            total = 0
-            for one in (me, *me.children(recursive=True)):
-                try:
-                    total += one.memory_info().rss
-                except psutil.Error:
-                    continue
-            self.peak = max(self.peak, total / 1e6)
+            self.peak = max(self.peak, sum(_of_each(lambda one: one.memory_info().rss)) / 1e6)
 
     @contextmanager
     def watched(self) -> Iterator[None]:
@@ -122,8 +116,23 @@ class Memory:
         self._stop.clear()
         sampler = threading.Thread(target=self._sample, daemon=True)
         sampler.start()
+        before = _processor_seconds()
         try:
             yield
         finally:
+            self.cpu.append(_processor_seconds() - before)
             self._stop.set()
             sampler.join()
+
+
+def _of_each(figure: Callable[[psutil.Process], float]) -> Iterator[float]:
+    me = psutil.Process()
+    for one in (me, *me.children(recursive=True)):
+        try:
+            yield figure(one)
+        except psutil.Error:
+            continue
+
+
+def _processor_seconds() -> float:
+    return sum(_of_each(lambda one: one.cpu_times().user + one.cpu_times().system))

@@ -15,7 +15,7 @@ from statistics import median
 from pyspark.sql import SparkSession
 from pyspark.sql import functions as F
 
-from benchmarks._lake import Memory, session, settings_in, write_events
+from benchmarks._lake import Usage, session, settings_in, write_events
 from benchmarks.report import Table
 from features.columns import minute_of
 from features.tables import EVENTS, FEATURE_TABLE, TILES
@@ -40,8 +40,8 @@ def run(quick: bool, folder: Path) -> list[Table]:
     }
     seconds: dict[str, list[float]] = {name: [] for name in contestants}
     written: dict[str, int] = {}
-    memory = Memory()
-    with memory.watched():
+    usage = Usage()
+    with usage.watched():
         for number in range(rounds + 1):
             for name, work in contestants.items():
                 began = time.perf_counter()
@@ -58,7 +58,7 @@ def run(quick: bool, folder: Path) -> list[Table]:
             f"{events:,} events of {users:,} users in {hours} hours to rows per user and minute (goal: {GOAL})",
             ("job", "rows written", "s", "events/s", "of the plain job's rate"),
             rows,
-            (f"Peak memory of Python and Java together: {memory.peak:,.0f} MB.",),
+            (f"Peak memory of Python and Java together: {usage.peak:,.0f} MB.",),
         )
     ]
 

@@ -46,6 +46,8 @@ class Table:
     cluster_by: tuple[str, ...]
     time: str
     revised: bool = False
+    looked_up: bool = False
+    """Read back at every micro-batch: appends keep its small files few, and its log is short."""
     on_demand: bool = False
     """Made by the batch job that fills it, not when a run starts: readers find no table until then."""
 
@@ -160,6 +162,7 @@ TILES = Table(
     keys=TILE_KEYS,
     cluster_by=("window_start", "user_id"),
     time="window_start",
+    looked_up=True,
 )
 
 FEATURE_COLUMNS = [column(f.name, DoubleType(), f.meaning) for f in FEATURES]

@@ -97,7 +97,7 @@ def revised(tiles: DataFrame, older: DataFrame, rules: SessionRules, *, narrow: 
     """Feature rows that the new partial ``tiles`` make or change, given the ``older`` ones of the look-back."""
     near = older
     if narrow:
-        users = F.broadcast(tiles.select("user_id").distinct())
+        users = F.broadcast(tiles.select("user_id"))  # a semi-join keeps each once: distinct would be a shuffle more
         near = older.join(users, "user_id", "left_semi")
     all_tiles = near.select(*tiles.columns, F.lit(False).alias("fresh")).unionByName(
         tiles.withColumn("fresh", F.lit(True))

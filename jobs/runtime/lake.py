@@ -14,6 +14,14 @@ from features.errors import SchemaError
 from features.tables import TABLES, Table
 from jobs.runtime import files
 
+LOOKED_UP = {
+    # A batch opens every file of the last hours: without this, one more per batch until maintenance comes.
+    "delta.autoOptimize.autoCompact": "true",
+    # Delta lists the whole log at every look. Nobody streams from such a table, so old commits serve nobody.
+    "delta.logRetentionDuration": "interval 1 day",
+    "delta.deletedFileRetentionDuration": "interval 1 day",  # Delta wants it no longer than the log's
+}
+
 
 @dataclass(frozen=True)
 class Lake:
@@ -34,7 +42,7 @@ class Lake:
     def _create(self, table: Table) -> None:
         if self.exists(table):
             return
-        (
+        builder = (
             DeltaTable.createIfNotExists(self.spark)
             .location(self.path(table))
             .comment(table.about)
@@ -42,8 +50,10 @@ class Lake:
             # Only keys and times are pruned by; statistics of thirty numbers per file would cost more than a write.
             .property("delta.dataSkippingStatsColumns", ",".join(table.statistics))
             .property("delta.checkpointInterval", "20")
-            .execute()
         )
+        for name, value in LOOKED_UP.items() if table.looked_up else ():
+            builder = builder.property(name, value)
+        builder.execute()
 
     def exists(self, table: Table) -> bool:
         return bool(DeltaTable.isDeltaTable(self.spark, self.path(table)))

@@ -27,6 +27,10 @@ ENGINE = {
     # compiled, and warmed up by Java, anew every time.
     "spark.sql.codegen.cache.maxEntries": "2000",
     "spark.sql.streaming.metricsEnabled": "true",
+    # Tables that are read back at every micro-batch (features.tables: looked_up): so many files smaller than half of
+    # so many bytes are joined by the append that finds them.
+    "spark.databricks.delta.autoCompact.minNumFiles": "50",
+    "spark.databricks.delta.autoCompact.maxFileSize": "33554432",
 }
 
 LOCAL = {
