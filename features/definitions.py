@@ -103,6 +103,7 @@ FEATURES: tuple[Feature, ...] = (
         "stays on few pages",
         "walks through the whole site",
         least=1.0,
+        strange="high",
     ),
     Feature(
         "session_minutes",

@@ -31,7 +31,7 @@ from sklearn.preprocessing import FunctionTransformer, StandardScaler
 
 from features.definitions import FEATURE_VERSION, FEATURES, Feature
 from features.errors import ConfigurationError, ModelError, SchemaError
-from training import detectors
+from training import detectors, grove
 from training.reference import LARGEST
 
 Floats = NDArray[np.float64]
@@ -50,8 +50,8 @@ FLOOR_OF_ROWS = 20
 class Parameters:
     """What may be tuned. ``trees`` and ``subsample`` (rows per tree) are counts, ``seed`` makes a fit repeatable."""
 
-    trees: int = 200
-    subsample: int = 128
+    trees: int = 240
+    subsample: int = 64
     seed: int = 17
 
 
@@ -141,7 +141,17 @@ def fit(frame: pd.DataFrame, preset: str = "default", parameters: Parameters | N
     typical = {name: float(learned[name].median()) for name in features_of(preset) if name in learned}
     model = Model(build(preset, used, typical), features_of(preset), preset, parameters=used)
     rows = model.columns(learned if preset in FORESTS else detectors.bounded(learned, used.seed))
-    return replace(model, pipeline=scoring(model.pipeline.fit(rows), rows))
+    fitted = _grown(model.pipeline, rows, used) if _preset(preset).in_groups else model.pipeline.fit(rows)
+    return replace(model, pipeline=scoring(fitted, rows))
+
+
+def _grown(pipeline: Pipeline, rows: pd.DataFrame, parameters: Parameters) -> Pipeline:
+    """The pipeline fitted with a forest whose trees look at groups of features (:mod:`training.grove`)."""
+    prepare = pipeline.named_steps["prepare"]
+    prepared = np.asarray(prepare.fit_transform(rows), np.float64)
+    names = [str(name) for name in prepare.get_feature_names_out()]
+    forest = grove.grow(prepared, names, parameters.trees, parameters.subsample, parameters.seed)
+    return Pipeline([("prepare", prepare), ("detector", forest)])
 
 
 def one_row_per_user(frame: pd.DataFrame, parameters: Parameters) -> pd.DataFrame:
@@ -171,12 +181,12 @@ class _Preset:
     features: tuple[str, ...]
     build: Callable[[Parameters, Mapping[str, float]], Pipeline]
     one_row_per_user: bool = False
+    in_groups: bool = False
 
 
 DEFAULT_FEATURES = (
     "clicks_per_minute",
     "events_per_minute",
-    "active_seconds",
     "pages_per_session",
     "distinct_pages_per_session",
     "session_minutes",
@@ -191,8 +201,9 @@ DEFAULT_FEATURES = (
     "session_active_rate",
     "recent_minutes",
     "recent_hours",
+    "form_repeat_share",
 )
-"""Those that find strangeness on every kind of data; each further one dilutes the forest (docs/decisions/004)."""
+"""Those that find strangeness on every kind of data; each further one dilutes the forest (docs/decisions/004, 015)."""
 
 
 def _default(parameters: Parameters, typical: Mapping[str, float]) -> Pipeline:
@@ -249,7 +260,7 @@ def _plain(parameters: Parameters, typical: Mapping[str, float]) -> Pipeline:
 
 
 _PRESETS = {
-    "default": _Preset(DEFAULT_FEATURES, _default, one_row_per_user=True),
+    "default": _Preset(DEFAULT_FEATURES, _default, one_row_per_user=True, in_groups=True),
     "plain": _Preset(ORIGINAL_FEATURES, _plain),
     **{name: _Preset(DEFAULT_FEATURES, _other(name), one_row_per_user=True) for name in detectors.OTHERS},
 }

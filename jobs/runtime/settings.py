@@ -190,8 +190,8 @@ class ModelSettings(Section):
     tracking_uri: str
     experiment: str
     preset: str = "default"
-    trees: int = Field(200, ge=1)
-    subsample: int = Field(128, ge=2)
+    trees: int = Field(240, ge=1)
+    subsample: int = Field(64, ge=2)
     seed: int = 17
     min_session_events: int = Field(5, ge=1)
     flagged_share: float = Field(0.01, gt=0, lt=1)
