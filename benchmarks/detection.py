@@ -1,4 +1,4 @@
-"""Detection on labelled data: ``python -m benchmarks.detection``. Reads ../shared/data or $BEHAVIOR_DATA.
+"""Detection on labelled data: ``make bench NAMES=detection``. Reads ../shared/data or $BEHAVIOR_DATA.
 
 Labels are for measuring only: no row is chosen, weighted or scored by them. Without Spark: events are folded to tiles
 by pandas, the rows come from the platform's own kernel, the model from the platform's own ``fit`` with its defaults.
@@ -21,8 +21,7 @@ from __future__ import annotations
 import gzip
 import json
 import os
-import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from hashlib import blake2b
 from pathlib import Path
@@ -33,6 +32,7 @@ from numpy.typing import NDArray
 from sklearn.ensemble import IsolationForest
 from sklearn.metrics import average_precision_score, roc_auc_score
 
+from benchmarks.report import Table
 from features.kernel import NONE
 from training.evaluate import BUDGET, by_persona, by_session, with_labels
 from training.flatten import flatten
@@ -177,64 +177,79 @@ def scores_of(model: Model, rows: pd.DataFrame) -> Floats:
     return model.score(rows) if forest is None else forest.score(model.columns(rows).to_numpy())
 
 
-def personas(seeds: Iterable[int]) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """On simulated days at the budget: the share found per persona, and the figures of all sessions together."""
+def personas(days: Iterable[int]) -> tuple[pd.DataFrame, pd.Series[float]]:
+    """On simulated days at the budget: the share found per persona, and the mean figures of all sessions together."""
     tables, figures_of = [], []
-    for seed in seeds:
-        rows = simulated(seed)
+    for day in days:
+        rows = simulated(day)
         judged = rows[rows["session_events"] >= LEAST_EVENTS]
-        scored = judged.assign(score=scores_of(trained(judged, seed), judged), user_id=judged["user"])
+        scored = judged.assign(score=scores_of(trained(judged, day), judged), user_id=judged["user"])
         sessions = by_session(scored.assign(session_start=scored["first_minute"]))
         tables.append(by_persona(sessions))
         figures_of.append(with_labels(sessions))
     grouped = pd.concat(tables).groupby(["strange", "persona"])[["sessions", "flagged"]].sum()
-    return grouped.assign(share=grouped["flagged"] / grouped["sessions"]), pd.DataFrame(figures_of)
+    return grouped.assign(share=grouped["flagged"] / grouped["sessions"]), pd.DataFrame(figures_of).mean()
 
 
-def _print_set(data: Labelled) -> bool:
-    """Print a data set's table; whether every printed figure is beaten."""
-    plain = [reference(data, seed) for seed in SEEDS]
-    both = [ours(data, seed) for seed in SEEDS]
-    scored, alone = [one for one, _ in both], [other for _, other in both]
-    known = data.sessions["bot"].notna()
-    print(
-        f"\n{data.name}: {known.sum():,} labelled sessions, {data.sessions.loc[known, 'user'].nunique():,} users, "
-        f"{len(data.rows):,} rows, {(data.rows['session_events'] >= LEAST_EVENTS).sum():,} of them judged"
-    )
-    print(f"  {'unit':33}{'':5}{'README':>8}{'reference':>16}{'ours':>16}{'left alone':>16}")
-    beaten = True
-    for unit in scored[0]:
-        for which, measure in enumerate(("AUC", "AP")):
+def data_table(data: Labelled, seeds: Iterable[int]) -> Table:
+    """A data set's figures: the README's, the reference computed here, ours, and ours with unjudged rows left alone."""
+    runs = [(reference(data, seed), *ours(data, seed)) for seed in seeds]
+    rows = []
+    for unit in runs[0][0]:
+        for which, measure in enumerate(("ROC-AUC", "AP")):
             printed = PRINTED.get((data.name, unit), (None, None))[which]
-            cells = [_cell(runs, unit, which) for runs in (plain, scored, alone)]
-            mark = ""
-            if printed is not None:
-                won = float(np.mean([run[unit][which] for run in scored])) > printed
-                beaten &= won
-                mark = "  beaten" if won else "  NOT BEATEN"
-            print(f"  {unit:33}{measure:5}{_number(printed):>8}{''.join(f'{c:>16}' for c in cells)}{mark}")
-    return beaten
+            values = np.array([[of[unit][which] for of in run] for run in runs])
+            cells = [f"{mean:.3f} ±{spread:.3f}" for mean, spread in zip(values.mean(0), values.std(0), strict=True)]
+            shown = None if printed is None else f"{printed:.3f}"
+            rows.append((unit, measure, shown, *cells, _verdict(values[:, 1], printed)))
+    known = data.sessions["bot"].notna()
+    judged = (data.rows["session_events"] >= LEAST_EVENTS).sum()
+    return Table(
+        f"{data.name}: {known.sum():,} labelled sessions, {data.sessions.loc[known, 'user'].nunique():,} users",
+        ("unit", "figure", "README", "reference", "ours", "left alone", "README beaten"),
+        tuple(rows),
+        (
+            f"{len(data.rows):,} feature rows, {judged:,} of them judged; means and deviations of {len(runs)} seeds.",
+            "Left alone: what the platform says by itself, no opinion on sessions of fewer than five events.",
+        ),
+    )
 
 
-def _cell(runs: list[Figures], unit: str, which: int) -> str:
-    values = [run[unit][which] for run in runs]
-    return f"{np.mean(values):.3f} ±{np.std(values):.3f}"
+def _verdict(ours_of: Floats, printed: float | None) -> str | None:
+    """Whether a printed figure is beaten, and whether by more than chance moves ours."""
+    if printed is None:
+        return None
+    ahead = float(ours_of.mean()) - printed
+    if ahead <= 0:
+        return "no"
+    return "yes" if ahead > ours_of.std() else "yes, within a deviation"
 
 
-def _number(value: float | None) -> str:
-    return "" if value is None else f"{value:.3f}"
+TOGETHER = ("roc_auc", "average_precision", "recall", "precision")
 
 
-def _print_personas() -> None:
-    table, together = personas((1, 2, 3))
-    print(f"\nsimulated shop, 3 days of 2,500 users: share of sessions found among the strangest {BUDGET:.0%}")
-    for row in table.sort_index(ascending=[False, True]).reset_index().to_dict("records"):
-        kind = "strange" if row["strange"] else "honest"
-        print(f"  {kind:9}{row['persona']:20}{row['flagged']:6,} of {row['sessions']:7,}{row['share']:9.1%}")
-    mean = together.mean()
-    print(
-        f"  all: ROC-AUC {mean['roc_auc']:.3f}, AP {mean['average_precision']:.3f}, "
-        f"recall {mean['recall']:.1%}, precision {mean['precision']:.1%}"
+def personas_table(days: Sequence[int]) -> Table:
+    """Who is found on simulated days."""
+    found, together = personas(days)
+    said = ", ".join(f"{name.replace('_', ' ')} {together[name]:.3f}" for name in TOGETHER)
+    rows = [
+        (
+            "strange" if row["strange"] else "honest",
+            row["persona"],
+            row["flagged"],
+            row["sessions"],
+            f"{row['share']:.1%}",
+        )
+        for row in found.reset_index().to_dict("records")
+    ]
+    return Table(
+        f"simulated shop, days {days[0]} to {days[-1]} of 2,500 users: sessions among the strangest {BUDGET:.0%}",
+        ("kind", "persona", "found", "sessions", "share"),
+        tuple(sorted(rows, key=lambda row: (row[0] == "honest", row[1]))),
+        (
+            f"All sessions: {said}.",
+            "About 2 % of the sessions are strange, so at this budget no more than half of them can be found.",
+        ),
     )
 
 
@@ -244,17 +259,11 @@ def data_folder() -> Path:
     return Path(os.environ.get("BEHAVIOR_DATA", beside))
 
 
-def main(write: Callable[[str], object] = print) -> int:
-    """Print the tables; 0 when done, also where the data is absent."""
-    folder = data_folder()
-    if folder.is_dir():
-        beaten = [_print_set(labelled(folder, name)) for name in ("shop", "wiki")]
-        write("\nEvery figure of the README is beaten." if all(beaten) else "\nSome figures are not beaten.")
-    else:
-        write(f"No labelled data in {folder}: set BEHAVIOR_DATA to its folder. Only the simulated shop is measured.")
-    _print_personas()
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())
+def run(quick: bool, folder: Path) -> list[Table]:  # nothing is kept on the way
+    """The labelled data sets, where they are, and simulated days: those looked at while choosing, and others."""
+    place, seeds = data_folder(), range(2) if quick else SEEDS
+    sets = [labelled(place, name) for name in ("shop", "wiki")] if place.is_dir() else []
+    if not sets:
+        print(f"No labelled data in {place}: set BEHAVIOR_DATA to its folder. Only the simulated shop is measured.")
+    days: list[tuple[int, ...]] = [(1,)] if quick else [(1, 2, 3), (7, 8, 9)]
+    return [*(data_table(data, seeds) for data in sets), *(personas_table(some) for some in days)]

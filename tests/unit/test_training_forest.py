@@ -14,7 +14,7 @@ from sklearn.neighbors import LocalOutlierFactor
 from tests.unit.training_samples import SMALL, feature_rows, small_champion, small_model
 from training.flatten import average_path_length, flatten
 from training.forest import BLOCK, Forest
-from training.model import PRESETS, Model, Parameters, fit
+from training.model import FORESTS, Model, Parameters, fit
 
 ANY_NUMBER = st.floats(allow_nan=True, allow_infinity=True, width=64)
 
@@ -29,7 +29,7 @@ def values_of(model: Model, count: int = 600) -> np.ndarray[tuple[int, ...], np.
     return model.columns(feature_rows(count)).to_numpy(np.float64)
 
 
-@pytest.mark.parametrize("preset", PRESETS)
+@pytest.mark.parametrize("preset", FORESTS)
 @pytest.mark.parametrize("parameters", [SMALL, Parameters(40, 512, 1), Parameters(3, 2, 1), Parameters(1, 20, 1)])
 def test_the_compiled_scores_are_those_of_scikit_learn(preset: str, parameters: Parameters) -> None:
     model = fit(feature_rows(), preset, parameters)
