@@ -256,7 +256,7 @@ def test_pages_may_send_where_their_origin_is_allowed(broker: EmbeddedBroker, to
     ("method", "path", "headers", "status"),
     [
         ("GET", "/events", {}, 405),
-        ("GET", "/docs", {}, 404),
+        ("GET", "/nothing", {}, 404),
         ("POST", "/events", {"Content_Type": "application/x-www-form-urlencoded"}, 415),
         ("POST", "/events", {"Content_Type": "application/json", "Content_Encoding": "gzip"}, 415),
     ],
