@@ -315,7 +315,12 @@ SHADOW_SCORES = Table(
             column("model_version", StringType(), "the challenger's version", required=True),
             column("anomaly_score", DoubleType(), "the challenger's score; null where the row cannot be judged"),
             column("anomaly_percentile", DoubleType(), "0 to 100, against the challenger's training data"),
-            column("verdict", StringType(), "normal, anomaly or insufficient_data", required=True),
+            column(
+                "verdict",
+                StringType(),
+                "normal, anomaly, insufficient_data, or failed: the challenger raised an error",
+                required=True,
+            ),
             column("threshold", DoubleType(), "the challenger's threshold", required=True),
             column("champion_version", StringType(), "the champion's version", required=True),
             column("champion_score", DoubleType(), "the champion's score"),

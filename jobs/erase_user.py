@@ -22,9 +22,9 @@ from pyspark.sql import functions as F
 
 from features.erasure import keyed_hash_of
 from features.errors import BehaviorError, UsageError
-from features.tables import ERASURES, REJECTED_EVENTS, Table
+from features.tables import ERASURES, REJECTED_EVENTS, SCORES, Table
 from jobs.maintain_tables import vacuum
-from jobs.runtime import cli
+from jobs.runtime import cli, notes, streams
 from jobs.runtime.erasures import secret_key
 from jobs.runtime.flow import FLOW, personal
 from jobs.runtime.lake import Lake
@@ -34,6 +34,7 @@ from jobs.runtime.rewrites import alone, delete_matching
 from jobs.runtime.session import spark_session
 from jobs.runtime.settings import Settings, load_settings
 
+ALERTS_QUERY = "raise_alerts"
 LONG_ENOUGH = 8
 """An id of so many characters is looked for anywhere in rejected bytes; a shorter one only as a whole JSON string."""
 POLL_SECONDS = 1.0
@@ -71,6 +72,7 @@ class Erasure:
                 if stream.reads is not None and self.lake.exists(stream.reads):
                     self._wait(self._has_read(stream.query, stream.reads), f"read what is in {stream.reads.name}")
                 removed |= {t.name: self._remove(t, ids) for t in personal(streamed=True) if t in stream.writes}
+            self._wait(self._alerts_have_read(), "take in that scores were removed")
             removed |= {t.name: self._remove(t, ids) for t in personal(streamed=False)}
             for stream in FLOW:
                 self._wait(self._running_batches_end(stream.query), "finish its batch")
@@ -123,6 +125,16 @@ class Erasure:
         def check() -> str | None:
             where = position(self.spark, self.settings, query)
             return query if where is not None and where.committed < planned else None
+
+        return check
+
+    def _alerts_have_read(self) -> Callable[[], str | None]:
+        """A check that raise_alerts, if ever started, knows scores as they are now: it forgets whom they lack."""
+        until = self.lake.version(SCORES) if self.lake.exists(SCORES) else -1
+
+        def check() -> str | None:
+            note = notes.read(streams.checkpoint(self.settings, ALERTS_QUERY), "scores")
+            return ALERTS_QUERY if note is not None and int(note["version"]) < until else None
 
         return check
 

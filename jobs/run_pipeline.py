@@ -19,7 +19,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import psutil
 import typer
@@ -43,6 +43,9 @@ from jobs.runtime.streams import failure_of
 from jobs.runtime.summary import summarise
 from jobs.runtime.watch import Watch
 
+if TYPE_CHECKING:
+    from jobs.raise_alerts import AlertStream
+
 log = logging.getLogger(__name__)
 
 REFRESH_SECONDS = 1.0
@@ -51,6 +54,8 @@ HEAD_START_EVENTS = 60_000
 HEAD_START_MINUTES = 60.0
 LONGEST_WAIT_SECONDS = 60.0
 """A first model needs to have seen whole sessions: so much of the past is simulated before live events begin."""
+ALERTS_SECONDS = 20.0
+"""How long the end of a run waits for those who receive alerts."""
 
 
 @dataclass(frozen=True)
@@ -88,6 +93,7 @@ class Pipeline:
     lake: Lake = field(init=False)
     watch: Watch = field(init=False)
     queries: list[StreamingQuery] = field(default_factory=list)
+    alerts: AlertStream | None = None
 
     def __post_init__(self) -> None:
         self.lake = Lake(self.spark, self.settings.storage.root)
@@ -111,6 +117,7 @@ class Pipeline:
             self._stop_source()
             show("finishing what has arrived")
             self._drain()
+            self._drain_alerts()
             self.watch.poll()
 
     def summary(self) -> None:
@@ -118,6 +125,8 @@ class Pipeline:
 
     def stop(self) -> None:
         self._stop_source()
+        if self.alerts is not None:
+            self.alerts.stop()
         for query in self.queries:
             with contextlib.suppress(Exception):
                 query.stop()
@@ -172,8 +181,20 @@ class Pipeline:
 
     def _score(self) -> None:
         from jobs import score_features  # noqa: PLC0415
+        from jobs.raise_alerts import AlertStream  # noqa: PLC0415
 
         self._query(score_features.start(self.spark, self.lake, self.settings))
+        self.alerts = AlertStream(self.settings)
+        self.alerts.start()
+
+    def _drain_alerts(self) -> None:
+        """Alerts that a receiver does not take are in their table all the same: that fails no run."""
+        if self.alerts is None:
+            return
+        try:
+            self.alerts.drain(ALERTS_SECONDS)
+        except EnvironmentProblem as problem:
+            self.console.print(str(problem), markup=False, highlight=False)
 
     def _until(self, condition: Any, show: Any, stage: str) -> None:
         while not condition():
@@ -186,6 +207,8 @@ class Pipeline:
             if not query.isActive:
                 error = query.exception()
                 raise error or BehaviorError(f"Query {query.name} has stopped.")
+        if self.alerts is not None and self.alerts.failure is not None:
+            raise self.alerts.failure
 
     def _query(self, query: StreamingQuery) -> None:
         self.queries.append(query)

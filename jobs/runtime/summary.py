@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import csv
-from collections import defaultdict
+from collections import Counter, defaultdict
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,8 +11,9 @@ from pyspark.sql import functions as F
 from rich.console import Console
 from rich.table import Table as RichTable
 
-from features.revisions import latest
-from features.tables import EVENTS, REJECTED_EVENTS, SCORES
+from features.revisions import latest, latest_in_arrow
+from features.tables import ALERTS, EVENTS, REJECTED_EVENTS, SCORES
+from jobs.runtime import arrow_lake
 from jobs.runtime.lake import Lake
 from jobs.runtime.watch import Watch
 
@@ -59,6 +60,7 @@ def summarise(console: Console, lake: Lake, watch: Watch, *, labels: Path | None
         ),
         ("windows scored", f"{windows:,} user-minutes"),
         ("anomalous users", f"{sum(user.flagged > 0 for user in found.values()):,}"),
+        ("alerts", _alerts(lake)),
     ]
     if watch.first_score_at is not None:
         rows.append(("first scores", f"{watch.first_score_at - watch.began:.0f} s after the start"))
@@ -70,6 +72,15 @@ def summarise(console: Console, lake: Lake, watch: Watch, *, labels: Path | None
     console.print(numbers)
     if labels is not None:
         console.print(_by_persona(labels, found))
+
+
+def _alerts(lake: Lake) -> str:
+    """How many user sessions were told of, by state."""
+    rows = arrow_lake.read(lake.root, ALERTS, ["alert_id", "state", "batch_time", "batch_id"])
+    states = Counter(latest_in_arrow(rows, ALERTS)["state"].to_pylist())
+    return f"{states.total():,} user sessions" + "".join(
+        f", {count:,} {state}" for state, count in sorted(states.items())
+    )
 
 
 def _by_persona(labels: Path, found: dict[str, UserVerdict]) -> RichTable:

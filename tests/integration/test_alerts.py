@@ -190,7 +190,7 @@ def from_scratch(scored: Scored) -> list[tuple[Any, ...]]:
     return sorted((*key, min(minutes), max(minutes), len(minutes)) for key, minutes in sessions.items())
 
 
-@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("seed", range(6))
 def test_killed_between_any_two_writes_it_ends_with_the_alerts_of_a_plain_loop_over_the_scores(
     scored: Scored, seed: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -220,8 +220,11 @@ def test_killed_between_any_two_writes_it_ends_with_the_alerts_of_a_plain_loop_o
     revisions = arrow_lake.read(scored.root, ALERTS, ["alert_id", "revision"]).to_pylist()
     assert len({(r["alert_id"], r["revision"]) for r in revisions}) == len(revisions)
     assert Alerts(scored.settings).poll(at(60)) == 0
-    with_alert = {r["user_id"] for r in scored.alerts()}
-    assert {user for user, _ in scored.risk()} == with_alert
+    rolled_up = latest_in_arrow(arrow_lake.read(scored.root, RISK), RISK).to_pylist()
+    minutes: dict[str, int] = {alert["user_id"]: 0 for alert in scored.alerts()}
+    for user, *_, flagged in standing(scored):
+        minutes[user] += flagged
+    assert {r["user_id"]: r["flagged_minutes"] for r in rolled_up} == minutes
 
 
 def test_a_second_process_is_refused(scored: Scored, tmp_path: Path) -> None:
@@ -424,6 +427,19 @@ def test_a_webhook_that_hangs_holds_no_alert_up(scored: Scored) -> None:
         stream.drain()
         stream.stop()
     assert [alert["revision"] for _, alert in state.got] == [1, 2]
+
+
+def test_in_its_own_thread_it_follows_until_it_is_stopped(scored: Scored) -> None:
+    stream = AlertStream(with_alerts(scored.settings, poll_seconds=0.01))
+    stream.start()
+    try:
+        scored.arrive(row(0, 0.6))
+        wait_for(lambda: scored.short() == [("ada", 1, "open", 1, 0.6)], "the alert")
+        scored.arrive(row(1, 0.9))
+        wait_for(lambda: scored.short() == [("ada", 2, "open", 2, 0.9)], "its revision")
+        assert stream.failure is None
+    finally:
+        stream.stop()
 
 
 # --- behind the real scoring ---
