@@ -115,6 +115,7 @@ def test_a_training_says_what_it_took_and_keeps_what_it_found(place: Place) -> N
     assert json.loads(tags["parameters"])["trees"] == 50
 
 
+@pytest.mark.slow
 def test_the_first_model_passes_a_like_one_too_and_another_kind_only_by_force_with_a_reason(place: Place) -> None:
     place.add(feature_rows(300))
     first, second = place.train(), place.with_settings("model.seed=3").train()
@@ -145,6 +146,7 @@ def test_the_first_model_passes_a_like_one_too_and_another_kind_only_by_force_wi
     assert registry.rollback() == second
 
 
+@pytest.mark.slow
 def test_a_training_reads_the_delta_version_and_the_range_it_is_told(place: Place) -> None:
     place.add(feature_rows(300, seed=1))
     place.add(feature_rows(200, seed=2).assign(user_id=lambda rows: rows["user_id"] + 100), START + timedelta(days=1))
@@ -177,6 +179,7 @@ def test_what_analysts_confirmed_is_not_learned_and_what_they_called_false_is(pl
     assert run.data.params["excluded_ranges"] == "1"
 
 
+@pytest.mark.slow
 def test_a_search_takes_the_best_of_what_it_tried_and_keeps_the_list(place: Place) -> None:
     place.add(feature_rows(300))
     client = MlflowClient(place.settings.model.tracking_uri)
@@ -192,6 +195,7 @@ def test_a_search_takes_the_best_of_what_it_tried_and_keeps_the_list(place: Plac
     assert json.loads(tags["parameters"])["trees"] == first["trees"]
 
 
+@pytest.mark.slow
 def test_another_detector_is_trained_by_setting_and_scores_in_spark(place: Place) -> None:
     place.add(feature_rows(300))
     other = place.with_settings("model.preset=lof")
@@ -202,6 +206,7 @@ def test_another_detector_is_trained_by_setting_and_scores_in_spark(place: Place
     assert (scored["verdict"] == "anomaly").sum() > 0
 
 
+@pytest.mark.slow
 def test_drift_is_found_in_the_newest_day_and_written_down_and_a_threshold_is_previewed_on_it(place: Place) -> None:
     learned = feature_rows(1500).assign(user_id=range(1500))
     place.add(learned)
@@ -228,6 +233,7 @@ def test_drift_is_found_in_the_newest_day_and_written_down_and_a_threshold_is_pr
     assert written["because"].nunique() == 2
 
 
+@pytest.mark.slow
 def test_with_no_rows_there_is_a_report_and_no_error(place: Place) -> None:
     place.add(feature_rows(300))
     promote_model.promote(place.settings, place.train(), "first")
@@ -238,6 +244,7 @@ def test_with_no_rows_there_is_a_report_and_no_error(place: Place) -> None:
     assert place.lake.read(DRIFT_REPORTS).count() == 1
 
 
+@pytest.mark.slow
 def test_flag_rates_are_by_day_and_count_the_newest_revision(place: Place) -> None:
     columns = {field.name: None for field in SCORES.schema}
     rows = [
@@ -265,6 +272,7 @@ def command(job: object, *arguments: str) -> Result:
     return CliRunner().invoke(app, list(arguments))
 
 
+@pytest.mark.slow
 def test_a_threshold_is_set_from_the_command_line_without_training(place: Place) -> None:
     place.add(feature_rows(300))
     version = place.train()
