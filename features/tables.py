@@ -464,7 +464,9 @@ PATTERNS = Table(
             column("steps", ArrayType(StringType()), "kinds of pages in order; others may lie between", required=True),
             column("sessions", LongType(), "sessions with this path", required=True),
             column("users", LongType(), "users with such a session", required=True),
-            column("lift", DoubleType(), "sessions with this path against those expected if pages came independently"),
+            column(
+                "lift", DoubleType(), "sessions with this path against independent pages; null for one kind of page"
+            ),
             *TREND,
         ]
     ),
