@@ -6,13 +6,11 @@ events, nothing exactly once. Both take turns in one session, and medians are qu
 
 from __future__ import annotations
 
-import shutil
 import time
 from collections.abc import Callable
 from pathlib import Path
 from statistics import median
 
-from pyspark.sql import SparkSession
 from pyspark.sql import functions as F
 
 from benchmarks._lake import Usage, session, settings_in, write_events
@@ -21,7 +19,6 @@ from features.columns import minute_of
 from features.tables import EVENTS, FEATURE_TABLE, TILES
 from jobs import build_features
 from jobs.runtime.lake import Lake
-from jobs.runtime.settings import Settings
 
 GOAL = 0.5
 FILES_A_COMMIT = 4
@@ -31,12 +28,11 @@ def run(quick: bool, folder: Path) -> list[Table]:
     """See the module's text."""
     events, users, hours, commits, rounds = (100_000, 2_000, 4, 2, 2) if quick else (2_000_000, 20_000, 8, 4, 3)
     spark = session(folder)
-    settings = settings_in(folder, f"stream.max_files_per_trigger={FILES_A_COMMIT}")
-    lake = Lake(spark, settings.storage.root)
+    lake = Lake(spark, settings_in(folder).storage.root)
     write_events(lake, events, users, hours, commits)
-    contestants: dict[str, Callable[[], int]] = {
-        "plain groupBy(user, minute)": lambda: grouped(lake, folder / "plain"),
-        f"build_features --once, {commits} micro-batches": lambda: built(spark, lake, settings),
+    contestants: dict[str, Callable[[Path], int]] = {
+        "plain groupBy(user, minute)": lambda place: grouped(lake, place),
+        f"build_features --once, {commits} micro-batches": lambda place: built(lake, place),
     }
     seconds: dict[str, list[float]] = {name: [] for name in contestants}
     written: dict[str, int] = {}
@@ -45,7 +41,7 @@ def run(quick: bool, folder: Path) -> list[Table]:
         for number in range(rounds + 1):
             for name, work in contestants.items():
                 began = time.perf_counter()
-                written[name] = work()
+                written[name] = work(folder / f"{number}-{name.split()[0]}")
                 if number:  # the first round warms up
                     seconds[name].append(time.perf_counter() - began)
     plain = median(next(iter(seconds.values())))
@@ -63,9 +59,8 @@ def run(quick: bool, folder: Path) -> list[Table]:
     ]
 
 
-def grouped(lake: Lake, path: Path) -> int:
-    """What one would write without the platform; returns rows."""
-    shutil.rmtree(path, ignore_errors=True)
+def grouped(lake: Lake, place: Path) -> int:
+    """What one would write without the platform, to the folder ``place``; returns rows."""
     action = F.col("action")
     (
         lake.read(EVENTS)
@@ -76,16 +71,17 @@ def grouped(lake: Lake, path: Path) -> int:
             F.count_distinct("page").alias("pages"),
         )
         .write.format("delta")
-        .save(str(path))
+        .save(str(place))
     )
-    return int(lake.spark.read.format("delta").load(str(path)).count())
+    return int(lake.spark.read.format("delta").load(str(place)).count())
 
 
-def built(spark: SparkSession, lake: Lake, settings: Settings) -> int:
-    """The platform's own job, from an empty checkpoint; returns revisions."""
-    for table in (TILES, FEATURE_TABLE):
-        shutil.rmtree(lake.path(table), ignore_errors=True)
-    shutil.rmtree(settings.storage.checkpoints, ignore_errors=True)
-    lake.create(TILES, FEATURE_TABLE)
-    build_features.start(spark, lake, settings, once=True).awaitTermination()
-    return lake.read(FEATURE_TABLE).count()
+def built(lake: Lake, place: Path) -> int:
+    """The platform's own job, on the same events but with tables and a checkpoint of its own; returns revisions."""
+    settings = settings_in(place, f"stream.max_files_per_trigger={FILES_A_COMMIT}")
+    own = Lake(lake.spark, settings.storage.root)
+    Path(own.root).mkdir(parents=True)
+    Path(own.path(EVENTS)).symlink_to(lake.path(EVENTS))
+    own.create(TILES, FEATURE_TABLE)
+    build_features.start(lake.spark, own, settings, once=True).awaitTermination()
+    return own.read(FEATURE_TABLE).count()
