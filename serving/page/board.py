@@ -174,7 +174,7 @@ class Board:
             found = self._newest_alerts()
             standing = found.filter(pc.is_in(found["state"], pa.array(["open", "closed"])))
             self.open_alerts = int(pc.sum(pc.equal(found["state"], "open")).as_py() or 0)
-            order = [("last_window_start", "descending"), ("alert_id", "ascending")]
+            order = [("last_window_start", "descending"), ("raised_at", "descending"), ("alert_id", "ascending")]
             self.alerts = standing.sort_by(order).slice(0, MOST_ALERTS).to_pylist()
         if feedback or alerts:
             self._read_feedback()

@@ -112,10 +112,13 @@ def test_feedback_given_by_keyboard_is_stored_and_stays(page: Page, platform: Pl
 def test_feedback_that_is_not_taken_says_why(page: Page, platform: Platform, seen: Seen) -> None:
     alert = platform.alert("gone-guest", "212 clicks")
     item = page.locator(f"#alert-{alert}")
-    item.locator("[data-alert]").evaluate("group => group.dataset.alert = 'none'")
+    page.route("**/feedback", lambda route: route.continue_(url=route.request.url.replace(alert, "none")))
     item.get_by_role("button", name="Right").click()
     expect(item.get_by_role("status")).to_have_text("Not saved. There is no such alert: GET /alerts has the ids.")
     assert feedback.newest(platform.root, alert) == {}
+    newer = platform.alert("newer-guest", "212 clicks")
+    expect(page.locator(f"#alert-{newer}")).to_be_attached()
+    expect(item.get_by_role("status")).to_contain_text("Not saved.")
     assert [said for said in seen.complaints if "404" not in said] == []
     seen.complaints.clear()  # the browser itself tells of the refusal
 

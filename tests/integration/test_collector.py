@@ -119,7 +119,7 @@ ODD = (
 def test_every_accepted_event_arrives_byte_for_byte_with_its_user_as_key(
     server: Serving, records: Callable[[], list[Record]], before: bytes, between: bytes, after: bytes
 ) -> None:
-    sent = [event(f"user {n}", n=n, text="a, [b] {c} \\\" ]") for n in range(20)] + [ODD.replace("\n", "").encode()]
+    sent = [event(f"user {n}", n=n, text='a, [b] {c} \\" ]') for n in range(20)] + [ODD.replace("\n", "").encode()]
     answer = post(server, before + between.join(sent) + after)
     assert (answer.status, answer.content) == (202, {"accepted": 21, "rejected": 0, "errors": []})
     assert Counter(records()) == Counter((json.loads(value)["user_id"].encode(), value) for value in sent)
@@ -223,9 +223,7 @@ def test_a_client_cannot_give_itself_another_address(broker: EmbeddedBroker, top
         assert post(server, event(), X_Forwarded_For="192.0.2.1").status == 429
 
 
-def test_concurrent_clients_lose_and_double_nothing(
-    server: Serving, records: Callable[[], list[Record]]
-) -> None:
+def test_concurrent_clients_lose_and_double_nothing(server: Serving, records: Callable[[], list[Record]]) -> None:
     batches = [[event(f"{client}", n=f"{client}-{n}") for n in range(25)] for client in range(60)]
     with ThreadPoolExecutor(12) as clients:
         answers = list(clients.map(lambda batch: post(server, b"\n".join(batch)), batches))

@@ -149,9 +149,7 @@ def test_scoring_without_a_champion_says_what_to_run(platform: Platform) -> None
         platform.score()
 
 
-def test_a_broker_that_is_not_there_is_said_in_a_sentence(
-    platform: Platform, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_broker_that_is_not_there_is_said_in_a_sentence(platform: Platform, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(kafka_guard, "ANSWER_SECONDS", 1)
     kafka = platform.settings.kafka.model_copy(update={"bootstrap_servers": "127.0.0.1:1"})
     settings = platform.settings.model_copy(update={"kafka": kafka})

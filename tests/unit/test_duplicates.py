@@ -16,9 +16,7 @@ SLICE = WINDOW * SECOND // SLICES
 Record = tuple[int | None, int]
 """Key and second of arrival."""
 batches = st.lists(
-    st.tuples(
-        st.lists(st.tuples(st.none() | st.integers(0, 4), st.integers(0, 3)), max_size=6), st.integers(0, 100)
-    ),
+    st.tuples(st.lists(st.tuples(st.none() | st.integers(0, 4), st.integers(0, 3)), max_size=6), st.integers(0, 100)),
     max_size=6,
 )
 

@@ -6,6 +6,7 @@ import asyncio
 import json
 import threading
 from collections import Counter
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -66,6 +67,19 @@ def test_the_newest_revision_of_an_alert_is_shown_and_one_taken_back_is_not(tmp_
     board.poll()
     assert [(alert["alert_id"], alert["reasons"][0]["text"]) for alert in board.alerts] == [(worse, "second word")]
     assert board.open_alerts == 1
+
+
+def test_of_two_alerts_in_one_minute_the_one_raised_last_comes_first(tmp_path: Path, platform: Platform) -> None:
+    minute = platform.score("u")
+    raised = [
+        platform.alert(
+            f"u{number}", "212 clicks", last_window_start=minute, raised_at=minute + timedelta(seconds=number)
+        )
+        for number in range(8)
+    ]
+    board = board_of(tmp_path)
+    board.poll()
+    assert [alert["alert_id"] for alert in board.alerts] == raised[::-1]
 
 
 def test_one_part_that_cannot_be_read_is_a_sentence_and_the_others_go_on(tmp_path: Path, platform: Platform) -> None:

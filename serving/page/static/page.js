@@ -8,8 +8,9 @@ const RETRY_MILLISECONDS = 3000;
 
 // --- folding new HTML into the page ---
 
-/** Make `old` say what `fresh` says; elements with the same id stay the same elements. */
+/** Make `old` say what `fresh` says; elements with the same id stay the same, and what is marked as kept stays as it is. */
 function fold(old, fresh) {
+  if (old.hasAttribute("data-kept")) return;
   foldAttributes(old, fresh);
   const named = new Map();
   for (const child of old.children) if (child.id) named.set(child.id, child);
@@ -124,6 +125,7 @@ document.addEventListener("click", async (event) => {
   const group = button.closest("[data-alert]");
   const told = group.querySelector(".told");
   const buttons = group.querySelectorAll("button");
+  told.removeAttribute("data-kept");
   told.textContent = "Saving";
   for (const one of buttons) one.disabled = true;
   try {
@@ -140,6 +142,7 @@ document.addEventListener("click", async (event) => {
     told.textContent = "Saved, thank you";
   } catch (error) {
     told.textContent = `Not saved. ${error.message}`;
+    told.setAttribute("data-kept", ""); // until the next attempt
   } finally {
     for (const one of buttons) one.disabled = false;
     if (document.activeElement === document.body) button.focus();
