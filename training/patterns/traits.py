@@ -58,7 +58,7 @@ SESSION_TRAITS = COMMON
 USER_TRAITS: tuple[Trait, ...] = (
     Trait("sessions", "sessions", "returning", "one-visit", "{} sessions", rank=2),
     *COMMON,
-    Trait("hours", "h", "round-the-clock", "one-hour", "active in {} hours of the day", rank=3),
+    Trait("hours", "h", "many-hour", "one-hour", "{} active hours of the day", rank=3),
 )
 
 TRAITS: Mapping[str, tuple[Trait, ...]] = {"session": SESSION_TRAITS, "user": USER_TRAITS}
