@@ -1,16 +1,18 @@
 """Apply the champion of the model registry to new feature rows, with reasons for what is flagged.
 
-Reads table features (as a stream) and the model registry; writes table scores.
+Reads table features (as a stream) and the model registry; writes table scores and, with score.shadow, shadow_scores.
 """
 
 from __future__ import annotations
 
 import logging
+from concurrent.futures import ThreadPoolExecutor
 
+from pyspark import StorageLevel
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql.streaming.query import StreamingQuery
 
-from features.tables import FEATURE_TABLE, SCORES
+from features.tables import FEATURE_TABLE, SCORES, SHADOW_SCORES
 from jobs.runtime import cli, logs, metrics, streams
 from jobs.runtime.lake import Lake
 from jobs.runtime.models import registry_of
@@ -19,7 +21,8 @@ from jobs.runtime.settings import Settings, load_settings
 from jobs.runtime.steps import Steps
 from training.champion import ChampionFollower
 from training.judge import Rules
-from training.scoring import score
+from training.scoring import SHADOW, score, shadow_rows
+from training.shadow import ChallengerFollower
 
 QUERY = "score_features"
 log = logging.getLogger(__name__)
@@ -38,6 +41,9 @@ def start(spark: SparkSession, lake: Lake, settings: Settings, *, once: bool = F
     first = follower.follow().champion
     metrics.model(first.name, first.version)
     rules = Rules(settings.model.min_session_events, settings.score.max_reasons)
+    shadow = ChallengerFollower(registry_of(settings)) if settings.score.shadow else None
+    if shadow is not None:
+        lake.create(SHADOW_SCORES)
 
     def process(features: DataFrame, batch: streams.Batch) -> None:
         steps = Steps(QUERY, batch.number)
@@ -49,15 +55,38 @@ def start(spark: SparkSession, lake: Lake, settings: Settings, *, once: bool = F
             metrics.model(followed.champion.name, followed.champion.version)
         if followed.trouble:
             log.warning("batch %s: %s", batch.id, followed.trouble, extra=about)
-        rows = score(features.drop("batch_time", "batch_id"), followed.champion, rules)
+        challenger = None if shadow is None else shadow.follow(followed.champion)
+        rows = score(features.drop("batch_time", "batch_id"), followed.champion, rules, challenger)
         if settings.metrics.port:
             rows = metrics.observed(rows)
         with steps.step("score and append"):
-            batch.append(lake, streams.stamped(rows, batch), SCORES)
+            append(lake, rows, batch, has_shadow=challenger is not None)
         steps.report()
 
     stream = lake.read_stream(FEATURE_TABLE, settings.stream.max_files_per_trigger)
     return streams.start(stream, QUERY, process, settings, once=once)
+
+
+def append(lake: Lake, rows: DataFrame, batch: streams.Batch, *, has_shadow: bool) -> None:
+    """Append scored rows, each once: the champion's to ``scores`` and, where there is one, the challenger's beside.
+
+    The rows are judged once for both. The two appends are independent: a crash between them is mended when the batch
+    runs again.
+    """
+    if not has_shadow:
+        batch.append(lake, streams.stamped(rows, batch), SCORES)
+        return
+    rows = rows.persist(StorageLevel.MEMORY_AND_DISK)
+    try:
+        with ThreadPoolExecutor(max_workers=2) as pool:
+            writes = [
+                pool.submit(batch.append, lake, streams.stamped(rows.drop(SHADOW), batch), SCORES),
+                pool.submit(batch.append, lake, streams.stamped(shadow_rows(rows), batch), SHADOW_SCORES),
+            ]
+            for write in writes:
+                write.result()
+    finally:
+        rows.unpersist()
 
 
 def main(env: cli.Environment = "local", overrides: cli.Overrides = None, once: cli.Once = False) -> None:

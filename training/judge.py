@@ -87,7 +87,7 @@ class Judge:
         return self.fallback(values)
 
     def _reasons(self, values: Floats, columns: Mapping[str, Floats], rows: NDArray[np.int64]) -> list[list[Reason]]:
-        if self.forest is None or self._explainer is None or not len(values):
+        if self.rules.max_reasons < 1 or self.forest is None or self._explainer is None or not len(values):
             return [[] for _ in rows]
         contributions, usual = self._explainer.contributions(values), self.forest.usual(values)
         shown = np.clip(values, -LARGEST, LARGEST)

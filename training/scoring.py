@@ -17,13 +17,13 @@ from pyspark import Broadcast
 from pyspark.sql import Column, DataFrame, SparkSession
 from pyspark.sql import functions as F
 from pyspark.sql.pandas.functions import pandas_udf
-from pyspark.sql.types import ArrayType, DoubleType, StructField, StructType
+from pyspark.sql.types import ArrayType, BooleanType, DoubleType, StructField, StructType
 
 from features.columns import by_reference
 from features.errors import SchemaError
-from features.tables import FEATURE_ROW, REASON
+from features.tables import FEATURE_ROW, REASON, SHADOW_SCORES
 from training.champion import LoadedModel
-from training.judge import ANOMALY, INSUFFICIENT, JUDGED_BY, NORMAL, Judge, Rules, inputs_of
+from training.judge import ANOMALY, INSUFFICIENT, JUDGED_BY, NORMAL, Judge, Judgement, Rules, inputs_of
 from training.thresholds import Floats
 
 JUDGEMENT = StructType(
@@ -31,23 +31,33 @@ JUDGEMENT = StructType(
         StructField("anomaly_score", DoubleType()),
         StructField("anomaly_percentile", DoubleType()),
         StructField("reasons", ArrayType(REASON)),
+        StructField("failed", BooleanType()),
     ]
 )
 
 
-def score(features: DataFrame, champion: LoadedModel, rules: Rules) -> DataFrame:
+SHADOW = "_shadow"
+FAILED = "failed"
+
+
+def score(features: DataFrame, champion: LoadedModel, rules: Rules, challenger: LoadedModel | None = None) -> DataFrame:
     """Judge every row of ``features``, stream or batch.
 
     Takes the columns of :data:`features.tables.FEATURE_ROW`; gives those of the ``scores`` table without the batch's,
     in its order, then whatever other columns came along. A row with too few events, or of another feature version
     than the model's, gets the verdict ``insufficient_data``, no score and no reasons.
+    With a ``challenger`` a last column holds its judgement, for :func:`shadow_rows`; one pass serves both.
     Raises SchemaError when a column is missing.
     """
     names = [field.name for field in FEATURE_ROW]
     missing = [name for name in names if name not in features.columns]
     if missing:
         raise SchemaError(f"The features lack {', '.join(missing)}; they have {', '.join(features.columns)}.")
-    judged = features.withColumn("_judgement", _judgement(features.sparkSession, champion, rules))
+    judgements = {"_judgement": _judgement(features.sparkSession, champion, rules)}
+    if challenger is not None:
+        without_reasons = Rules(rules.min_session_events, max_reasons=0)
+        judgements["_challenged"] = _judgement(features.sparkSession, challenger, without_reasons, may_fail=True)
+    judged = features.withColumns(judgements)
     found = F.col("_judgement")
     new = {
         "anomaly_score": found["anomaly_score"],
@@ -60,7 +70,33 @@ def score(features: DataFrame, champion: LoadedModel, rules: Rules) -> DataFrame
         "scored_at": by_reference(F.current_timestamp(), F.length("user_id")),
     }
     others = [name for name in features.columns if name not in names and name not in new]
-    return judged.select(*names, *(column.alias(name) for name, column in new.items()), *others)
+    shadow = [] if challenger is None else [_shadow(challenger).alias(SHADOW)]
+    return judged.select(*names, *(column.alias(name) for name, column in new.items()), *others, *shadow)
+
+
+def shadow_rows(scored: DataFrame) -> DataFrame:
+    """The rows of table ``shadow_scores``, without the batch's columns, of rows scored with a challenger."""
+    of_row = {
+        "user_id": F.col("user_id"),
+        "window_start": F.col("window_start"),
+        "champion_version": F.col("model_version"),
+        "champion_score": F.col("anomaly_score"),
+        "champion_verdict": F.col("verdict"),
+    }
+    names = [name for name in SHADOW_SCORES.columns if name not in ("batch_time", "batch_id")]
+    return scored.select(*[of_row.get(name, F.col(SHADOW)[name]).alias(name) for name in names])
+
+
+def _shadow(challenger: LoadedModel) -> Column:
+    found = F.col("_challenged")
+    verdict = F.when(found["failed"], FAILED).otherwise(_verdict(found["anomaly_score"], challenger.threshold))
+    return F.struct(
+        F.lit(challenger.version).alias("model_version"),
+        found["anomaly_score"].alias("anomaly_score"),
+        found["anomaly_percentile"].alias("anomaly_percentile"),
+        verdict.alias("verdict"),
+        F.lit(challenger.threshold).alias("threshold"),
+    )
 
 
 def score_frame(features: pd.DataFrame, champion: LoadedModel, rules: Rules) -> pd.DataFrame:
@@ -95,24 +131,37 @@ def judge_of(champion: LoadedModel, rules: Rules) -> Judge:
     return Judge(names, reference, champion.threshold, rules, champion.forest, fallback)
 
 
+def judgement_frame(judge: Judge, numbers: dict[str, Floats], *, may_fail: bool) -> pd.DataFrame:
+    """Judged rows with the columns of :data:`JUDGEMENT`; where it ``may_fail``, an error marks all of them instead."""
+    rows, failed = len(numbers[JUDGED_BY]), False
+    try:
+        found = judge.judge(numbers)
+    except Exception:
+        if not may_fail:
+            raise
+        nothing, failed = np.full(rows, np.nan), True
+        found = Judgement(nothing, nothing, [None] * rows)
+    return pd.DataFrame(
+        {
+            "anomaly_score": found.scores,
+            "anomaly_percentile": found.percentiles,
+            "reasons": pd.Series(found.reasons, dtype=object),
+            "failed": np.full(rows, failed),
+        }
+    )
+
+
 def _verdict(score: Column, threshold: float) -> Column:
     return F.when(score.isNull(), INSUFFICIENT).when(score >= threshold, ANOMALY).otherwise(NORMAL)
 
 
-def _judgement(spark: SparkSession, champion: LoadedModel, rules: Rules) -> Column:
-    """The UDF's column: a struct of score, percentile and reasons."""
+def _judgement(spark: SparkSession, champion: LoadedModel, rules: Rules, *, may_fail: bool = False) -> Column:
+    """The UDF's column: a struct of score, percentile and reasons; ``failed`` where the model ``may_fail`` and did."""
     names, shared = inputs_of(champion.model.feature_names), _shared(spark, champion, rules)
 
     def judge_rows(*columns: pd.Series) -> pd.DataFrame:
         numbers = {name: np.asarray(column, np.float64) for name, column in zip(names, columns, strict=True)}
-        found = shared.value.judge(numbers)
-        return pd.DataFrame(
-            {
-                "anomaly_score": found.scores,
-                "anomaly_percentile": found.percentiles,
-                "reasons": pd.Series(found.reasons, dtype=object),
-            }
-        )
+        return judgement_frame(shared.value, numbers, may_fail=may_fail)
 
     numbers = {name: F.col(name).cast("double") for name in names}
     same_version = F.col("feature_version") == champion.model.feature_version

@@ -13,11 +13,11 @@ from pyspark.sql.types import StringType, StructType
 from features.definitions import FEATURE_NAMES, FEATURE_VERSION, FEATURES
 from features.errors import SchemaError
 from features.tables import BATCH, FEATURE_ROW, SCORES
-from tests.unit.training_samples import bot_row, feature_rows, small_champion
+from tests.unit.training_samples import bot_row, feature_rows, small_champion, small_model
 from training.champion import LoadedModel
-from training.judge import Rules
+from training.judge import Rules, inputs_of
 from training.model import PRESETS
-from training.scoring import score, score_frame
+from training.scoring import SHADOW, judge_of, judgement_frame, score, score_frame, shadow_rows
 
 RULES = Rules(min_session_events=5, max_reasons=2)
 START = datetime(2026, 3, 2, 9, tzinfo=UTC)
@@ -151,3 +151,26 @@ def test_without_spark_a_session_with_too_few_events_is_not_judged() -> None:
 def test_the_original_designs_model_gives_reasons_of_its_two_features() -> None:
     found = score_frame(bot_row(clicks_per_minute=900.0, pages_per_session=800.0), small_champion("plain"), RULES)
     assert {r["feature"] for r in found["reasons"].iloc[0]} == {"clicks_per_minute", "pages_per_session"}
+
+
+def test_a_challenger_that_raises_errors_fails_alone(spark: SparkSession) -> None:
+    rows, champion = spark_rows(spark, feature_rows(20)), small_champion()
+    model = replace(small_model(), feature_names=("clicks_per_minute",))  # the pipeline needs more
+    broken = replace(small_champion(version="2"), forest=None, model=model)
+    alone = score(rows, champion, RULES).drop("scored_at").orderBy("window_start").collect()
+    both = score(rows, champion, RULES, broken)
+    assert both.drop("scored_at", SHADOW).orderBy("window_start").collect() == alone
+    shadow = shadow_rows(both).select("verdict", "model_version", "champion_version").distinct().collect()
+    assert list(map(tuple, shadow)) == [("failed", "2", "1")]
+
+
+def test_only_where_it_may_fail_a_model_that_raises_errors_is_marked_and_not_raised() -> None:
+    rows = feature_rows(20)
+    model = replace(small_model(), feature_names=("clicks_per_minute",))  # the pipeline needs more
+    broken = replace(small_champion(), forest=None, model=model)
+    numbers = {name: rows[name].to_numpy(np.float64) for name in inputs_of(model.feature_names)}
+    marked = judgement_frame(judge_of(broken, RULES), numbers, may_fail=True)
+    assert marked["failed"].all()
+    assert marked["anomaly_score"].isna().all()
+    with pytest.raises(ValueError, match=r".+"):
+        judgement_frame(judge_of(broken, RULES), numbers, may_fail=False)
