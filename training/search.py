@@ -20,7 +20,7 @@ from training.evaluate import SEEDS, rank_correlation, with_labels
 from training.model import FORESTS, Parameters, fit
 from training.trial import scores_of, sessions_of
 
-TREES = (50, 100, 200, 300, 400)
+TREES = (50, 100, 240, 300, 400)
 SUBSAMPLES = (64, 128, 256, 512, 1024)
 
 
