@@ -1,0 +1,135 @@
+"""Judging every record against copying it: events per second from Kafka into Delta, the same topic, the same session.
+
+The copy is what one writes in ten lines: the Kafka source, Delta's own sink, nothing looked at. Ingest reads the same
+records, judges each, finds repeated ids, and writes them with their bytes to one of two tables.
+"""
+
+from __future__ import annotations
+
+import json
+import random
+import statistics
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+from pyspark.sql import SparkSession
+from pyspark.sql.streaming.query import StreamingQuery
+
+from benchmarks.report import Table
+from features.tables import ERASURES, EVENTS, LEDGER_GAPS, REJECTED_EVENTS
+from jobs import ingest_events
+from jobs.runtime import kafka
+from jobs.runtime.broker import EmbeddedBroker
+from jobs.runtime.lake import Lake
+from jobs.runtime.producer import EventProducer
+from jobs.runtime.session import spark_session
+from jobs.runtime.settings import Settings, load_settings
+
+BARE, OURS = "bare Kafka to Delta copy", "ingest_events"
+TOPIC = "bench"
+PARTITIONS = 4
+STRANGE = 0.01
+"""Share of records that are no events."""
+
+
+def run(quick: bool, folder: Path) -> list[Table]:
+    """Fill a topic once, then copy and ingest it in turn, each time from its start into new tables."""
+    records, rounds, batches = (60_000, 3, 2) if quick else (400_000, 5, 4)
+    with EmbeddedBroker(folder / "kafka", folder / "logs") as broker:
+        broker.create_topic(TOPIC, PARTITIONS)
+        size = _fill(broker.bootstrap_servers, records)
+        settings = load_settings("local", _changes(folder, broker, records // batches))
+        spark = spark_session(settings)
+        spark.sparkContext.setLogLevel("ERROR")
+        contestants: dict[str, Callable[[SparkSession, Settings], StreamingQuery]] = {BARE: _copy, OURS: _ingest}
+        seconds: dict[str, list[float]] = {name: [] for name in contestants}
+        for number in range(rounds + 1):
+            for name, work in contestants.items():
+                chosen = _own_tables(settings, folder / f"{number}-{name.split()[0]}")
+                Lake(spark, chosen.storage.root).create(EVENTS, REJECTED_EVENTS, ERASURES, LEDGER_GAPS)
+                began = time.perf_counter()
+                work(spark, chosen).awaitTermination()
+                taken = time.perf_counter() - began
+                if (rows := _rows(spark, chosen, name)) != records:
+                    raise AssertionError(f"{name} wrote {rows} rows of {records} records")
+                if number:  # the first round warms Java up
+                    seconds[name].append(taken)
+        spark.stop()
+    medians = {name: statistics.median(taken) for name, taken in seconds.items()}
+    bare = medians[BARE]
+    rows_of = tuple(
+        (name, records / median, bare / median, min(seconds[name]), max(seconds[name]))
+        for name, median in medians.items()
+    )
+    return [
+        Table(
+            f"{records:,} records of {size:.0f} bytes in {batches} micro-batches, {STRANGE:.0%} of them no events",
+            ("", "events/s", "to the copy", "fastest s", "slowest s"),
+            rows_of,
+            (f"Medians of {rounds} rounds in turn, after one that warms up; the goal is 0.6 of the copy.",),
+        )
+    ]
+
+
+def _changes(folder: Path, broker: EmbeddedBroker, batch: int) -> list[str]:
+    return [
+        f"storage.root={folder}/lake",
+        f"kafka.bootstrap_servers={broker.bootstrap_servers}",
+        f"kafka.topic={TOPIC}",
+        f"kafka.max_offsets_per_trigger={batch}",
+        "spark.master=local[2]",
+        "spark.driver_memory=2g",
+    ]
+
+
+def _own_tables(settings: Settings, folder: Path) -> Settings:
+    storage = settings.storage.model_copy(
+        update={"root": str(folder / "lake"), "checkpoints": str(folder / "checkpoints")}
+    )
+    return settings.model_copy(update={"storage": storage})
+
+
+def _fill(servers: str, records: int) -> float:
+    """Events of many shapes, as apps send them; returns their mean length in bytes."""
+    chance, start, size = random.Random(1), datetime(2026, 3, 1, tzinfo=UTC), 0
+    with EventProducer(servers, TOPIC) as producer:
+        for number in range(records):
+            user = f"user-{chance.randrange(5_000)}"
+            event: dict[str, object] = {
+                "user_id": user,
+                "action": chance.choice(["click", "view", "view", "interaction", "search"]),
+                "page": f"/shop/{chance.randrange(2_000)}",
+                "timestamp": (start + timedelta(milliseconds=number)).isoformat(timespec="milliseconds"),
+                "event_id": f"{number:032x}",
+                "session_id": f"{user}-{number // 10_000}",
+            }
+            if number % 3 == 0:
+                event["properties"] = {"referrer": "https://example.org/über", "price": "19.90", "variant": "B"}
+            if number % 5 == 0:
+                event["screen"] = [1920, 1080]
+            value = b"no event" if chance.random() < STRANGE else json.dumps(event, ensure_ascii=False).encode()
+            size += len(value)
+            producer.send_raw(value, user.encode())
+    return size / records
+
+
+def _copy(spark: SparkSession, settings: Settings) -> StreamingQuery:
+    stream = kafka.read_stream(spark, settings.kafka).writeStream.format("delta").trigger(availableNow=True)
+    return stream.option("checkpointLocation", f"{settings.storage.checkpoints}/copy").start(_copied(settings))
+
+
+def _ingest(spark: SparkSession, settings: Settings) -> StreamingQuery:
+    return ingest_events.start(spark, Lake(spark, settings.storage.root), settings, once=True)
+
+
+def _rows(spark: SparkSession, settings: Settings, name: str) -> int:
+    if name == BARE:
+        return spark.read.format("delta").load(_copied(settings)).count()
+    lake = Lake(spark, settings.storage.root)
+    return lake.read(EVENTS).count() + lake.read(REJECTED_EVENTS).count()
+
+
+def _copied(settings: Settings) -> str:
+    return f"{settings.storage.root}/copy"

@@ -1,0 +1,94 @@
+"""Ten thousand spoiled records through Kafka: each ends in one table, nothing stops, nothing accepted is changed."""
+
+from __future__ import annotations
+
+import os
+import random
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+from confluent_kafka import Message
+from pyspark.sql import DataFrame
+from pyspark.sql import functions as F
+
+from features.events import REASONS
+from features.judging import FIELDS, TIMES
+from features.tables import EVENTS, REJECTED_EVENTS
+from jobs import check_ledger
+from jobs.ingest_events import judging_rules
+from jobs.runtime.producer import EventProducer
+from serving.judging import judge
+from tests.integration.conftest import Platform
+from tests.unit.json_reference import agrees, expected, record, spoiled, written
+
+pytestmark = pytest.mark.integration
+
+MUTANTS = int(os.environ.get("BEHAVIOR_TEST_MUTANTS", "10000"))
+MEGABYTE = 990_000
+"""Kafka takes a million bytes, the record's own overhead among them."""
+
+
+def corpus(seed: int) -> list[bytes | None]:
+    """Nine of ten are spoiled."""
+    chance = random.Random(seed)
+    found: list[bytes | None] = []
+    for number in range(MUTANTS * 10 // 9 + 1):
+        event = record(chance, number)
+        if number % 500 == 0:
+            event["properties"] = {"long": "\U0001f600é" * 1_200, **{f"key-{n}": "v" * 20 for n in range(100)}}
+        found.append(written(chance, event) if number % 10 == 0 else spoiled(chance, event, MEGABYTE))
+    return found
+
+
+def rows(found: DataFrame, *names: str) -> list[dict[str, Any]]:
+    columns = [F.unix_micros(name).alias(name) if name in TIMES else F.col(name) for name in names]
+    number = F.col("kafka_key").cast("string").cast("int").alias("number")
+    return list(found.select(number, *columns).toArrow().to_pylist())
+
+
+def test_ten_thousand_spoiled_records_end_in_one_table_each_and_no_accepted_value_changes(
+    platform: Platform, producer: EventProducer
+) -> None:
+    sent = corpus(seed=int(os.environ.get("BEHAVIOR_TEST_SEED", "4")))
+    failures: list[str] = []
+
+    def told(error: object, _: Message) -> None:
+        if error is not None:
+            failures.append(str(error))
+
+    for number, value in enumerate(sent):
+        headers = [("number", str(number).encode()), ("odd", b"\x00\xff")]
+        # None is a tombstone, which the helper for apps does not know.
+        producer.send_told(value, str(number).encode(), told, headers=headers)  # type: ignore[arg-type]
+    producer.flush()
+    assert not failures
+    platform.ingest()
+
+    assert (
+        sum(e.difference + e.unread for e in check_ledger.check(platform.spark, platform.lake, platform.settings)) == 0
+    )
+    taken = rows(platform.read(EVENTS), "raw", "headers", *FIELDS)
+    refused = rows(platform.read(REJECTED_EVENTS), "raw", "headers", "reason", "detail")
+    assert sorted(row["number"] for row in (*taken, *refused)) == list(range(len(sent)))
+    for row in (*taken, *refused):
+        assert row["raw"] == sent[row["number"]]
+        assert [header["value"] for header in row["headers"]] == [str(row["number"]).encode(), b"\x00\xff"]
+    assert {row["reason"] for row in refused} <= REASONS.keys()
+    assert all(row["number"] % 10 for row in refused if row["reason"] != "duplicate_event_id")
+
+    for row in taken:
+        value = sent[row["number"]]
+        found = {name: row[name] for name in FIELDS}
+        found["properties"] = dict(found["properties"]) if found["properties"] else None
+        assert found == expected(value), value
+
+    door, now = judging_rules(platform.settings.ingest), datetime.now(UTC)
+    differing = []
+    for row in (*taken, *refused):
+        value, reason = sent[row["number"]], row.get("reason")
+        if value is not None and reason != "duplicate_event_id":
+            fault = judge(value, door, now).fault
+            if not agrees(reason, fault.reason if fault else None):
+                differing.append((value[:300], reason, fault))
+    assert not differing, f"{len(differing)}: {differing[:5]}"
