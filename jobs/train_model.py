@@ -27,6 +27,7 @@ from jobs.runtime.settings import Settings, load_settings
 from jobs.runtime.times import time_range
 from jobs.runtime.verdicts import confirmed
 from training import trial
+from training.cohorts import PAST
 from training.dataset import Taken, training_rows
 from training.model import SIZE, Model, Parameters, features_of, fit
 from training.registry import TrainingRecord
@@ -69,7 +70,7 @@ def train(
     chosen = settings.model
     version = _version(lake, wish)
     features, excluded = within(lake.read(FEATURE_TABLE, version), wish.since, wish.until), confirmed(lake)
-    names = dict.fromkeys((*features_of(chosen.preset), SIZE))
+    names = dict.fromkeys((*features_of(chosen.preset), SIZE, PAST))
     taken = training_rows(
         latest(features, FEATURE_TABLE),
         chosen.min_session_events,

@@ -7,11 +7,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 
 import numpy as np
 from numpy.typing import NDArray
 
+from training.cohorts import PAST
 from training.explain import Explainer, explainer
 from training.forest import Floats, Forest
 from training.reasons import OWN_EVENTS, OWN_RATIO, Reason, own_rate_of, reasons_of
@@ -19,7 +20,7 @@ from training.reference import LARGEST, FeatureReference, Reference
 from training.thresholds import percentile
 
 JUDGED_BY = "session_events"
-CONTEXT = (JUDGED_BY, OWN_EVENTS, OWN_RATIO)
+CONTEXT = (JUDGED_BY, OWN_EVENTS, OWN_RATIO, PAST)
 """Features a judgement needs besides the model's own."""
 
 NORMAL, ANOMALY, INSUFFICIENT = "normal", "anomaly", "insufficient_data"
@@ -92,8 +93,10 @@ class Judge:
         contributions, usual = self._explainer.contributions(values), self.forest.usual(values)
         shown = np.clip(values, -LARGEST, LARGEST)
         own = [own_rate_of({name: float(columns[name][row]) for name in (OWN_EVENTS, OWN_RATIO)}) for row in rows]
+        past, cohorts = columns[PAST], self.reference.cohorts
+        alike = [None if cohorts is None else partial(cohorts.usual, past=float(past[row])) for row in rows]
         return [
-            reasons_of(contributions[i], shown[i], usual[i], self._normal, self.rules.max_reasons, own[i])
+            reasons_of(contributions[i], shown[i], usual[i], self._normal, self.rules.max_reasons, own[i], alike[i])
             for i in range(len(values))
         ]
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,6 +18,9 @@ Reason = dict[str, str | float | None]
 COMPARISONS = (99.9, 99.0, 95.0, 90.0)
 """Shares in percent that a value is held against, the most telling first."""
 
+Alike = Callable[[str], tuple[str, float] | None]
+"""From a feature's name to the words for users alike and what is typical among them; None where that is not known."""
+
 RATE, SHARE = "events/min", "share"
 OWN_RATIO, OWN_EVENTS = "own_rate_ratio", "events_per_minute"
 
@@ -31,6 +34,7 @@ def reasons_of(
     normal: Sequence[tuple[str, FeatureReference]],
     most: int,
     own_rate: float | None = None,
+    alike: Alike | None = None,
 ) -> list[Reason]:
     """What made one row strange, the strongest first, at most ``most``.
 
@@ -41,16 +45,25 @@ def reasons_of(
         contributions: parts of the score, shape (features,), as ``values`` and ``usual``.
         normal: each feature's name and training values.
         own_rate: the user's own usual events per minute, where it is known.
+        alike: what is typical among users alike, by the feature's name.
     """
     order = [int(i) for i in np.argsort(-contributions, kind="stable") if contributions[i] > 0]
     known = [i for i in order if not math.isnan(values[i])]
     chosen = [i for i in known if not usual[i]] or known
     return [
-        reason(normal[i][0], float(values[i]), float(contributions[i]), normal[i][1], own_rate) for i in chosen[:most]
+        reason(normal[i][0], float(values[i]), float(contributions[i]), normal[i][1], own_rate, alike)
+        for i in chosen[:most]
     ]
 
 
-def reason(name: str, value: float, part: float, normal: FeatureReference, own_rate: float | None = None) -> Reason:
+def reason(
+    name: str,
+    value: float,
+    part: float,
+    normal: FeatureReference,
+    own_rate: float | None = None,
+    alike: Alike | None = None,
+) -> Reason:
     """One reason with its sentence."""
     direction = "high" if value >= normal.typical else "low"
     return {
@@ -59,7 +72,9 @@ def reason(name: str, value: float, part: float, normal: FeatureReference, own_r
         "expected": normal.typical,
         "direction": direction,
         "contribution": part,
-        "text": sentence(_FEATURE_OF.get(name) or _unknown(name), value, direction, normal, own_rate),
+        "text": sentence(
+            _FEATURE_OF.get(name) or _unknown(name), value, direction, normal, own_rate, alike(name) if alike else None
+        ),
     }
 
 
@@ -71,15 +86,25 @@ def own_rate_of(row: Mapping[str, float]) -> float | None:
 
 
 def sentence(
-    feature: Feature, value: float, direction: str, normal: FeatureReference, own_rate: float | None = None
+    feature: Feature,
+    value: float,
+    direction: str,
+    normal: FeatureReference,
+    own_rate: float | None = None,
+    cohort: tuple[str, float] | None = None,
 ) -> str:
-    """Value, what it means when it is beyond nearly everybody's, what is usual, and for how many."""
+    """Value, what it means when it is beyond nearly everybody's, what is usual, for how many, and among users alike.
+
+    ``cohort`` names users alike and their typical value; it is said where it is another one than everybody's.
+    """
     level, bound = _beyond(value, direction, normal)
     meaning = f": {feature.high if direction == 'high' else feature.low}" if level >= COMPARISONS[1] else ""
     text = f"{amount(value, feature.unit)} {feature.noun}{meaning}; usually {amount(normal.typical, feature.unit)}"
     if level:
         side = "under" if direction == "high" else "over"
         text += f", and {side} {amount(bound, feature.unit)} for {amount(level, '')} % of all"
+    if cohort is not None and amount(cohort[1], feature.unit) != amount(normal.typical, feature.unit):
+        text += f"; usually {amount(cohort[1], feature.unit)} for {cohort[0]}"
     if own_rate is not None and (feature.unit == RATE or feature.name == OWN_RATIO):
         text += f"; usually {amount(own_rate, RATE)} events per minute for this user"
     return text

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from features.errors import ModelError
+from training.cohorts import Cohorts
 from training.thresholds import Distribution, Floats
 
 FEATURE_LEVELS = (0.0, 0.1, 1.0, 5.0, 10.0, 25.0, 50.0, 75.0, 90.0, 95.0, 99.0, 99.9, 100.0)
@@ -55,6 +56,7 @@ class Reference:
     row_scores: Distribution
     session_scores: Distribution | None
     features: Mapping[str, FeatureReference]
+    cohorts: Cohorts | None = None
 
     @property
     def alerts(self) -> Distribution:
@@ -77,14 +79,25 @@ def from_json(text: str) -> Reference:
         rows, sessions = (_distribution(fields.pop(name)) for name in ("row_scores", "session_scores"))
         if rows is None:
             raise ValueError("row_scores is empty")
-        names = tuple(fields.pop("feature_names"))
-        return Reference(feature_names=names, row_scores=rows, session_scores=sessions, features=features, **fields)
+        names, cohorts = tuple(fields.pop("feature_names")), _cohorts(fields.pop("cohorts", None))
+        return Reference(
+            feature_names=names,
+            row_scores=rows,
+            session_scores=sessions,
+            features=features,
+            cohorts=cohorts,
+            **fields,
+        )
     except (ValueError, TypeError, KeyError, AttributeError) as error:
         raise ModelError(f"behavior.json of the model cannot be read: {error!r}. Train the model again.") from error
 
 
 def _distribution(fields: Mapping[str, Any] | None) -> Distribution | None:
     return None if fields is None else Distribution(**_frozen(fields))
+
+
+def _cohorts(fields: Mapping[str, Any] | None) -> Cohorts | None:
+    return None if fields is None else Cohorts(fields["border"], _frozen(fields["typical"]))
 
 
 def _frozen(fields: Mapping[str, Any]) -> dict[str, Any]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
+from training.cohorts import PAST, learn
 from training.model import Model, flagged_share_of
 from training.reference import FEATURE_LEVELS, LARGEST, FeatureReference, Reference
 from training.thresholds import Distribution, Floats, from_share, quantiles
@@ -17,8 +18,8 @@ def describe(model: Model, rows: pd.DataFrame, days: float, flagged_share: float
     """Summarise the rows a model was fitted to.
 
     ``rows`` holds the features; also, where known, ``user_id`` and ``session_start`` (they give scores per user
-    session) and ``weight`` (how many rows of the table each one stands for). ``days`` is the length of the time
-    they come from.
+    session), ``weight`` (how many rows of the table each one stands for) and ``own_past_minutes`` (it gives what is
+    usual among users alike). ``days`` is the length of the time they come from.
     A preset with a share of its own (scikit-learn's ``contamination``) overrules ``flagged_share``.
     """
     scores = model.score(rows)
@@ -37,6 +38,7 @@ def describe(model: Model, rows: pd.DataFrame, days: float, flagged_share: float
         row_scores=by_row,
         session_scores=_by_session(rows, scores, days),
         features={name: _feature(values[name].to_numpy(), weights) for name in model.feature_names},
+        cohorts=learn(values.clip(-LARGEST, LARGEST), rows[PAST].to_numpy(np.float64)) if PAST in rows else None,
     )
 
 
