@@ -88,7 +88,7 @@ def test_with_a_name_and_a_password(
 def test_with_a_token(
     spark: SparkSession, secure: SecureBroker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Of the Python clients only: Java's refuses tokens without a signature, and this broker takes no others."""
+    """Of the Python clients only: with these unsigned tokens Spark's login did not succeed; why is not known."""
     monkeypatch.setenv("BEHAVIOR_KAFKA__PASSWORD", "secret")
     with token_service() as tokens:
         more = [

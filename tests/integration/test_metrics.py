@@ -8,6 +8,7 @@ from datetime import UTC, datetime, timedelta
 from urllib.request import urlopen
 
 import pytest
+from prometheus_client import REGISTRY
 from prometheus_client.parser import text_string_to_metric_families
 
 from jobs import promote_model, train_model
@@ -38,6 +39,7 @@ def test_a_job_tells_its_batches_its_rejected_records_its_verdicts_and_its_model
         port = int(free.getsockname()[1])
     told = platform.settings.metrics.model_copy(update={"port": port})
     watched = Platform(platform.spark, platform.lake, platform.settings.model_copy(update={"metrics": told}))
+    before = REGISTRY.get_sample_value("behavior_rejected_records_total", {"reason": "not_json"}) or 0.0
     people = simulate(Scenario(datetime(2026, 3, 1, tzinfo=UTC), rate=2.0, duration=timedelta(hours=1), seed=5))
     for _, event in zip(range(600), people, strict=False):
         producer.send(event)
@@ -55,7 +57,7 @@ def test_a_job_tells_its_batches_its_rejected_records_its_verdicts_and_its_model
         found.get(f"behavior_scored_rows_total {verdict}", 0) for verdict in ("normal", "anomaly")
     ):
         assert time.monotonic() < end, sorted(found)
-    assert found["behavior_rejected_records_total not_json"] == 1
+    assert found["behavior_rejected_records_total not_json"] - before == 1
     assert found["behavior_query_running ingest_events"] in (0, 1)
     assert found["behavior_batch_step_seconds ingest_events append"] > 0
     assert found["behavior_score_delay_seconds_count"] >= 1
