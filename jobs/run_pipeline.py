@@ -176,7 +176,7 @@ class Pipeline:
     def _train(self) -> None:
         from jobs import promote_model, train_model  # noqa: PLC0415
 
-        version = train_model.train(self.spark, self.lake, self.settings)
+        version = train_model.train(self.spark, self.lake, self.settings, train_model.Wish(trial=False))
         promote_model.promote(self.settings, version, why="first model: there was no champion")
 
     def _score(self) -> None:

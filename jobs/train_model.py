@@ -42,13 +42,15 @@ class Wish:
     """Which rows to learn from, and how many parameter sets to try.
 
     ``version`` is the Delta version of features (None: the newest); rows with ``since <= window_start < until``.
-    ``search`` 0 takes the settings' parameters.
+    ``search`` 0 takes the settings' parameters. Without ``trial`` the model is not tried on simulated days: the gate
+    does that with its own, and a first model has nothing to be compared with.
     """
 
     version: int | None = None
     since: datetime | None = None
     until: datetime | None = None
     search: int = 0
+    trial: bool = True
 
 
 def train(
@@ -92,7 +94,7 @@ def train(
         "search": wish.search,
         "excluded_ranges": _count(excluded),
     }
-    record = _record(model, taken, tried, settings, lake.path(FEATURE_TABLE), version, asked)
+    record = _record(model, taken, tried, settings, lake.path(FEATURE_TABLE), version, asked, tries=wish.trial)
     return registry_of(settings).log_and_register(model, reference, taken.rows.head(EXAMPLE_ROWS), record)
 
 
@@ -127,19 +129,24 @@ def _record(
     source: str,
     version: int,
     asked: dict[str, object],
+    *,
+    tries: bool,
 ) -> TrainingRecord:
     chosen = settings.model
-    days = trial.gate_rows(chosen.trial_users, chosen.min_session_events)
-    scores = trial.scores_of(model, days)
+    found, personas = {}, None
+    if tries:
+        days = trial.gate_rows(chosen.trial_users, chosen.min_session_events)
+        scores = trial.scores_of(model, days)
+        found, personas = trial.metrics(scores, days), trial.personas(scores, days)
     attempts = [{**vars(one.parameters), "stability": one.stability, "recall": one.recall} for one in tried]
     settings_used = {"flagged_share": chosen.flagged_share, "min_session_events": chosen.min_session_events}
     return TrainingRecord(
         source=source,
         delta_version=version,
         parameters={**vars(model.parameters), **settings_used, **asked},
-        metrics=taken.counts() | trial.metrics(scores, days),
+        metrics=taken.counts() | found,
         tags={"sample": taken.describe(), "first": taken.first.isoformat(), "last": taken.last.isoformat()},
-        personas=trial.personas(scores, days),
+        personas=personas,
         tables={"search": pd.DataFrame(attempts)} if attempts else {},
     )
 

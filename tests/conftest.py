@@ -44,9 +44,12 @@ PATIENCE = 180_000
 """Milliseconds that a page may take on a busy machine."""
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
-    """The system's Chromium; where there is none, the tests that need it are skipped."""
+    """The system's Chromium; where there is none, the tests that need it are skipped.
+
+    For a module, not for the run: Playwright's event loop lives as long, and no other can be started beside it.
+    """
     program = next((found for name in BROWSERS if (found := shutil.which(name))), None)
     if program is None:
         pytest.skip("There is no Chromium: apt-get install chromium (Debian), then run the tests again.")

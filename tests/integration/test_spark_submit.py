@@ -56,6 +56,7 @@ def test_the_way_from_kafka_to_scores(
     producer.flush()
     kafka = ["--set", f"kafka.bootstrap_servers={broker.bootstrap_servers}", "--set", f"kafka.topic={topic}"]
     model = ["--set", "model.trees=20", "--set", "model.min_training_rows=20"]
+    model += ["--set", "model.trial_users=100"]
     for job, *arguments in (
         ("ingest_events", "--once", *kafka),
         ("build_features", "--once"),

@@ -122,7 +122,10 @@ def test_a_reference_with_jumps_is_no_distance_from_itself() -> None:
 
 def test_one_bot_with_many_rows_is_an_alert_and_no_drift_of_the_flag_rate() -> None:
     rows = feature_rows(2000, seed=8).assign(user_id=range(2000))
-    flood = feature_rows(600, seed=9).assign(clicks_per_minute=900.0, events_per_minute=900.0, pages_per_session=900.0)
+    flood = feature_rows(600, seed=9).assign(
+        clicks_per_minute=900.0, events_per_minute=900.0, pages_per_session=900.0, active_seconds=60.0,
+        view_share=0.0, gap_mean_seconds=1.0, gap_variation=0.0, gap_equal_share=1.0,
+    )  # fmt: skip
     champion = many()
     of_one = check(champion, pd.concat([rows, flood.assign(user_id=-1)], ignore_index=True))
     of_all = check(champion, pd.concat([rows, flood.assign(user_id=range(5000, 5600))], ignore_index=True))
