@@ -94,6 +94,8 @@ def open_page(browser: Browser, address: str, seen: Seen, **context: Any) -> Ite
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    hypothesis.settings.register_profile("busy machine", deadline=None)
+    # On the integration server the same examples every time, as Hypothesis itself does there; elsewhere new ones.
+    in_ci = bool(os.environ.get("CI"))
+    hypothesis.settings.register_profile("busy machine", deadline=None, derandomize=in_ci, print_blob=not in_ci)
     hypothesis.settings.load_profile("busy machine")
     os.environ.setdefault("BEHAVIOR_CONF_DIR", str(PROJECT / "conf"))
