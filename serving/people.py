@@ -28,15 +28,6 @@ from serving.reading import LakeReader
 from serving.services import Services
 
 NEWEST_ALERTS = 10
-JUDGEMENT = (
-    "anomaly_score",
-    "anomaly_percentile",
-    "threshold",
-    "verdict",
-    "reasons",
-    "model_version",
-    "scored_at",
-)
 PAST = ("window_start", "anomaly_score", "anomaly_percentile", "verdict", "model_version")
 
 UserId = Annotated[str, InPath(max_length=1000, description="the user id as events have it", examples=["user-123"])]
@@ -156,7 +147,7 @@ def features_of(row: Mapping[str, Any]) -> dict[str, float | None]:
 
 
 def judgement(row: Mapping[str, Any]) -> dict[str, Any]:
-    return {"window_start": row["window_start"], **{name: row[name] for name in JUDGEMENT}}
+    return {"window_start": row["window_start"], **{name: row[name] for name in schemas.JUDGEMENT}}
 
 
 def segment_of(lake: LakeReader, who: pa.Array) -> dict[str, Any] | None:

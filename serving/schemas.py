@@ -140,19 +140,18 @@ SAID = an_object(
 )
 FEATURE_VALUES = an_object({feature.name: maybe(NUMBER) for feature in FEATURES})
 MINUTE = an_object({"window_start": TIME, "session_start": TIME, "features": FEATURE_VALUES})
-JUDGED = {
-    name: of_column(tables.SCORES.schema[name])
-    for name in (
-        "window_start",
-        "anomaly_score",
-        "anomaly_percentile",
-        "threshold",
-        "verdict",
-        "reasons",
-        "model_version",
-        "scored_at",
-    )
-}
+JUDGEMENT = (
+    "anomaly_score",
+    "anomaly_percentile",
+    "threshold",
+    "verdict",
+    "reasons",
+    "model_version",
+    "scored_at",
+)
+"""What an answer says of a judged minute, besides which minute it is."""
+
+JUDGED = {name: of_column(tables.SCORES.schema[name]) for name in ("window_start", *JUDGEMENT)}
 PAST = {name: JUDGED[name] for name in ("window_start", "anomaly_score", "anomaly_percentile", "verdict")}
 SEGMENT = an_object(
     {name: of_column(tables.SEGMENTS.schema[name]) for name in ("day", "segment_id", "name", "description", "share")}
