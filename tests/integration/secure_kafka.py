@@ -17,10 +17,11 @@ from pathlib import Path
 from confluent_kafka.admin import ScramCredentialInfo, ScramMechanism, UserScramCredentialUpsertion
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa
 from cryptography.x509.oid import NameOID
 
 from jobs.runtime.broker import EmbeddedBroker
+from jobs.runtime.kafka_clients import ALLOWED_URLS
 from tests.integration.conftest import lasting_port
 
 USER, PASSWORD = "shop", 'p"a\\ss wörd'
@@ -30,7 +31,7 @@ LOGINS = {
     "plain": f'{JAAS}.plain.PlainLoginModule required user_{USER}="p\\\\"a\\\\\\\\ss wörd";',
     "scram-sha-256": f"{JAAS}.scram.ScramLoginModule required;",
     "scram-sha-512": f"{JAAS}.scram.ScramLoginModule required;",
-    "oauthbearer": f'{JAAS}.oauthbearer.OAuthBearerLoginModule required unsecuredLoginStringClaim_sub="broker";',
+    "oauthbearer": f"{JAAS}.oauthbearer.OAuthBearerLoginModule required;",
 }
 
 
@@ -38,10 +39,16 @@ PROTOCOLS = "PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT,SSL:SSL,SASL_PLAINTEXT:SAS
 
 
 class SecureBroker(EmbeddedBroker):
-    """Beside the open listener of the embedded broker it has one for each way of protection."""
+    """Beside the open listener of the embedded broker it has one for each way of protection.
 
-    def __init__(self, folder: Path) -> None:
+    Args:
+        folder: for its files and the certificates.
+        tokens: whose signature it asks of a token. The service must be up when the broker starts.
+    """
+
+    def __init__(self, folder: Path, tokens: TokenService) -> None:
         super().__init__(folder / "kafka", folder / "logs", preferred_port=lasting_port())
+        self.tokens = tokens
         self.ports = {name: lasting_port() for name in ("SSL", "SASL_PLAINTEXT", "SASL_SSL")}
         self.certificates = Certificates(folder)
 
@@ -63,7 +70,15 @@ class SecureBroker(EmbeddedBroker):
         ]
         for listener in ("sasl_plaintext", "sasl_ssl"):
             lines += [f"listener.name.{listener}.{name}.sasl.jaas.config={login}" for name, login in LOGINS.items()]
+            own, handler = f"listener.name.{listener}.oauthbearer.sasl", "OAuthBearerValidatorCallbackHandler"
+            lines += [
+                f"{own}.server.callback.handler.class={JAAS}.oauthbearer.{handler}",
+                f"{own}.oauthbearer.jwks.endpoint.url={self.tokens.keys_url}",
+            ]
         return super()._properties(controller_port) + "\n" + "\n".join(_escaped(line) for line in lines) + "\n"
+
+    def _java_options(self) -> list[str]:
+        return [f"-D{ALLOWED_URLS}={self.tokens.keys_url}", *super()._java_options()]
 
     def add_user(self) -> None:
         """The user of SCRAM is kept by the broker itself."""
@@ -130,24 +145,40 @@ def _pem(certificate: x509.Certificate) -> bytes:
 @dataclass(frozen=True)
 class TokenService:
     url: str
+    keys_url: str
     given: list[str]
 
 
 @contextmanager
 def token_service() -> Iterator[TokenService]:
-    """Gives tokens without signature to who knows the client's secret; a broker made for tests takes them."""
+    """Gives signed tokens to who knows the client's secret, and its public key to everybody, as companies' services do.
+
+    Signed, because Java's client refuses a token without a signature ("expected three sections") before it sends it;
+    librdkafka sends whatever it gets.
+    """
     given: list[str] = []
     expected = "Basic " + base64.b64encode(f"{USER}:secret".encode()).decode()
+    key = rsa.generate_private_key(public_exponent=65537, key_size=2048)
+    numbers = key.public_key().public_numbers()
+    public = {"kty": "RSA", "kid": "1", "alg": "RS256", "use": "sig", "n": _number(numbers.n), "e": _number(numbers.e)}
 
     class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.answer(200, {"keys": [public]})
+
         def do_POST(self) -> None:
-            asked = self.rfile.read(int(self.headers.get("Content-Length", "0"))).decode()
+            given.append(self.rfile.read(int(self.headers.get("Content-Length", "0"))).decode())
+            now = int(time.time())
+            claims = {"sub": USER, "iat": now, "exp": now + 3600, "scope": "events"}
+            signed = f"{_part({'alg': 'RS256', 'kid': '1'})}.{_part(claims)}"
+            signature = _encoded(key.sign(signed.encode(), padding.PKCS1v15(), hashes.SHA256()))
+            token = {"access_token": f"{signed}.{signature}", "token_type": "bearer", "expires_in": 3600}
             knows = self.headers.get("Authorization") == expected
-            claims = {"sub": USER, "iat": int(time.time()), "exp": int(time.time()) + 3600, "scope": "events"}
-            token = ".".join([_part({"alg": "none"}), _part(claims), ""])
-            body = json.dumps({"access_token": token, "token_type": "bearer", "expires_in": 3600}).encode()
-            given.append(asked)
-            self.send_response(200 if knows else 401)
+            self.answer(200 if knows else 401, token if knows else {"error": "invalid_client"})
+
+        def answer(self, status: int, what: dict[str, object]) -> None:
+            body = json.dumps(what).encode()
+            self.send_response(status)
             self.send_header("Content-Type", "application/json")
             self.send_header("Content-Length", str(len(body)))
             self.end_headers()
@@ -160,11 +191,20 @@ def token_service() -> Iterator[TokenService]:
     thread = threading.Thread(target=server.serve_forever, daemon=True)
     thread.start()
     try:
-        yield TokenService(f"http://127.0.0.1:{server.server_port}/token", given)
+        address = f"http://127.0.0.1:{server.server_port}"
+        yield TokenService(f"{address}/token", f"{address}/keys", given)
     finally:
         server.shutdown()
         server.server_close()
 
 
 def _part(claims: dict[str, object]) -> str:
-    return base64.urlsafe_b64encode(json.dumps(claims).encode()).decode().rstrip("=")
+    return _encoded(json.dumps(claims).encode())
+
+
+def _number(value: int) -> str:
+    return _encoded(value.to_bytes((value.bit_length() + 7) // 8, "big"))
+
+
+def _encoded(what: bytes) -> str:
+    return base64.urlsafe_b64encode(what).decode().rstrip("=")
