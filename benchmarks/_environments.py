@@ -1,0 +1,91 @@
+"""An environment of its own for each peer, made once from its pinned requirements, in ``.peers`` of this folder."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+import shutil
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+from tools import jars, machine
+
+PROJECT = Path(__file__).resolve().parents[1]
+REQUIREMENTS = PROJECT / "benchmarks" / "peers" / "requirements"
+PLACE = PROJECT / ".peers"
+LIMIT_SECONDS = 600.0
+
+
+@dataclass(frozen=True)
+class Environment:
+    """A peer's Python, or why there is none."""
+
+    name: str
+    problem: str | None
+
+    @property
+    def python(self) -> Path:
+        return PLACE / self.name / "bin" / "python"
+
+    def versions(self, *packages: str) -> str:
+        """What its requirements pin, in words."""
+        text = (REQUIREMENTS / f"{self.name}.txt").read_text(encoding="utf-8")
+        pins = dict(re.findall(r"^([\w-]+)(?:\[[\w,]+\])?==(\S+)", text, re.MULTILINE))
+        return ", ".join(f"{package} {pins.get(package, '?')}" for package in packages)
+
+
+def environment(name: str) -> Environment:
+    """The environment ``name``; made where it is not there or its requirements have changed. Needs the network then."""
+    folder, lines = PLACE / name, REQUIREMENTS / f"{name}.txt"
+    stamp, wanted = folder / "requirements.sha256", hashlib.sha256(lines.read_bytes()).hexdigest()
+    if stamp.is_file() and stamp.read_text(encoding="utf-8") == wanted:
+        return Environment(name, None)
+    shutil.rmtree(folder, ignore_errors=True)
+    uv, env = str(Path(sys.executable).parent / "uv"), dict(os.environ)
+    mirror = os.environ.get("PYPI_MIRROR")
+    if mirror:
+        env["UV_DEFAULT_INDEX"] = mirror
+    steps = [
+        [uv, "venv", "-q", "--python", sys.executable, str(folder)],
+        [uv, "pip", "install", "-q", "--python", str(folder / "bin" / "python"), "-r", str(lines)],
+    ]
+    constraints = REQUIREMENTS / "build.txt"
+    steps[1] += ["--build-constraints", str(constraints)]
+    try:
+        for step in steps:
+            run = subprocess.run(step, env=env, capture_output=True, text=True, check=False, timeout=LIMIT_SECONDS)
+            if run.returncode:
+                said = [line.strip() for line in run.stderr.splitlines() if line.strip()]
+                return Environment(name, said[0][:200] if said else f"uv ended with {run.returncode}")
+    except (OSError, subprocess.TimeoutExpired) as error:
+        return Environment(name, f"{type(error).__name__}: {error}"[:200])
+    if name == "flink":
+        try:
+            jar_folder(name)
+        except (machine.Problem, OSError, subprocess.TimeoutExpired) as problem:
+            return Environment(name, str(problem)[:200])
+    stamp.write_text(wanted, encoding="utf-8")
+    return Environment(name, None)
+
+
+def jar_folder(name: str) -> Path:
+    """The folder with the jars that a peer's lock file names, fetched once. Raises tools.machine.Problem in words."""
+    place = PLACE / "jars"
+    place.mkdir(parents=True, exist_ok=True)
+    locked = jars.read_lock(REQUIREMENTS / f"{name}-jars.lock")
+    if jars.missing(locked, place):
+        java = machine.java_path()
+        if java is None:
+            raise machine.Problem("There is no Java.")
+        ivy = next((Path(sys.prefix) / "lib").glob("python3*/site-packages/pyspark/jars/ivy-[0-9]*.jar"))
+        jars.install(locked, place, java, ivy, _run)
+    return place / name
+
+
+def _run(what: str, command: list[str], folder: Path) -> None:
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False, timeout=LIMIT_SECONDS)
+    if done.returncode:
+        raise machine.Problem(f"{what} failed: {done.stdout[-300:]}{done.stderr[-300:]}")

@@ -1,0 +1,151 @@
+"""The platform's side of the whole way, in a process of its own: a Spark driver that takes orders from standard input.
+
+``python -m benchmarks._ours SERVERS TOPIC FOLDER EVENTS_A_BATCH``. Orders, one a line, each answered by a line of JSON
+on the original standard output: ``train`` makes the champion from the topic's start, for us and (with joblib) for the
+peers; ``way NAME`` catches up into tables of its own, ``floor`` reads, parses and throws away.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import re
+import sys
+import time
+from collections import defaultdict
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import joblib
+import psutil
+from pyspark.sql import SparkSession
+from pyspark.sql import functions as F
+
+from features.behavior import behavior
+from features.events import accepted, judge
+from features.tables import ERASURES, EVENTS, FEATURE_TABLE, LEDGER_GAPS, REJECTED_EVENTS, SCORES, TILES
+from features.tiles import fold
+from jobs import build_features, ingest_events, score_features
+from jobs.runtime.lake import Lake
+from jobs.runtime.models import registry_of
+from jobs.runtime.session import spark_session
+from jobs.runtime.settings import Settings, load_settings
+from training.model import fit
+from training.summary import describe
+
+LEARNED_FROM = 100_000
+EVENT = "user_id STRING, action STRING, page STRING, timestamp TIMESTAMP, event_id STRING"
+
+
+class StepLog(logging.Handler):
+    """Adds up the seconds of the queries' steps, as they log them."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.seconds: dict[str, float] = defaultdict(float)
+
+    def emit(self, record: logging.LogRecord) -> None:
+        query, _, *text = record.getMessage().split(" ", 2)
+        for name, taken in re.findall(r"([a-z ]+) ([\d.]+) s", " ".join(text)):
+            self.seconds[f"{query}: {name.strip()}"] += float(taken)
+
+
+class Ours:
+    """The orders."""
+
+    def __init__(self, servers: str, topic: str, folder: Path, batch: int) -> None:
+        self.folder, self.topic, self.servers = folder, topic, servers
+        self.settings = load_settings(
+            "local",
+            [
+                f"kafka.bootstrap_servers={servers}", f"kafka.topic={topic}",
+                f"kafka.max_offsets_per_trigger={batch}", f"model.tracking_uri=sqlite:///{folder}/mlflow.db",
+                "spark.master=local[2]",
+            ],
+        )  # fmt: skip
+        self.began = psutil.Process().create_time()
+        self.spark: SparkSession = spark_session(self.settings)
+        self.spark.sparkContext.setLogLevel("ERROR")
+        self.steps = StepLog()
+        logger = logging.getLogger("jobs.runtime.steps")
+        logger.setLevel(logging.INFO)
+        logger.addHandler(self.steps)
+
+    def train(self) -> dict[str, Any]:
+        """Fit on the feature rows of the topic's first events; register, promote, and leave a copy for the peers."""
+        ends = json.dumps({self.topic: {str(number): LEARNED_FROM // 4 for number in range(4)}})
+        records = self._records(endingOffsets=ends).withColumns(
+            {"ingested_at": F.lit(datetime.now(UTC)), "ingest_id": F.lit("train:0")}
+        )
+        events = accepted(judge(records, ingest_events.judging_rules(self.settings.ingest)))
+        rows = behavior(fold(events), build_features.session_rules(self.settings)).toPandas()
+        rows = rows[rows["session_events"] >= self.settings.model.min_session_events].reset_index(drop=True)
+        model = fit(rows)
+        registry = registry_of(self.settings)
+        version = registry.log_and_register(model, describe(model, rows, days=0.1), rows.head(500))
+        registry.promote(version, why="benchmark")
+        champion = registry.load(version)
+        held = {
+            "pipeline": champion.model.pipeline,
+            "names": list(model.feature_names),
+            "threshold": champion.threshold,
+        }
+        joblib.dump(held, self.folder / "champion.joblib")
+        return {"rows": len(rows), "trees": model.parameters.trees}
+
+    def way(self, name: str) -> dict[str, Any]:
+        """Catch up: the three streaming jobs as ``--once`` runs them, one after another."""
+        settings, lake = self._own(name)
+        self.steps.seconds.clear()
+        began = time.time()
+        lake.create(EVENTS, REJECTED_EVENTS, ERASURES, LEDGER_GAPS, TILES, FEATURE_TABLE, SCORES)
+        taken: dict[str, float] = {"creating tables": time.time() - began}
+        batches = 0
+        for job in (ingest_events, build_features, score_features):
+            before = time.time()
+            query = job.start(self.spark, lake, settings, once=True)
+            query.awaitTermination()
+            batches += len({progress["batchId"] for progress in query.recentProgress if progress["numInputRows"]})
+            taken[job.QUERY] = time.time() - before
+        ended = time.time()
+        return {
+            "seconds": ended - began, "since_start": ended - self.began, "jobs": taken, "batches": batches,
+            "steps": dict(self.steps.seconds), "scores": lake.path(SCORES),
+            "rejected": lake.read(REJECTED_EVENTS).count(), "events": lake.read(EVENTS).count(),
+            "rows": lake.read(SCORES).count(),
+        }  # fmt: skip
+
+    def floor(self) -> dict[str, Any]:
+        """The same topic read, parsed and thrown away."""
+        began = time.time()
+        parsed = self._records().select(F.from_json(F.col("value").cast("string"), EVENT).alias("event"))
+        parsed.select("event.*").write.format("noop").mode("overwrite").save()
+        return {"seconds": time.time() - began}
+
+    def _records(self, **options: str) -> Any:
+        reader = self.spark.read.format("kafka").option("kafka.bootstrap.servers", self.servers)
+        return reader.option("subscribe", self.topic).option("includeHeaders", "true").options(**options).load()
+
+    def _own(self, name: str) -> tuple[Settings, Lake]:
+        place = self.folder / name
+        storage = self.settings.storage.model_copy(
+            update={"root": str(place / "lake"), "checkpoints": str(place / "checkpoints")}
+        )
+        return self.settings.model_copy(update={"storage": storage}), Lake(self.spark, storage.root)
+
+
+def main() -> None:
+    """Take orders until there are no more."""
+    servers, topic, folder, batch = sys.argv[1:5]
+    answers, sys.stdout = sys.stdout, sys.stderr
+    ours = Ours(servers, topic, Path(folder), int(batch))
+    for line in sys.stdin:
+        order, *words = line.split()
+        answer = getattr(ours, order)(*words)
+        print(json.dumps(answer), file=answers, flush=True)
+    ours.spark.stop()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,83 @@
+"""Rows to durable scores for every peer: the champion by scikit-learn, a Delta table by deltalake, a note of progress.
+
+The pipeline is the platform's own, loaded with joblib by the same scikit-learn; rows with too few events are written
+without a score, as the platform does.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import joblib
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+from deltalake import write_deltalake
+
+from benchmarks.peers.person import FEATURES, Row
+
+LEAST_EVENTS = 5
+"""Sessions with fewer cannot be judged."""
+ROWS_A_WRITE = 50_000
+
+
+class Scorer:
+    """Scores rows and appends them to the table ``scores`` of a folder, one commit for each call.
+
+    Attributes:
+        wanted: rows worth a write: a caller that gets them in smaller parts collects so many.
+    """
+
+    wanted = ROWS_A_WRITE
+
+    def __init__(self, folder: Path, worker: int) -> None:
+        held = joblib.load(folder.parent / "champion.joblib")
+        self.pipeline, self.names, self.threshold = held["pipeline"], held["names"], held["threshold"]
+        self.table, self.note = folder / "scores", folder / f"progress-{worker}.json"
+        self.taken = self.rows = self.late = 0
+        self.first_commit = 0.0
+        self.ready = time.time()
+
+    def write(self, users: Sequence[str], rows: Sequence[Row], *, events: int) -> None:
+        """Score the rows of these users, append them, and note that so many further events are done."""
+        self.taken += events
+        if rows:
+            write_deltalake(str(self.table), self.scored(users, rows), mode="append")
+            self.first_commit = self.first_commit or time.time()
+            self.rows += len(rows)
+        self.tell()
+
+    def scored(self, users: Sequence[str], rows: Sequence[Row]) -> pa.Table:
+        """The rows with score and verdict."""
+        frame = pd.DataFrame(np.array(rows, np.float64), columns=["minute", *FEATURES])
+        judged = np.flatnonzero(frame["session_events"].to_numpy() >= LEAST_EVENTS)
+        scores = np.full(len(frame), np.nan)
+        if len(judged):
+            scores[judged] = self.pipeline.predict(frame[self.names].iloc[judged])
+        verdicts = np.where(
+            np.isnan(scores), "insufficient_data", np.where(scores >= self.threshold, "anomaly", "normal")
+        )
+        minutes = frame.pop("minute").to_numpy().astype(np.int64) * 60_000_000
+        columns: dict[str, Any] = {
+            "user_id": pa.array(users, pa.string()),
+            "window_start": pa.array(minutes, pa.timestamp("us", "UTC")),
+            **{name: frame[name].to_numpy() for name in FEATURES},
+            "anomaly_score": pa.array(scores, from_pandas=True),
+            "verdict": verdicts,
+            "scored_at": pa.array(np.full(len(frame), time.time_ns() // 1000), pa.timestamp("us", "UTC")),
+        }
+        return pa.table(columns)
+
+    def tell(self) -> None:
+        """Note what is durable, in one step: the benchmark may stop us at any time."""
+        found = {
+            "ready": self.ready, "first": self.first_commit, "last": time.time(),
+            "events": self.taken, "rows": self.rows, "late": self.late,
+        }  # fmt: skip
+        fresh = self.note.with_suffix(".new")
+        fresh.write_text(json.dumps(found), encoding="utf-8")
+        fresh.replace(self.note)

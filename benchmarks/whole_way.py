@@ -1,0 +1,330 @@
+"""Catch-up from a Kafka topic to durable scores: the platform against what a user would pick instead.
+
+Everybody reads the same topic, makes the same features for the same champion, and writes scores durably, on the same
+cores and in processes of their own. In every round all have their turn; medians are quoted. Peers have as many worker
+processes as there are cores. Their outputs are compared with ours row by row. The floor is Spark reading and parsing
+the topic and throwing everything away.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from statistics import median
+from typing import IO, Any, Self
+
+import numpy as np
+import pandas as pd
+import psutil
+from deltalake import DeltaTable
+from matplotlib.figure import Figure
+
+from benchmarks._environments import PROJECT, Environment, environment
+from benchmarks._topic import fill
+from benchmarks.report import Cell, Table
+from jobs.runtime.broker import EmbeddedBroker
+
+TOPIC, PARTITIONS, WORKERS = "bench", 4, 2
+BATCH = 500_000
+GOAL_OF_FLOOR = 0.35
+SAME = 1e-6
+OURS, COLD, FLOOR = "this project", "this project, Java starting cold", "floor: Spark reads, parses, throws away"
+
+
+@dataclass(frozen=True)
+class Peer:
+    """A contestant: its module, its environment, and what it does not do."""
+
+    title: str
+    module: str
+    env: str
+    packages: tuple[str, ...]
+    writes: str
+    lacks: str
+    workers: int = WORKERS
+
+
+PEERS = (
+    Peer(
+        "plain consumer, 2 processes", "plain", "plain", ("confluent-kafka", "pandas", "scikit-learn", "deltalake"),
+        "Delta (deltalake)", "users' past in memory only: lost with the process",
+    ),
+    Peer(
+        "plain consumer, 1 process", "plain", "plain", ("confluent-kafka",),
+        "Delta (deltalake)", "users' past in memory only: lost with the process", 1,
+    ),
+    Peer(
+        "Bytewax, 2 processes", "with_bytewax", "bytewax", ("bytewax",),
+        "Delta (deltalake)", "users' past in memory only (recovery is off by default)",
+    ),
+    Peer(
+        "Quix Streams, 2 processes", "with_quix", "quix", ("quixstreams",),
+        "Delta (deltalake)", "",
+    ),
+    Peer(
+        "PyFlink, parallelism 2", "with_flink", "flink", ("apache-flink",),
+        "Delta (deltalake)", "state without checkpoints", 1,
+    ),
+)  # fmt: skip
+NOBODY = "late events lost, no repeated ids found, no rejects kept, no reasons"
+"""What no peer does."""
+
+
+@dataclass
+class Turn:
+    """What a contestant did in one round."""
+
+    seconds: float
+    events: int
+    rows: int
+    cold: float
+    stopped: bool = False
+
+
+@dataclass
+class Place:
+    """A contestant's rounds, or why there are none."""
+
+    turns: list[Turn] = field(default_factory=list)
+    problem: str | None = None
+    same: str = "-"
+
+    @property
+    def rate(self) -> float:
+        """Events per second."""
+        return median(turn.events / turn.seconds for turn in self.turns)
+
+
+class Driver:
+    """Our Spark driver, in a process of its own; see ``benchmarks/_ours.py``."""
+
+    def __init__(self, servers: str, folder: Path) -> None:
+        command = [sys.executable, "-m", "benchmarks._ours", servers, TOPIC, str(folder), str(BATCH)]
+        self.errors: IO[bytes] = (folder / "ours.log").open("wb")
+        self.process = subprocess.Popen(
+            command, cwd=PROJECT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self.errors, text=True
+        )
+
+    def ask(self, order: str) -> dict[str, Any]:
+        """Have an order done."""
+        assert self.process.stdin is not None
+        assert self.process.stdout is not None
+        self.process.stdin.write(f"{order}\n")
+        self.process.stdin.flush()
+        line = self.process.stdout.readline()
+        if not line:
+            self.errors.flush()
+            said = Path(str(self.errors.name)).read_text(encoding="utf-8", errors="replace")
+            raise RuntimeError(f"our driver ended at '{order}': {said[-2000:]}")
+        found: dict[str, Any] = json.loads(line)
+        return found
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        stop([self.process])
+        self.errors.close()
+
+
+def run(quick: bool, folder: Path) -> list[Table]:
+    """See the module's text."""
+    events, users, rounds, limit, budget = (
+        (200_000, 5_000, 1, 40.0, 120.0) if quick else (2_000_000, 20_000, 3, 90.0, 540.0)
+    )
+    made = {peer.env: environment(peer.env) for peer in PEERS}
+    places = {name: Place() for name in (OURS, COLD, FLOOR, *(peer.title for peer in PEERS))}
+    details: dict[str, Any] = {}
+    with EmbeddedBroker(folder / "kafka", folder / "logs") as broker:
+        broker.create_topic(TOPIC, PARTITIONS)
+        size = fill(broker.bootstrap_servers, TOPIC, events, users)
+        with Driver(broker.bootstrap_servers, folder) as trainer:
+            trained = trainer.ask("train")
+        with Driver(broker.bootstrap_servers, folder) as driver:
+            first = driver.ask("way cold")
+            places[COLD].turns.append(Turn(first["seconds"], events, first["rows"], first["since_start"]))
+            began, slowest = time.monotonic(), 0.0
+            for number in range(rounds):
+                if number and time.monotonic() - began + slowest > budget:
+                    break
+                before = time.monotonic()
+                floor = driver.ask("floor")
+                places[FLOOR].turns.append(Turn(floor["seconds"], events, 0, 0.0))
+                details = driver.ask(f"way warm-{number}")
+                places[OURS].turns.append(Turn(details["seconds"], events, details["rows"], 0.0))
+                for peer in PEERS:
+                    place = places[peer.title]
+                    if place.problem is None:
+                        _turn(place, peer, made[peer.env], broker.bootstrap_servers, folder, number, events, limit)
+                slowest = max(slowest, time.monotonic() - before)
+            ours = _newest(Path(details["scores"]), "batch_time")
+    for peer in PEERS:
+        if places[peer.title].turns:
+            places[peer.title].same = _compared(ours, folder / f"{peer.module}-{peer.workers}-0" / "scores")
+    draw(places, folder / "whole_way.png")
+    return [
+        _table(places, made, events, users, size, trained, len(ours)),
+        _where(details, events),
+    ]
+
+
+def _turn(
+    place: Place, peer: Peer, env: Environment, servers: str, folder: Path, number: int, events: int, limit: float
+) -> None:
+    """One round of a peer: its processes from start to the last durable score, or to the limit."""
+    if env.problem is not None:
+        place.problem = f"does not install: {env.problem}"
+        return
+    own = folder / f"{peer.module}-{peer.workers}-{number}"
+    own.mkdir()
+    began, log = time.time(), (own / "log").open("wb")
+    threads = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1") if peer.workers > 1 else {}
+    command = [str(env.python), "-m", f"benchmarks.peers.{peer.module}", servers, TOPIC, str(own)]
+    workers = [
+        subprocess.Popen(
+            [*command, str(one), str(peer.workers)],
+            cwd=PROJECT, stdout=log, stderr=log, env={**os.environ, **threads}, start_new_session=True,
+        )
+        for one in range(peer.workers)
+    ]  # fmt: skip
+    try:
+        stopped = not _ended(workers, began + limit)
+    finally:
+        stop(workers)
+        log.close()
+    notes = [json.loads(note.read_text(encoding="utf-8")) for note in own.glob("progress-*.json")]
+    if not notes or (not stopped and any(worker.returncode for worker in workers)):
+        said = (own / "log").read_text(encoding="utf-8", errors="replace").strip().splitlines()
+        place.problem = f"failed: {said[-1][:200] if said else 'no scores within the limit'}"
+        return
+    last, ready = max(note["last"] for note in notes), min(note["ready"] for note in notes)
+    done = sum(note["events"] for note in notes) if stopped else events
+    rows = sum(note["rows"] for note in notes)
+    place.turns.append(Turn(last - ready, done, rows, last - began, stopped))
+
+
+def _ended(workers: list[subprocess.Popen[bytes]], until: float) -> bool:
+    """Whether all end by themselves before ``until``."""
+    for worker in workers:
+        try:
+            worker.wait(max(0.0, until - time.time()))
+        except subprocess.TimeoutExpired:
+            return False
+    return True
+
+
+def stop(processes: list[Any]) -> None:
+    """End processes with all that they started."""
+    for process in processes:
+        if process.poll() is not None:
+            continue
+        started = [process, *psutil.Process(process.pid).children(recursive=True)]
+        for one in started:
+            try:
+                os.kill(one.pid, signal.SIGKILL)
+            except ProcessLookupError:
+                continue
+        process.wait()
+
+
+def _newest(table: Path, written: str) -> pd.DataFrame:
+    """The newest row of each user and minute."""
+    read = DeltaTable(str(table)).to_pyarrow_table()
+    frame: pd.DataFrame = read.to_pandas().sort_values(written, kind="stable")
+    return frame.drop_duplicates(["user_id", "window_start"], keep="last").set_index(["user_id", "window_start"])
+
+
+def _compared(ours: pd.DataFrame, table: Path) -> str:
+    """How many of our rows a peer has, and how many of these have our score; the features that differ most."""
+    theirs = _newest(table, "scored_at")
+    both = ours.join(theirs, how="inner", rsuffix="_theirs")
+    wrong = {
+        name: float((~_equal(both[name], both[f"{name}_theirs"])).mean())
+        for name in theirs.columns
+        if f"{name}_theirs" in both and name not in ("verdict", "scored_at")
+    }
+    score = wrong.pop("anomaly_score")
+    worst = [f"{name} {share:.1%}" for name, share in sorted(wrong.items(), key=lambda one: -one[1])[:2] if share]
+    text = f"{len(both) / len(ours):.1%} of our rows, {1 - score:.1%} of them with our score"
+    return text + (f" (differing: {', '.join(worst)})" if worst else "")
+
+
+def _equal(one: pd.Series[Any], other: pd.Series[Any]) -> Any:
+    left, right = one.to_numpy(np.float64), other.to_numpy(np.float64)
+    return np.isclose(left, right, rtol=0, atol=SAME, equal_nan=True)
+
+
+def _table(
+    places: dict[str, Place], made: dict[str, Environment], events: int, users: int, size: float,
+    trained: dict[str, Any], ours: int,
+) -> Table:  # fmt: skip
+    floor, best = places[FLOOR].rate, places[OURS].rate
+    rows: list[tuple[Cell, ...]] = []
+    titles = {peer.title: peer for peer in PEERS}
+    for name, place in places.items():
+        peer = titles.get(name)
+        lacks = "" if peer is None else "; ".join(part for part in (peer.lacks, NOBODY) if part)
+        writes = "nothing" if name == FLOOR else "Delta (Spark)" if peer is None else peer.writes
+        if not place.turns:
+            rows.append((name, None, None, None, None, None, writes, place.problem or "-", lacks))
+            continue
+        cold = median(turn.cold for turn in place.turns)
+        stopped = " (stopped at the limit)" if any(turn.stopped for turn in place.turns) else ""
+        rows.append(
+            (
+                name, place.rate, place.rate / floor, place.rate / best,
+                f"{median(turn.seconds for turn in place.turns):.1f}{stopped}", cold or None,
+                writes, "our own" if peer is None and name != FLOOR else place.same, lacks,
+            )
+        )  # fmt: skip
+    versions = "; ".join(made[peer.env].versions(*peer.packages) for peer in PEERS)
+    return Table(
+        f"The whole way: {events:,} events of {users:,} users ({size:.0f} bytes each) to durable scores",
+        ("", "events/s", "of the floor", "of ours", "s", "s with the start", "writes", "output", "does not"),
+        tuple(rows),
+        (
+            f"The goal: ahead of every peer, and {GOAL_OF_FLOOR} of the floor.",
+            f"The champion: {trained['trees']} trees, fitted on {trained['rows']:,} rows; peers score by scikit-learn.",
+            f"Our table has {ours:,} users' minutes.",
+            f"Medians of {len(places[OURS].turns)} rounds in turns; one that is stopped has the rate of what it wrote.",
+            "'with the start' counts from the start of the process: imports, Java, loading the model.",
+            f"Ours runs the three jobs with --once, one after another, in micro-batches of {BATCH:,} records.",
+            "Ours keeps raw events, rejects and tiles, too.",
+            f"Versions: {versions}.",
+        ),
+    )
+
+
+def _where(details: dict[str, Any], events: int) -> Table:
+    """Where our own way spends its time, in the last warm round."""
+    seconds = details["seconds"]
+    rows: list[tuple[Cell, ...]] = [
+        (name, taken, taken / seconds, 1e5 * taken / events) for name, taken in details["jobs"].items()
+    ]
+    rows += [(f"  {name}", taken, taken / seconds, 1e5 * taken / events) for name, taken in details["steps"].items()]
+    return Table(
+        "Where our whole way spends its time (last warm round)",
+        ("job, and the steps it names", "s", "share", "s per 100,000 events"),
+        tuple(rows),
+        (f"{details['batches']} micro-batches; {details['rows']:,} score rows, {details['rejected']:,} rejects.",),
+    )
+
+
+def draw(places: dict[str, Place], path: Path) -> None:
+    """Events per second of everybody, as bars."""
+    shown = [(name, place.rate) for name, place in places.items() if place.turns][::-1]
+    figure = Figure(figsize=(8, 0.45 * len(shown) + 1.0))
+    axis = figure.subplots()
+    colours = ["#1f6fb2" if name.startswith(OURS) else "#bbbbbb" if name == FLOOR else "#e08a3c" for name, _ in shown]
+    bars = axis.barh([name for name, _ in shown], [rate / 1000 for _, rate in shown], color=colours)
+    axis.bar_label(bars, [f"{rate / 1000:,.0f}" for _, rate in shown], padding=3)
+    axis.set_xlabel("thousand events per second, Kafka to durable scores")
+    axis.spines[["top", "right"]].set_visible(False)
+    figure.tight_layout()
+    figure.savefig(path, dpi=120)
