@@ -12,8 +12,12 @@ from features.tables import Table
 
 
 def latest(rows: DataFrame, table: Table) -> DataFrame:
-    """The newest revision per key of ``table``: the row with the greatest ``(batch_time, batch_id)``."""
-    newest = F.max_by(F.struct(*table.columns), F.struct("batch_time", "batch_id"))
+    """The newest revision per key of ``table``: the row with the greatest ``(batch_time, batch_id)``.
+
+    Of the table's columns those that ``rows`` has: who needs a few selects them before, for they are all held at once.
+    """
+    held = [name for name in table.columns if name in rows.columns]
+    newest = F.max_by(F.struct(*held), F.struct("batch_time", "batch_id"))
     return rows.groupBy(*table.keys).agg(newest.alias("row")).select("row.*")
 
 

@@ -35,6 +35,8 @@ from training.search import Tried, search
 from training.summary import describe
 
 EXAMPLE_ROWS = 200
+NEEDED = (*FEATURE_TABLE.keys, "session_start", "feature_version", "batch_time", "batch_id")
+"""Columns that rows are chosen by; of the features only the model's are read."""
 
 
 @dataclass(frozen=True)
@@ -71,10 +73,11 @@ def train(
     wish = wish or Wish()
     chosen = settings.model
     version = _version(lake, wish)
-    features, excluded = within(lake.read(FEATURE_TABLE, version), wish.since, wish.until), confirmed(lake)
     names = dict.fromkeys((*features_of(chosen.preset), SIZE, PAST))
+    features = lake.read(FEATURE_TABLE, version).select(*NEEDED, *names)
+    excluded = confirmed(lake)
     taken = training_rows(
-        latest(features, FEATURE_TABLE),
+        latest(within(features, wish.since, wish.until), FEATURE_TABLE),
         chosen.min_session_events,
         chosen.max_training_rows,
         chosen.seed,
@@ -143,7 +146,7 @@ def _record(
     return TrainingRecord(
         source=source,
         delta_version=version,
-        parameters={**vars(model.parameters), **settings_used, **asked},
+        parameters={**vars(model.parameters), **settings_used, **taken.sample(), **asked},
         metrics=taken.counts() | found,
         tags={"sample": taken.describe(), "first": taken.first.isoformat(), "last": taken.last.isoformat()},
         personas=personas,

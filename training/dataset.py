@@ -3,10 +3,15 @@
 A user who is active all day has hundreds of rows, a bot thousands, an ordinary visitor ten. Taken as they are, the
 busiest would define what is normal: twenty rows of one bot in every subsample make a dense place, and the bot looks
 ordinary. So a user gives at most as many rows as the user at the 95th percentile (and at most twenty times the
-median user), picked by a hash. What was left out is not forgotten: ``weight`` says how many rows of the table each one
-stands for, so that thresholds still speak of the traffic as it is.
+median user), picked by a hash.
 
-The sample depends on the rows' keys and the seed only, not on partitions, files or the order of arrival.
+Where that leaves more rows than may be taken, user sessions are drawn by a hash and taken whole: the strangest minute
+of a session is not that of some of its minutes, nor is its last one. What was left out is not forgotten: ``weight``
+says how many rows of the table each one stands for, and ``session_weight`` how many sessions its session, so that
+thresholds still speak of the traffic as it is.
+
+The draw happens in Spark, before a row comes to Python, and the number of rows is exact. It depends on the rows' keys
+and the seed only, not on partitions, files or the order of arrival.
 """
 
 from __future__ import annotations
@@ -28,6 +33,9 @@ TIMES_MEDIAN = 20.0
 LEAST_CAP = 60.0
 """Rows any user may give: an hour of minutes."""
 
+BUCKETS = 4096
+"""Parts that hashes of sessions are counted by, to find how many of them give the rows that may be taken."""
+
 DAY_SECONDS = 86400.0
 MINUTE_SECONDS = 60
 
@@ -37,8 +45,9 @@ class Taken:
     """Training rows and how they came about.
 
     ``rows``: the features as doubles (NaN where unknown), ``user_id`` and ``session_start`` as numbers that only tell
-    users and sessions apart, and ``weight``; sorted by key. ``seen`` counts the rows given less the excluded ones,
-    ``judged`` those of them that can be judged; ``first`` and ``last`` are the first and last minute of these.
+    users and sessions apart, ``weight`` and ``session_weight``; sorted by key. ``seen`` counts the rows given less the
+    excluded ones, ``judged`` those of them that can be judged; ``first`` and ``last`` are the first and last minute of
+    these. ``how`` says in words which of them were taken.
     """
 
     rows: pd.DataFrame
@@ -47,6 +56,7 @@ class Taken:
     users: int
     capped_users: int
     rows_per_user: float
+    how: str
     first: datetime
     last: datetime
 
@@ -66,12 +76,17 @@ class Taken:
             "rows_per_user_cap": self.rows_per_user,
         }
 
+    def sample(self) -> dict[str, object]:
+        """How the rows were chosen, for a run's parameters."""
+        capped = f"users with more than {self.rows_per_user:,.0f} rows give so many, by a hash of user and minute"
+        return {"rows_available": self.judged, "rows_used": len(self.rows), "sampled": f"{capped}; {self.how}"}
+
     def describe(self) -> str:
         """One line for people."""
         return (
             f"{len(self.rows):,} of {self.judged:,} judged rows ({self.seen:,} seen) of {self.users:,} users, "
             f"{self.first:%Y-%m-%d %H:%M} to {self.last:%Y-%m-%d %H:%M} UTC; {self.capped_users:,} busy users "
-            f"give {self.rows_per_user:,.0f} rows each"
+            f"give {self.rows_per_user:,.0f} rows each; {self.how}"
         )
 
 
@@ -108,8 +123,10 @@ def training_rows(
                 f"feature version {FEATURE_VERSION}. Let more events come in, or widen the time range; rows of an "
                 "earlier version are renewed by python -m jobs.backfill_features."
             )
-        sample = _sample(judged, per_user, totals, most, seed, names)
-        rows = _sorted(sample.toArrow().to_pandas(split_blocks=True, self_destruct=True), most)
+        under_cap = _under_cap(judged, per_user, totals["cap"], seed, names)
+        share = _share_of_sessions(under_cap, most) if totals["under_cap"] > most else 1.0
+        sample = under_cap.where(F.col("draw") < share)
+        rows, how = _bounded(sample.toArrow().to_pandas(split_blocks=True, self_destruct=True), most, totals, share)
     finally:
         per_user.unpersist()
     return Taken(
@@ -119,6 +136,7 @@ def training_rows(
         users=int(totals["users"]),
         capped_users=int(totals["capped"]),
         rows_per_user=totals["cap"],
+        how=how,
         first=datetime.fromtimestamp(totals["first"], UTC),
         last=datetime.fromtimestamp(totals["last"], UTC),
     )
@@ -166,38 +184,52 @@ def _totals(per_user: DataFrame) -> dict[str, float]:
     return {**found, "cap": cap, "under_cap": float(capped["under_cap"] or 0.0), "capped": float(capped["capped"])}
 
 
-def _sample(
-    judged: DataFrame, per_user: DataFrame, totals: dict[str, float], most: int, seed: int, names: Sequence[str]
-) -> DataFrame:
-    """Rows whose hash falls under their user's share; ``draw`` is the hash relative to it."""
-    share = min(1.0, most / totals["under_cap"])
-    busy = per_user.where(F.col("rows") > totals["cap"]).select(
-        "user_id", (totals["cap"] / F.col("rows")).alias("of_user")
-    )
-    chance = F.coalesce(F.col("of_user"), F.lit(1.0)) * share
+def _under_cap(judged: DataFrame, per_user: DataFrame, cap: float, seed: int, names: Sequence[str]) -> DataFrame:
+    """Rows of busy users only as many as the cap lets through; ``draw`` is the session's hash, ``weight`` the inverse
+    of the row's chance."""
+    busy = per_user.where(F.col("rows") > cap).select("user_id", (cap / F.col("rows")).alias("of_user"))
     return (
         judged.join(busy, "user_id", how="left")
-        .withColumns({"draw": _uniform(seed) / chance, "weight": 1.0 / chance})
-        .where("draw < 1")
+        .withColumn("of_user", F.coalesce("of_user", F.lit(1.0)))
+        .where(_uniform(seed, "window_start") < F.col("of_user"))
         .select(
             F.xxhash64("user_id").alias("user_id"),
             F.unix_micros("session_start").alias("session_start"),
             F.unix_micros("window_start").alias("window_start"),
-            "weight",
-            "draw",
+            (1.0 / F.col("of_user")).alias("weight"),
+            _uniform(seed + 1, "session_start").alias("draw"),
             *names,
         )
     )
 
 
-def _uniform(seed: int) -> Column:
-    """A number from 0 up to 1 that depends on the row's key and the seed only."""
-    mixed = F.xxhash64("user_id", "window_start", F.lit(seed))
+def _share_of_sessions(under_cap: DataFrame, most: int) -> float:
+    """The least bound on ``draw``, in steps of a bucket, that lets at least ``most`` rows through."""
+    bucket = F.floor(F.col("draw") * BUCKETS).cast("int").alias("bucket")
+    counted = under_cap.groupBy(bucket).agg(F.count("*").alias("rows")).toPandas().sort_values("bucket")
+    reached = counted["rows"].cumsum().searchsorted(most)
+    return 1.0 if reached >= len(counted) else float(counted["bucket"].iloc[reached] + 1) / BUCKETS
+
+
+def _uniform(seed: int, *further: str) -> Column:
+    """A number from 0 up to 1 that depends on the user, these columns and the seed only."""
+    mixed = F.xxhash64("user_id", *further, F.lit(seed))
     return F.shiftrightunsigned(mixed, 11) / F.lit(2.0**53)
 
 
-def _sorted(rows: pd.DataFrame, most: int) -> pd.DataFrame:
-    """At most ``most`` rows (a hash hits the number only roughly) in the order of their keys, so that a fit repeats."""
-    if len(rows) > most:
-        rows = rows.nsmallest(most, "draw")
-    return rows.sort_values(["user_id", "window_start"], ignore_index=True).drop(columns=["draw", "window_start"])
+def _bounded(rows: pd.DataFrame, most: int, totals: dict[str, float], share: float) -> tuple[pd.DataFrame, str]:
+    """At most ``most`` rows, the sessions of the lowest draws (the last one may lose minutes), and how that was done.
+
+    They come in the order of their keys, so that a fit repeats. Weights then add up to the judged rows.
+    """
+    if share >= 1.0 and len(rows) <= most:
+        how = "all user sessions"
+        rows["session_weight"] = 1.0
+    else:
+        given = len(rows)
+        rows = rows.sort_values(["draw", "user_id", "window_start"], kind="stable").head(most).copy()
+        share *= len(rows) / max(given, 1)
+        how = f"{share:.1%} of user sessions, whole, drawn in Spark by a hash of user and session start"
+        rows["session_weight"] = 1.0 / share
+        rows["weight"] *= totals["rows"] / rows["weight"].sum()
+    return rows.sort_values(["user_id", "window_start"], ignore_index=True).drop(columns=["draw", "window_start"]), how

@@ -18,8 +18,9 @@ def describe(model: Model, rows: pd.DataFrame, days: float, flagged_share: float
     """Summarise the rows a model was fitted to.
 
     ``rows`` holds the features; also, where known, ``user_id`` and ``session_start`` (they give scores per user
-    session), ``weight`` (how many rows of the table each one stands for) and ``own_past_minutes`` (it gives what is
-    usual among users alike). ``days`` is the length of the time they come from.
+    session), ``weight`` (how many rows of the table each one stands for), ``session_weight`` (how many sessions its
+    session) and ``own_past_minutes`` (it gives what is usual among users alike). ``days`` is the length of the time
+    they come from.
     A preset with a share of its own (scikit-learn's ``contamination``) overrules ``flagged_share``.
     """
     scores = model.score(rows)
@@ -43,11 +44,17 @@ def describe(model: Model, rows: pd.DataFrame, days: float, flagged_share: float
 
 
 def _by_session(rows: pd.DataFrame, scores: Floats, days: float) -> Distribution | None:
-    """The strangest row of each user session."""
+    """The strangest row of each user session, as often as sessions come in the table that rows were drawn from."""
     if not {"user_id", "session_start"} <= set(rows.columns):
         return None
-    strangest = pd.Series(scores).groupby([rows["user_id"].to_numpy(), rows["session_start"].to_numpy()]).max()
-    return Distribution(_tuple(quantiles(np.asarray(strangest, np.float64))), len(strangest) / days, "user sessions")
+    stands_for = rows["session_weight"].to_numpy(np.float64) if "session_weight" in rows else np.ones(len(rows))
+    by_row = pd.DataFrame({"score": scores, "weight": stands_for})
+    sessions = by_row.groupby([rows["user_id"].to_numpy(), rows["session_start"].to_numpy()]).max()
+    scored, weights = (sessions[name].to_numpy(np.float64) for name in ("score", "weight"))
+    even = bool((weights == weights[0]).all())
+    return Distribution(
+        _tuple(quantiles(scored, None if even else weights)), float(weights.sum()) / days, "user sessions"
+    )
 
 
 def _feature(values: Floats, weights: Floats) -> FeatureReference:

@@ -196,7 +196,7 @@ class ModelSettings(Section):
     min_session_events: int = Field(5, ge=1)
     flagged_share: float = Field(0.01, gt=0, lt=1)
     min_training_rows: int = Field(200, ge=10)
-    max_training_rows: int = Field(1_000_000, ge=100)
+    max_training_rows: int = Field(250_000, ge=100)
     trial_users: int = Field(1000, ge=100)
     strict_libraries: bool = True
 

@@ -109,6 +109,8 @@ def test_a_training_says_what_it_took_and_keeps_what_it_found(place: Place) -> N
     run = client.get_run(tags["run_id"])
     assert run.data.tags["sample"] == said[0]
     assert run.data.params["delta_version"] == "1"
+    assert (run.data.params["rows_available"], run.data.params["rows_used"]) == ("300", "300")
+    assert run.data.params["sampled"].endswith("all user sessions")
     assert {"recall.scraper", "false_alarms.power_user", "trial.roc_auc"} <= set(run.data.metrics)
     kept = {file.path for folder in ("", "pictures") for file in client.list_artifacts(run.info.run_id, folder)}
     assert {"pictures/scenario_recall.png", "pictures/scores.png", "behavior.json", "libraries.json"} <= kept

@@ -45,7 +45,7 @@ def test_every_row_that_can_be_judged_is_taken_when_there_is_room(spark: SparkSe
     assert (taken.first, taken.last) == (START, START + timedelta(minutes=2))
     assert taken.days == pytest.approx(3 / 1440)
     assert sorted(taken.rows["clicks_per_minute"]) == [0, 0, 1, 1, 2]
-    assert taken.rows["weight"].tolist() == [1.0] * 5
+    assert taken.rows["weight"].tolist() == taken.rows["session_weight"].tolist() == [1.0] * 5
 
 
 def test_rows_with_too_few_events_or_of_another_feature_version_are_left_out(spark: SparkSession) -> None:
@@ -76,17 +76,36 @@ def test_one_busy_user_cannot_define_normal(spark: SparkSession) -> None:
     assert sorted(per_user["rows"])[:30] == [30] * 30
 
 
-def test_the_sample_is_bounded_and_depends_on_keys_and_seed_only(spark: SparkSession) -> None:
+def test_the_sample_has_exactly_the_rows_asked_for_and_depends_on_keys_and_seed_only(spark: SparkSession) -> None:
     features = feature_table(spark, {f"user {i}": 40 for i in range(25)})
     one, same, other = (
-        take(features, 200),
-        take(features.repartition(7, "window_start"), 200),
-        take(features, 200, seed=2),
+        take(features, 210),
+        take(features.repartition(7, "window_start"), 210),
+        take(features, 210, seed=2),
     )
-    assert 150 < len(one.rows) <= 200
+    assert len(one.rows) == len(other.rows) == 210
     pd.testing.assert_frame_equal(one.rows, same.rows)
-    assert not one.rows.head(100).equals(other.rows.head(100))
-    assert one.rows["weight"].sum() == pytest.approx(1000, rel=0.25)
+    assert set(one.rows["user_id"]) != set(other.rows["user_id"])
+    assert one.rows["weight"].sum() == pytest.approx(1000)
+    assert one.sample() == {
+        "rows_available": 1000,
+        "rows_used": 210,
+        "sampled": "users with more than 60 rows give so many, by a hash of user and minute; "
+        + one.describe().rsplit("; ", 1)[1],
+    }
+
+
+def test_sessions_are_drawn_whole_and_stand_for_as_many_as_there_are(spark: SparkSession) -> None:
+    """In a part of a session the strangest minute is another one; and alerts per day are counted in sessions."""
+    taken = take(feature_table(spark, {f"user {i}": 4 for i in range(500)}), 800)
+    sessions = taken.rows.groupby(["user_id", "session_start"])
+    assert sessions.size().tolist() == [4] * 200
+    assert sessions["session_weight"].first().sum() == pytest.approx(500, rel=0.15)
+
+
+def test_a_few_long_sessions_leave_no_sample_empty(spark: SparkSession) -> None:
+    for seed in range(5):
+        assert len(take(feature_table(spark, {"a": 300, "b": 300, "c": 300}), 100, seed).rows) == 100
 
 
 def test_times_that_pandas_cannot_hold_do_no_harm(spark: SparkSession) -> None:
@@ -115,6 +134,6 @@ def test_it_says_in_a_line_what_it_took(spark: SparkSession) -> None:
     taken = take(feature_table(spark, {"a": 3, "b": 2}))
     assert taken.describe() == (
         "5 of 5 judged rows (5 seen) of 2 users, 2026-03-02 09:00 to 2026-03-02 09:02 UTC; "
-        "0 busy users give 60 rows each"
+        "0 busy users give 60 rows each; all user sessions"
     )
     assert taken.counts()["rows_taken"] == 5.0

@@ -46,6 +46,13 @@ def test_alerts_are_counted_by_user_session() -> None:
     assert (alerts.unit, alerts.per_day) == ("user sessions", len(sessions) / 2.0)
 
 
+def test_sessions_of_a_sample_count_as_often_as_they_come() -> None:
+    rows = feature_rows()
+    whole = describe(small_model(), rows, days=2.0).alerts
+    sampled = describe(small_model(), rows.assign(session_weight=4.0), days=2.0).alerts
+    assert (sampled.per_day, sampled.quantiles) == (4 * whole.per_day, whole.quantiles)
+
+
 def test_without_sessions_alerts_are_counted_by_row() -> None:
     rows = feature_rows().drop(columns=["user_id", "session_start"])
     assert describe(small_model(), rows, days=3.0).alerts.per_day == 200.0
