@@ -10,7 +10,7 @@ SETTINGS := DURATION INPUT RATE LOCAL JAVA_HOME PYPI_MIRROR MAVEN_MIRROR HTTPS_P
 $(foreach name,$(SETTINGS),$(if $(value $(name)),$(eval export $(name))))
 
 .DEFAULT_GOAL := help
-.PHONY: help run test test-slow crash bench check zip lock clean distclean setup
+.PHONY: help run test test-slow crash bench check docs docs-serve zip lock clean distclean setup
 
 help: ## this page
 	@echo "Real-time user behaviour analysis: Kafka to anomaly scores with reasons, on Spark, Delta and MLflow."
@@ -53,6 +53,12 @@ check: setup ## lint, types and the fast unit tests
 	@.venv/bin/python -m mypy
 	@.venv/bin/python -m pytest tests/unit -m "not slow and not integration" $(ARGS)
 
+docs: setup ## the documentation site in site/, built strictly: a dead link is an error
+	@NO_MKDOCS_2_WARNING=1 .venv/bin/python -m mkdocs build --strict --quiet
+
+docs-serve: setup ## the documentation site at http://127.0.0.1:8000, built anew when a page is saved
+	@NO_MKDOCS_2_WARNING=1 .venv/bin/python -m mkdocs serve --dev-addr 127.0.0.1:8000
+
 zip: setup ## dist/behavior-jobs.zip for spark-submit --py-files
 	@.venv/bin/python -m tools.zip_jobs
 
@@ -61,7 +67,7 @@ lock: ## renew requirements.lock, conf/bootstrap.lock and conf/jars.lock (UPGRAD
 	@.venv/bin/python -m tools.lock $(if $(UPGRADE),--upgrade)
 
 clean: ## remove what was built and cached here; tables and models in .local stay
-	@rm -rf build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis spark-warehouse metastore_db derby.log
+	@rm -rf build dist site *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis spark-warehouse metastore_db derby.log
 	@find . -name __pycache__ -not -path './.venv/*' -not -path './.local/*' -prune -exec rm -rf {} +
 
 distclean: clean ## make clean, and the set-up itself: .venv and .jars

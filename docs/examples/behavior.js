@@ -1,4 +1,4 @@
-// Sends what a visitor does to the collector's POST /events. See docs/collector.md.
+// Sends what a visitor does to the collector's POST /events. See docs/how-to/collector.md.
 //
 //   <script src="behavior.js"></script>
 //   <script>

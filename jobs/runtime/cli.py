@@ -45,15 +45,20 @@ def stop_signal(*, with_owner: bool = False) -> threading.Event:
     return stop
 
 
+def app_of(main: Callable[..., Any]) -> typer.Typer:
+    """The command line of ``main``; the reference of the documentation is written from it, too."""
+    app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
+    app.command()(main)
+    return app
+
+
 def run(main: Callable[..., Any], arguments: list[str] | None = None) -> None:
     """Run ``main`` as a command and leave the process: 0 done, 1 failed, 2 bad usage or configuration.
 
     A :class:`BehaviorError` is printed as its sentence, without a trace.
     """
-    app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
-    app.command()(main)
     try:
-        app(args=arguments, standalone_mode=True)
+        app_of(main)(args=arguments, standalone_mode=True)
     except BehaviorError as error:
         Console(stderr=True, soft_wrap=True).print(f"[bold red]Error[/] {type(error).__name__}: ", end="")
         Console(stderr=True, soft_wrap=True).print(str(error), markup=False, highlight=False)

@@ -82,13 +82,13 @@ class KafkaSettings(Section):
     security_protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = "PLAINTEXT"
     sasl_mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512", "OAUTHBEARER"] | None = None
     username: str | None = None
-    password: SecretStr | None = None
+    password: SecretStr | None = Field(None, description="of the login; OAUTHBEARER: the client's secret")
     oauth_token_url: str | None = None
     oauth_scope: str | None = None
     ca_file: str | None = None
     certificate_file: str | None = None
     key_file: str | None = None
-    key_password: SecretStr | None = None
+    key_password: SecretStr | None = Field(None, description="opens key_file")
     check_hostname: bool = True
     options: dict[str, str] = {}
 
@@ -151,7 +151,7 @@ class RabbitmqSettings(Section):
     virtual_host: str = "/"
     queue: str = Field(min_length=1)
     username: str
-    password: SecretStr | None = None
+    password: SecretStr | None = Field(None, description="of the login")
     tls: bool = False
     prefetch: int = Field(1000, ge=1, le=65_535)
 
@@ -243,7 +243,7 @@ class AlertSettings(Section):
     remember_hours: int = Field(48, ge=1)
     kafka: bool = True
     webhook: Annotated[str, Field(pattern=r"^https?://[^/\s]+")] | None = None
-    webhook_token: SecretStr | None = None
+    webhook_token: SecretStr | None = Field(None, description="sent as Authorization: Bearer")
     webhook_attempts: int = Field(6, ge=1)
     webhook_seconds: float = Field(5, gt=0)
     risk_half_life_days: float = Field(3, gt=0)
@@ -383,8 +383,12 @@ class Settings(BaseSettings):
     metrics: MetricsSettings
     log: LogSettings
     collector: CollectorSettings
-    api_token: SecretStr | None = None
-    pseudonym_key: SecretStr | None = None
+    api_token: SecretStr | None = Field(
+        None, description="what the server asks for, 16 characters or more; needed where serving.host is not loopback"
+    )
+    pseudonym_key: SecretStr | None = Field(
+        None, description="key of the hashes of erase_user and ingest.pseudonymise; never change or lose it"
+    )
 
 
 def _has_offset(text: str) -> bool:
