@@ -10,7 +10,7 @@ SETTINGS := DURATION INPUT RATE LOCAL JAVA_HOME PYPI_MIRROR MAVEN_MIRROR HTTPS_P
 $(foreach name,$(SETTINGS),$(if $(value $(name)),$(eval export $(name))))
 
 .DEFAULT_GOAL := help
-.PHONY: help run test test-slow crash bench check docs docs-serve zip lock clean distclean setup
+.PHONY: help run notebooks test test-slow crash bench check docs docs-serve zip lock clean distclean setup
 
 help: ## this page
 	@echo "Real-time user behaviour analysis: Kafka to anomaly scores with reasons, on Spark, Delta and MLflow."
@@ -34,6 +34,9 @@ help: ## this page
 run: setup ## the platform on this machine: broker, Spark, Delta, MLflow; live anomalies in the terminal
 	@exec .venv/bin/python -m jobs.run_pipeline --env local --local "$$LOCAL" \
 		$${DURATION:+--duration "$$DURATION"} $${INPUT:+--input "$$INPUT"} $${RATE:+--rate "$$RATE"}
+
+notebooks: setup ## Jupyter on notebooks/, with the tables of make run (LOCAL, too); on this machine only, with a token
+	@exec .venv/bin/python -m tools.notebooks
 
 test: setup ## all tests but the slow ones, with a real broker, Delta and MLflow
 	@.venv/bin/python -m pytest tests -m "not slow" $(ARGS)

@@ -8,6 +8,10 @@ class BehaviorError(Exception):
 
     exit_code = 1
 
+    def _render_traceback_(self) -> list[str]:
+        """What a notebook shows: the sentence in place of a trace."""
+        return [f"{type(self).__name__}: {self}"]
+
 
 class ConfigurationError(BehaviorError):
     """A setting is unknown, has the wrong type or contradicts another one."""

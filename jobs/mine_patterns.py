@@ -6,7 +6,7 @@ transitions and pattern_members (a day mined again replaces its rows), and a pag
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
@@ -217,6 +217,26 @@ def _tables(spark: SparkSession, settings: Settings) -> Iterator[Lake]:
         yield lake
 
 
+def mine_due(
+    spark: SparkSession, settings: Settings, days: Sequence[datetime] = (), folder: Path | None = None
+) -> Iterator[str]:
+    """Mine ``days``, or else the days that are due; gives lines about what was found as it goes.
+
+    Pages go to ``folder``, or else to ``patterns.reports``.
+    """
+    with _tables(spark, settings) as lake:
+        wanted = days or days_to_mine(lake, settings)
+        if not wanted:
+            yield "There is no day to mine: every day with events is mined. Name one with --day to mine it again."
+        for each in wanted:
+            found = mine(lake, settings, each, folder or Path(settings.patterns.reports))
+            if found is None:
+                yield f"{each:%Y-%m-%d}: no events."
+                continue
+            yield from found[0].summary()
+            yield f"  page: {found[1]}"
+
+
 def main(
     env: cli.Environment = "local",
     overrides: cli.Overrides = None,
@@ -231,20 +251,8 @@ def main(
     """Find common behaviour by day. Reads events, scores; writes patterns, segments, transitions and a report."""
     chosen = [parsed_day(text) for text in dict.fromkeys(day or [])]
     settings = load_settings(env, overrides or ())
-    folder = reports or Path(settings.patterns.reports)
-    spark = spark_session(settings)
-    with _tables(spark, settings) as lake:
-        wanted = chosen or days_to_mine(lake, settings)
-        if not wanted:
-            typer.echo("There is no day to mine: every day with events is mined. Name one with --day to mine it again.")
-        for each in wanted:
-            found = mine(lake, settings, each, folder)
-            if found is None:
-                typer.echo(f"{each:%Y-%m-%d}: no events.")
-                continue
-            for line in found[0].summary():
-                typer.echo(line)
-            typer.echo(f"  page: {found[1]}")
+    for line in mine_due(spark_session(settings), settings, chosen, reports):
+        typer.echo(line)
 
 
 if __name__ == "__main__":

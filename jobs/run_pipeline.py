@@ -9,7 +9,6 @@ Reads the topic; writes every table and, the first time, the model registry.
 from __future__ import annotations
 
 import contextlib
-import json
 import logging
 import signal
 import subprocess
@@ -38,7 +37,7 @@ from jobs.runtime.lake import Lake
 from jobs.runtime.logs import to_files
 from jobs.runtime.server_process import ServerProcess
 from jobs.runtime.session import spark_session
-from jobs.runtime.settings import PROJECT, Settings, load_settings
+from jobs.runtime.settings import PROJECT, Settings, load_settings, local_overrides
 from jobs.runtime.streams import failure_of
 from jobs.runtime.summary import summarise
 from jobs.runtime.watch import Watch
@@ -292,17 +291,6 @@ def _source_command(wish: Wish) -> list[str]:
 
 def label_file(wish: Wish) -> Path:
     return wish.local / "labels.csv"
-
-
-def local_overrides(local: Path) -> list[str]:
-    """Settings that keep everything of a run under ``local``."""
-    place = local.resolve()
-    return [
-        f"storage.root={json.dumps(str(place / 'lake'))}",
-        f"storage.checkpoints={json.dumps(str(place / 'checkpoints'))}",
-        f"model.tracking_uri={json.dumps(f'sqlite:///{place}/mlflow.db')}",
-        f"patterns.reports={json.dumps(str(place / 'reports'))}",
-    ]
 
 
 def main(

@@ -444,6 +444,17 @@ def load_settings(env: str, overrides: Iterable[str] = ()) -> Settings:
         raise ConfigurationError(f"An environment variable BEHAVIOR_… cannot be read: {error}.") from None
 
 
+def local_overrides(local: Path) -> list[str]:
+    """Settings that keep everything of a run under ``local``."""
+    place = local.resolve()
+    return [
+        f"storage.root={json.dumps(str(place / 'lake'))}",
+        f"storage.checkpoints={json.dumps(str(place / 'checkpoints'))}",
+        f"model.tracking_uri={json.dumps(f'sqlite:///{place}/mlflow.db')}",
+        f"patterns.reports={json.dumps(str(place / 'reports'))}",
+    ]
+
+
 def _read(path: Traversable) -> dict[str, Any]:
     try:
         content = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
