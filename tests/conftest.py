@@ -27,8 +27,6 @@ def spark() -> Iterator[SparkSession]:
     """Local Spark with Delta and Kafka connectors, small."""
     os.environ["PYSPARK_PYTHON"] = sys.executable
     small = ["spark.master=local[2]", "spark.shuffle_partitions=2", "spark.driver_memory=3g"]
-    # Tests run many plans once each: the quick compiler alone is faster than waiting for the thorough one.
-    small += ["spark.conf={spark.driver.extraJavaOptions: -XX:TieredStopAtLevel=1 -XX:ReservedCodeCacheSize=512m}"]
     session = spark_session(load_settings("local", small))
     session.sparkContext.setLogLevel("ERROR")
     yield session

@@ -43,9 +43,6 @@ LOCAL = {
     "spark.sql.sources.parallelPartitionDiscovery.parallelism": "4",
 }
 
-JAVA = "-XX:ReservedCodeCacheSize=512m"
-"""Java stops compiling when its store of compiled code is full, and a driver that runs all streams fills it."""
-
 
 def spark_session(settings: Settings, logs: Path | None = None) -> SparkSession:
     """The session of this process; made on first call. ``logs`` is the folder Spark's own log goes to.
@@ -67,12 +64,13 @@ def spark_session(settings: Settings, logs: Path | None = None) -> SparkSession:
         conf["spark.driver.memory"] = spark.driver_memory
     if spark.jars:
         conf["spark.jars"] = ",".join(connector_jars(spark.jars))
+    options = [spark.java_options] if spark.java_options else []
     if logs:
         logs.mkdir(parents=True, exist_ok=True)
         log4j = PROJECT / "conf" / "log4j2.properties"
-        conf["spark.driver.extraJavaOptions"] = (
-            f"{JAVA} -Dlog4j2.configurationFile=file:{log4j} -Dbehavior.logs={logs.resolve()}"
-        )
+        options += [f"-Dlog4j2.configurationFile=file:{log4j}", f"-Dbehavior.logs={logs.resolve()}"]
+    if options:
+        conf["spark.driver.extraJavaOptions"] = " ".join(options)
     builder = SparkSession.builder.appName(spark.app_name)
     if spark.master:
         builder = builder.master(spark.master)

@@ -60,6 +60,7 @@ class SparkSettings(Section):
     app_name: str = "user-behavior-analysis"
     shuffle_partitions: int = Field(200, ge=1)
     driver_memory: str | None = None
+    java_options: str | None = None
     jars: str | None = None
     conf: dict[str, str] = {}
 

@@ -100,7 +100,6 @@ def test_killed_at_random_moments_it_loses_and_doubles_nothing(
         "kafka.max_offsets_per_trigger=1000",  # so that a backlog takes several batches, in which it may be killed
         "spark.master=local[2]",
         "spark.driver_memory=1g",
-        "spark.conf={spark.driver.extraJavaOptions: -XX:TieredStopAtLevel=1}",
     ]
     settings = load_settings("local", changes)
     lake = Lake(spark, settings.storage.root)

@@ -39,6 +39,7 @@ def submit(tmp_path: Path) -> Submit:
         "BEHAVIOR_SPARK__SHUFFLE_PARTITIONS": "2",
     }
     begin = [str(program), "--master", "local[2]", "--driver-memory", "2g", "--jars", jars]
+    begin += ["--driver-java-options", "-XX:TieredStopAtLevel=1"]
     begin += ["--conf", "spark.ui.enabled=false", "--py-files", str(PROJECT / "dist" / "behavior-jobs.zip")]
 
     def run(job: str, *arguments: str) -> subprocess.CompletedProcess[str]:
