@@ -30,7 +30,7 @@ CHUNK = 2000
 
 START = np.datetime64("2026-03-01T00:00:00", "us")
 """In UTC."""
-DRIVER_MEMORY = "1g"
+DRIVER_MEMORY = "768m"
 EVERY_SECONDS = 0.1
 
 
@@ -98,6 +98,7 @@ def run(quick: bool, folder: Path) -> list[Table]:
         f"model.tracking_uri=sqlite:///{folder}/mlflow.db",
         f"spark.driver_memory={DRIVER_MEMORY}",
         "spark.master=local[2]",
+        "spark.conf={spark.driver.extraJavaOptions: -XX:+UseSerialGC}",
     ]
     settings = [word for one in given for word in ("--set", one)]
     peaks, seconds, output = watched([sys.executable, "-m", "jobs.train_model", "--env", "local", *settings])

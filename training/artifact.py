@@ -14,6 +14,7 @@ import skops.io
 from sklearn.pipeline import Pipeline
 from skops.io.exceptions import UntrustedTypesFoundException
 
+from features.definitions import FEATURE_NAMES, FEATURE_VERSION
 from features.errors import ModelError
 from training.detectors import FROM_PYOD
 from training.model import Model, Parameters
@@ -85,8 +86,25 @@ def read(folder: Path, tags: Mapping[str, str], what: str) -> tuple[Model, Refer
         _compare_hash(folder / name, tags.get(hash_tag(name)), what)
     reference = from_json((folder / BEHAVIOR_FILE).read_text(encoding="utf-8"))
     pipeline = unpack(folder / MODEL_FILE)
+    check_signature(pipeline, reference, what)
     parameters = _parameters(tags, what)
     return Model(pipeline, reference.feature_names, reference.preset, reference.feature_version, parameters), reference
+
+
+def check_signature(pipeline: Pipeline, reference: Reference, what: str) -> None:
+    """Refuse a model that asks for features we do not make, or whose two files are of different models."""
+    unknown = [name for name in reference.feature_names if name not in FEATURE_NAMES]
+    if unknown:
+        raise ModelError(
+            f"The {what} needs the features {', '.join(unknown)}, which feature version {FEATURE_VERSION} has not. "
+            "Train a model on features of this version: python -m jobs.train_model."
+        )
+    fitted = tuple(str(name) for name in pipeline.feature_names_in_)
+    if fitted != reference.feature_names:
+        raise ModelError(
+            f"The {what} takes the columns {', '.join(fitted)}, and its {Path(BEHAVIOR_FILE).name} describes "
+            f"{', '.join(reference.feature_names)}. Train the model again."
+        )
 
 
 def _parameters(tags: Mapping[str, str], what: str) -> Parameters:

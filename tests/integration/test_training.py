@@ -113,7 +113,8 @@ def test_a_training_says_what_it_took_and_keeps_what_it_found(place: Place) -> N
     assert run.data.params["sampled"].endswith("all user sessions")
     assert {"recall.scraper", "false_alarms.power_user", "trial.roc_auc"} <= set(run.data.metrics)
     kept = {file.path for folder in ("", "pictures") for file in client.list_artifacts(run.info.run_id, folder)}
-    assert {"pictures/scenario_recall.png", "pictures/scores.png", "behavior.json", "libraries.json"} <= kept
+    drawn = {f"pictures/{name}.png" for name in ("scores", "scenario_recall", "feature_influence")}
+    assert drawn | {"behavior.json", "libraries.json"} <= kept
     assert json.loads(tags["parameters"])["trees"] == 50
 
 

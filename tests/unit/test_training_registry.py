@@ -214,6 +214,26 @@ def test_something_else_than_a_pipeline_is_not_loaded(registry: Registry, model_
         tagged(registry, "sha256.model.skops", before)
 
 
+def test_a_model_of_another_signature_is_refused_with_what_to_run(registry: Registry) -> None:
+    """Its hashes agree and its feature version is ours: whoever trained it had a column that we do not make."""
+    file = artifact(registry, "2", "behavior.json")
+    content = file.read_text()
+    for given, said in {
+        content.replace("clicks_per_minute", "keys_per_minute"): r"needs the features keys_per_minute, which feature "
+        r"version \d+ has not.*python -m jobs\.train_model",
+        small_reference("plain").to_json(): r"takes the columns .*view_share.* describes clicks_per_minute, pages_per_",
+    }.items():
+        file.write_text(given)
+        before = tagged(registry, "sha256.behavior.json", sha256(file))
+        try:
+            with pytest.raises(ModelError, match=said):
+                registry.promote("2")
+        finally:
+            file.write_text(content)
+            tagged(registry, "sha256.behavior.json", before)
+    assert registry.resolve_champion() is None
+
+
 def test_a_model_that_lies_outside_of_the_registry_is_refused(registry: Registry, tmp_path: Path) -> None:
     client = MlflowClient(registry.tracking_uri)
     tags = client.get_model_version(NAME, "1").tags
