@@ -154,6 +154,15 @@ def _record(
     )
 
 
+def small(settings: Settings) -> Settings:
+    """The settings with ``model.driver_memory`` for Spark, and the garbage collector that needs least itself."""
+    if settings.model.driver_memory is None:
+        return settings
+    conf = {"spark.driver.extraJavaOptions": "-XX:+UseSerialGC", **settings.spark.conf}
+    spark = settings.spark.model_copy(update={"driver_memory": settings.model.driver_memory, "conf": conf})
+    return settings.model_copy(update={"spark": spark})
+
+
 def main(
     env: cli.Environment = "local",
     overrides: cli.Overrides = None,
@@ -169,7 +178,7 @@ def main(
     """Train and register a model. Reads features and feedback; writes to the model registry."""
     first, last = time_range(since, until)
     settings = load_settings(env, overrides or ())
-    spark = spark_session(settings)
+    spark = spark_session(small(settings))
     lake = Lake(spark, settings.storage.root)
     lake.create(FEATURE_TABLE, FEEDBACK)
     registered = train(spark, lake, settings, Wish(version, first, last, search_count), typer.echo)

@@ -198,6 +198,7 @@ class ModelSettings(Section):
     flagged_share: float = Field(0.01, gt=0, lt=1)
     min_training_rows: int = Field(200, ge=10)
     max_training_rows: int = Field(250_000, ge=100)
+    driver_memory: str | None = None
     trial_users: int = Field(1000, ge=100)
     strict_libraries: bool = True
 
