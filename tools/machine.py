@@ -59,6 +59,15 @@ def install_command(apt: str, dnf: str, brew: str) -> str:
     return "your system's package manager"
 
 
+def known_to_apt(*packages: str) -> str:
+    """The first of the packages that this release has: Debian 13 has no Java 17. The first where it cannot be told."""
+    for package in packages:
+        code, said = answer("apt-cache", "policy", package)
+        if code == 0 and re.search(r"Candidate: [^(\s]", said):
+            return package
+    return packages[0]
+
+
 def python_fits(version: tuple[int, ...]) -> bool:
     return OLDEST_PYTHON <= tuple(version[:2]) <= NEWEST_PYTHON
 
@@ -134,7 +143,8 @@ def ensure_java() -> tuple[Path, int]:
     if fitting:
         remedy = f"set JAVA_HOME={fitting}"
     else:
-        package = install_command("openjdk-17-jre-headless", "java-17-openjdk-headless", "openjdk@17")
+        java_of_apt = known_to_apt("openjdk-17-jre-headless", "openjdk-21-jre-headless", "openjdk-25-jre-headless")
+        package = install_command(java_of_apt, "java-17-openjdk-headless", "openjdk@17")
         remedy = f"install it with {package}" + (" and unset JAVA_HOME" if home else "")
     raise Problem(f"Java 17 or newer is needed, and {what}: {remedy}.")
 
@@ -196,6 +206,8 @@ NO_NETWORK = re.compile(
     r"|ConnectException|SocketTimeoutException|Host .* not found|No route to host"
 )
 
+NOT_TRUSTED = re.compile(r"PKIX path building failed|CERTIFICATE_VERIFY_FAILED|invalid peer certificate|UnknownIssuer")
+
 
 def command_problem(what: str, output: str, log: Path) -> Problem:
     """The sentence for a program that failed with this output, kept in ``log``."""
@@ -205,6 +217,12 @@ def command_problem(what: str, output: str, log: Path) -> Problem:
         minor = f"python{sys.version_info[0]}.{sys.version_info[1]}"
         command = install_command(f"{minor}-venv", minor, "python@3.12")
         return Problem(f"This Python cannot make virtual environments: install what it lacks with {command}.")
+    if NOT_TRUSTED.search(output):
+        return Problem(
+            f"A certificate is not trusted ({what}), as behind a proxy that opens connections: give its authority to"
+            " this system (update-ca-certificates, and for Java its cacerts), or name mirrors with PYPI_MIRROR and"
+            " MAVEN_MIRROR."
+        )
     if NO_NETWORK.search(output):
         return Problem(
             f"The network gave no answer ({what}): see to the connection and start again; behind a proxy set"

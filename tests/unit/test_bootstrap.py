@@ -96,6 +96,20 @@ def test_a_java_that_spark_cannot_use_is_named_with_the_remedy(path: Path, scrip
         machine.ensure_java()
 
 
+def test_the_java_to_install_is_one_that_the_release_has(path: Path) -> None:
+    program(path / "apt-get", "")
+    known = "Candidate: 21.0.8+9-1"
+    program(
+        path / "apt-cache",
+        f"""echo "$2:"; case $2 in openjdk-21-*) echo '  {known}';; openjdk-25-*) echo '  {known}'; esac""",
+    )
+    with pytest.raises(Problem, match="install it with 'sudo apt-get install openjdk-21-jre-headless'"):
+        machine.ensure_java()
+    program(path / "apt-cache", "echo '  Candidate: (none)'")
+    with pytest.raises(Problem, match="install it with 'sudo apt-get install openjdk-17-jre-headless'"):
+        machine.ensure_java()
+
+
 def test_java_home_goes_before_the_path(path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     program(path / "java", "echo 'openjdk version \"17.0.1\"'")
     assert machine.ensure_java() == (path / "java", 17)
@@ -142,6 +156,11 @@ def test_a_folder_that_cannot_be_used_is_one_sentence(number: int, sentence: str
         ("broken by 'NewConnectionError(...): Temporary failure in name resolution')", "The network gave no answer"),
         ("cause: dns error\n  cause: error resolving DNS", "The network gave no answer"),
         ("Server access error: java.net.UnknownHostException", "The network gave no answer"),
+        (
+            "javax.net.ssl.SSLHandshakeException: PKIX path building failed: unable to find",
+            "certificate is not trusted",
+        ),
+        ("error sending request\n  cause: invalid peer certificate: UnknownIssuer", "certificate is not trusted"),
         ("failed to write file x.jar: No space left on device (os error 28)\ndns error", "The disk is full"),
         ("error: Failed to download `six==1.16.0`\n  cause: Hash mismatch for `six`", "not the one that the lock"),
         ("ERROR: THESE PACKAGES DO NOT MATCH THE HASHES FROM THE REQUIREMENTS FILE.", "not the one that the lock"),
