@@ -37,5 +37,9 @@ class ModelError(BehaviorError):
     """A model is missing, damaged, of another feature version, or not to be trusted."""
 
 
+class TooFewRows(ModelError):
+    """There is not enough behaviour to learn from yet: later there may be."""
+
+
 class EnvironmentProblem(BehaviorError):
     """The machine lacks something: Java, a port, disk space, a reachable service."""

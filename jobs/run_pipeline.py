@@ -28,7 +28,7 @@ from pyspark.sql.streaming.query import StreamingQuery
 from rich.console import Console
 from rich.live import Live
 
-from features.errors import BehaviorError, EnvironmentProblem, UsageError
+from features.errors import BehaviorError, EnvironmentProblem, TooFewRows, UsageError
 from features.tables import FEATURE_TABLE
 from jobs import build_features, ingest_events
 from jobs.runtime import cli
@@ -51,8 +51,11 @@ REFRESH_SECONDS = 1.0
 PLAIN_LINE_SECONDS = 5.0
 HEAD_START_EVENTS = 60_000
 HEAD_START_MINUTES = 60.0
-LONGEST_WAIT_SECONDS = 60.0
 """A first model needs to have seen whole sessions: so much of the past is simulated before live events begin."""
+LONGEST_WAIT_SECONDS = 60.0
+"""... or so much time has passed since the first event came."""
+PAUSE_SECONDS = 20.0
+"""Until a first model is tried again for which there was too little behaviour."""
 ALERTS_SECONDS = 20.0
 """How long the end of a run waits for those who receive alerts."""
 
@@ -93,6 +96,7 @@ class Pipeline:
     watch: Watch = field(init=False)
     queries: list[StreamingQuery] = field(default_factory=list)
     alerts: AlertStream | None = None
+    train_after: float | None = None
 
     def __post_init__(self) -> None:
         self.lake = Lake(self.spark, self.settings.storage.root)
@@ -105,9 +109,7 @@ class Pipeline:
             self._query(ingest_events.start(self.spark, self.lake, self.settings))
             self._query(build_features.start(self.spark, self.lake, self.settings))
             if not self._has_champion():
-                self._until(self._enough_to_train, show, "waiting for behaviour to learn from")
-                show("training the first model")
-                self._train()
+                self._learn(show)
             self._score()
             self._until(self._caught_up, show, "catching up")
             if self.wish.input is None or self.wish.rate is not None:
@@ -134,11 +136,13 @@ class Pipeline:
 
     def _enough_to_train(self) -> bool:
         """All of a file, or the head start of a simulation, or what has come within a minute."""
-        rows = self.watch.counters[FEATURE_TABLE.name].total
+        rows, now = self.watch.counters[FEATURE_TABLE.name].total, time.monotonic()
         if self._source_ended():
             self._drain()
             return True
-        waited = time.monotonic() - self.began > LONGEST_WAIT_SECONDS
+        if self.train_after is None and self.watch.ingested > 0:
+            self.train_after = now + LONGEST_WAIT_SECONDS
+        waited = self.train_after is not None and now > self.train_after
         had_start = self.wish.input is None and self.watch.ingested >= 0.8 * 60 * self.wish.pace * self.wish.head_start
         return rows >= self.settings.model.min_training_rows and (waited or had_start)
 
@@ -171,6 +175,21 @@ class Pipeline:
         from jobs.runtime.models import registry_of  # noqa: PLC0415
 
         return registry_of(self.settings).resolve_champion() is not None
+
+    def _learn(self, show: Any) -> None:
+        """Train and promote a first model as soon as there is enough to learn from."""
+        while True:
+            self._until(self._enough_to_train, show, "waiting for behaviour to learn from")
+            show("training the first model")
+            try:
+                self._train()
+            except TooFewRows as error:
+                if self._source_ended():
+                    raise
+                log.info("no model yet: %s", error)
+                time.sleep(PAUSE_SECONDS)
+                continue
+            return
 
     def _train(self) -> None:
         from jobs import promote_model, train_model  # noqa: PLC0415

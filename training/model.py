@@ -30,7 +30,7 @@ from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import FunctionTransformer, StandardScaler
 
 from features.definitions import FEATURE_VERSION, FEATURES, Feature
-from features.errors import ConfigurationError, ModelError, SchemaError
+from features.errors import ConfigurationError, SchemaError, TooFewRows
 from training import detectors, grove
 from training.reference import LARGEST
 
@@ -128,11 +128,11 @@ def features_of(preset: str) -> tuple[str, ...]:
 def fit(frame: pd.DataFrame, preset: str = "default", parameters: Parameters | None = None) -> Model:
     """Fit a preset to rows of features (doubles, NaN where unknown; further columns are ignored).
 
-    The subsample is never larger than the rows there are. Raises ModelError when there are too few rows to learn from.
+    The subsample is never larger than the rows there are. Raises TooFewRows when there are too few to learn from.
     """
     parameters = parameters or Parameters()
     if len(frame) < FLOOR_OF_ROWS:
-        raise ModelError(
+        raise TooFewRows(
             f"{len(frame)} rows can be judged, {FLOOR_OF_ROWS} are needed to learn what is normal. "
             "Let more events come in, widen the time range, or lower model.min_session_events."
         )
