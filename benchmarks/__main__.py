@@ -2,7 +2,8 @@
 
 A benchmark is a module of this folder with ``run(quick, folder) -> list[Table]``; ``folder`` is its own and empty, for
 data on the way and for pictures (``*.png``). Each runs in a process of its own, so that none warms the next one up.
-Figures are ratios of one run: absolute ones are the machine's. With ``--write`` they go to ``docs/benchmarks.md``.
+Figures are ratios of one run: absolute ones are the machine's. With ``--write`` they go to ``docs/benchmarks.md``:
+what a run did not measure stays there as it was.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ import typer
 from rich.console import Console
 
 import benchmarks
-from benchmarks.report import machine
+from benchmarks.report import machine, made_on, page
 
 PROJECT = Path(__file__).resolve().parents[1]
 PAGE = PROJECT / "docs" / "benchmarks.md"
@@ -59,7 +60,7 @@ def main(
     if here is not None and chosen:
         run_here(chosen[0], quick=quick, folder=here)
         return
-    failed, parts = [], [f"# Benchmarks\n\nMade by `make bench{' QUICK=1' if quick else ''}` on {machine()}.\n"]
+    failed, parts = [], dict[str, str]()
     print(machine())
     for name in chosen or names():
         print(f"\n== {name} ==", flush=True)
@@ -72,11 +73,13 @@ def main(
             if code:
                 failed.append(name)
                 continue
-            parts.append(f"## {name}\n\n{folder.joinpath('tables.md').read_text(encoding='utf-8')}")
+            text = f"{made_on(quick=quick)}\n\n{folder.joinpath('tables.md').read_text(encoding='utf-8')}"
             if write:
-                parts.extend(_kept(picture) for picture in sorted(folder.glob("*.png")))
+                text = "\n".join([text, *(_kept(picture) for picture in sorted(folder.glob("*.png")))])
+            parts[name] = text
     if write:
-        PAGE.write_text("\n".join(parts), encoding="utf-8")
+        known = PAGE.read_text(encoding="utf-8") if PAGE.is_file() else ""
+        PAGE.write_text(page(known, parts), encoding="utf-8")
     if failed:
         print(f"Failed: {', '.join(failed)}.", file=sys.stderr)
         raise typer.Exit(1)

@@ -1,4 +1,7 @@
-"""An environment of its own for each peer, made once from its pinned requirements, in ``.peers`` of this folder."""
+"""An environment of its own for each peer, made once from its pinned requirements, in ``.peers`` of this folder.
+
+``python -m benchmarks._environments`` makes all of them; a benchmark makes those it lacks. Then no network is needed.
+"""
 
 from __future__ import annotations
 
@@ -89,3 +92,15 @@ def _run(what: str, command: list[str], folder: Path) -> None:
     done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False, timeout=LIMIT_SECONDS)
     if done.returncode:
         raise machine.Problem(f"{what} failed: {done.stdout[-300:]}{done.stderr[-300:]}")
+
+
+def main() -> None:
+    """Make all environments: the set-up of the benchmarks, after which they need no network."""
+    for lines in sorted(REQUIREMENTS.glob("*.txt")):
+        if lines.stem != "build":
+            made = environment(lines.stem)
+            print(f"{made.name}: {made.problem or 'ready'}", flush=True)
+
+
+if __name__ == "__main__":
+    main()

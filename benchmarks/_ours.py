@@ -1,8 +1,8 @@
 """The platform's side of the whole way, in a process of its own: a Spark driver that takes orders from standard input.
 
-``python -m benchmarks._ours SERVERS TOPIC FOLDER EVENTS_A_BATCH``. Orders, one a line, each answered by a line of JSON
-on the original standard output: ``train`` makes the champion from the topic's start, for us and (with joblib) for the
-peers; ``way NAME`` catches up into tables of its own, ``floor`` reads, parses and throws away.
+``python -m benchmarks._ours SERVERS TOPIC FOLDER EVENTS_A_BATCH [SETTING=VALUE ...]``. Orders, one a line, are each
+answered by a line of JSON on the original standard output: ``train`` makes the champion from the topic's start, for us
+and (with joblib) for the peers; ``way NAME`` catches up into tables of its own, ``floor`` reads, parses, throws away.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ from jobs.runtime.settings import Settings, load_settings
 from training.model import fit
 from training.summary import describe
 
-LEARNED_FROM = 100_000
+LEARNED_FROM = 40_000
 EVENT = "user_id STRING, action STRING, page STRING, timestamp TIMESTAMP, event_id STRING"
 
 
@@ -54,7 +54,7 @@ class StepLog(logging.Handler):
 class Ours:
     """The orders."""
 
-    def __init__(self, servers: str, topic: str, folder: Path, batch: int) -> None:
+    def __init__(self, servers: str, topic: str, folder: Path, batch: int, *overrides: str) -> None:
         self.folder, self.topic, self.servers = folder, topic, servers
         self.settings = load_settings(
             "local",
@@ -62,6 +62,7 @@ class Ours:
                 f"kafka.bootstrap_servers={servers}", f"kafka.topic={topic}",
                 f"kafka.max_offsets_per_trigger={batch}", f"model.tracking_uri=sqlite:///{folder}/mlflow.db",
                 "spark.master=local[2]",
+                *overrides,
             ],
         )  # fmt: skip
         self.began = psutil.Process().create_time()
@@ -137,9 +138,9 @@ class Ours:
 
 def main() -> None:
     """Take orders until there are no more."""
-    servers, topic, folder, batch = sys.argv[1:5]
+    servers, topic, folder, batch, *overrides = sys.argv[1:]
     answers, sys.stdout = sys.stdout, sys.stderr
-    ours = Ours(servers, topic, Path(folder), int(batch))
+    ours = Ours(servers, topic, Path(folder), int(batch), *overrides)
     for line in sys.stdin:
         order, *words = line.split()
         answer = getattr(ours, order)(*words)

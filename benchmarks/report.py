@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import os
 import platform
+import re
+from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from importlib.metadata import version
 
 import psutil
@@ -59,6 +62,32 @@ def machine() -> str:
         f"{os.cpu_count()} cores ({platform.machine()}), {memory:.0f} GiB, {platform.system()} {platform.release()}, "
         f"Python {platform.python_version()}, {packages}"
     )
+
+
+def made_on(*, quick: bool) -> str:
+    """When, how and on what a section of the page was measured."""
+    day = datetime.now(UTC).date().isoformat()
+    return f"Measured on {day} by `make bench{' QUICK=1' if quick else ''}` on {machine()}."
+
+
+HEAD = """# Benchmarks
+
+What the platform costs beside what a user would pick instead. Every table is of one run on one machine: read ratios,
+not absolute figures. `make bench WRITE=1` renews this page, `NAMES="delay kernel"` only parts of it.
+"""
+
+
+def page(known: str, sections: Mapping[str, str]) -> str:
+    """The page with these sections renewed; the others are those of the ``known`` page."""
+    kept = dict(re.findall(r"^## (\S+)\n\n(.*?)(?=^## |\Z)", known, re.MULTILINE | re.DOTALL))
+    both = {**kept, **sections}
+    return "\n".join([HEAD, *(f"## {name}\n\n{both[name].strip()}\n" for name in sorted(both, key=_rank))])
+
+
+def _rank(name: str) -> tuple[int, str]:
+    """The whole way first, then what it is made of."""
+    first = ("whole_way", "delay", "steps", "growth", "cores", "kernel", "start")
+    return (first.index(name) if name in first else len(first), name)
 
 
 def _line(cells: tuple[str, ...]) -> str:

@@ -27,6 +27,7 @@ from matplotlib.figure import Figure
 
 from benchmarks._environments import PROJECT, Environment, environment
 from benchmarks._topic import fill
+from benchmarks.peers.person import FEATURES
 from benchmarks.report import Cell, Table
 from jobs.runtime.broker import EmbeddedBroker
 
@@ -34,6 +35,8 @@ TOPIC, PARTITIONS, WORKERS = "bench", 4, 2
 BATCH = 500_000
 GOAL_OF_FLOOR = 0.35
 SAME = 1e-6
+START_SECONDS = 120.0
+"""How long a peer may take until it reads."""
 OURS, COLD, FLOOR = "this project", "this project, Java starting cold", "floor: Spark reads, parses, throws away"
 
 
@@ -104,8 +107,8 @@ class Place:
 class Driver:
     """Our Spark driver, in a process of its own; see ``benchmarks/_ours.py``."""
 
-    def __init__(self, servers: str, folder: Path) -> None:
-        command = [sys.executable, "-m", "benchmarks._ours", servers, TOPIC, str(folder), str(BATCH)]
+    def __init__(self, servers: str, folder: Path, topic: str = TOPIC, *overrides: str) -> None:
+        command = [sys.executable, "-m", "benchmarks._ours", servers, topic, str(folder), str(BATCH), *overrides]
         self.errors: IO[bytes] = (folder / "ours.log").open("wb")
         self.process = subprocess.Popen(
             command, cwd=PROJECT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self.errors, text=True
@@ -136,7 +139,7 @@ class Driver:
 def run(quick: bool, folder: Path) -> list[Table]:
     """See the module's text."""
     events, users, rounds, limit, budget = (
-        (200_000, 5_000, 1, 40.0, 120.0) if quick else (2_000_000, 20_000, 3, 90.0, 540.0)
+        (200_000, 5_000, 1, 40.0, 120.0) if quick else (2_000_000, 20_000, 3, 60.0, 300.0)
     )
     made = {peer.env: environment(peer.env) for peer in PEERS}
     places = {name: Place() for name in (OURS, COLD, FLOOR, *(peer.title for peer in PEERS))}
@@ -194,12 +197,13 @@ def _turn(
         for one in range(peer.workers)
     ]  # fmt: skip
     try:
-        stopped = not _ended(workers, began + limit)
+        stopped = not _ended(workers, own, limit)
     finally:
         stop(workers)
         log.close()
     notes = [json.loads(note.read_text(encoding="utf-8")) for note in own.glob("progress-*.json")]
-    if not notes or (not stopped and any(worker.returncode for worker in workers)):
+    failed = not stopped and any(worker.returncode for worker in workers)
+    if failed or not any(note["events"] for note in notes):
         said = (own / "log").read_text(encoding="utf-8", errors="replace").strip().splitlines()
         place.problem = f"failed: {said[-1][:200] if said else 'no scores within the limit'}"
         return
@@ -209,14 +213,16 @@ def _turn(
     place.turns.append(Turn(last - ready, done, rows, last - began, stopped))
 
 
-def _ended(workers: list[subprocess.Popen[bytes]], until: float) -> bool:
-    """Whether all end by themselves before ``until``."""
-    for worker in workers:
-        try:
-            worker.wait(max(0.0, until - time.time()))
-        except subprocess.TimeoutExpired:
-            return False
-    return True
+def _ended(workers: list[subprocess.Popen[bytes]], folder: Path, limit: float) -> bool:
+    """Whether all end by themselves within the limit, counted from when the first worker was ready."""
+    until, ready = time.time() + START_SECONDS, False
+    while time.time() < until:
+        if all(worker.poll() is not None for worker in workers):
+            return True
+        if not ready and any(folder.glob("progress-*.json")):
+            ready, until = True, time.time() + limit
+        time.sleep(0.05)
+    return False
 
 
 def stop(processes: list[Any]) -> None:
@@ -235,7 +241,8 @@ def stop(processes: list[Any]) -> None:
 
 def _newest(table: Path, written: str) -> pd.DataFrame:
     """The newest row of each user and minute."""
-    read = DeltaTable(str(table)).to_pyarrow_table()
+    columns = ["user_id", "window_start", *FEATURES, "anomaly_score", written]
+    read = DeltaTable(str(table)).to_pyarrow_table(columns=columns)
     frame: pd.DataFrame = read.to_pandas().sort_values(written, kind="stable")
     return frame.drop_duplicates(["user_id", "window_start"], keep="last").set_index(["user_id", "window_start"])
 
@@ -247,7 +254,7 @@ def _compared(ours: pd.DataFrame, table: Path) -> str:
     wrong = {
         name: float((~_equal(both[name], both[f"{name}_theirs"])).mean())
         for name in theirs.columns
-        if f"{name}_theirs" in both and name not in ("verdict", "scored_at")
+        if f"{name}_theirs" in both
     }
     score = wrong.pop("anomaly_score")
     worst = [f"{name} {share:.1%}" for name, share in sorted(wrong.items(), key=lambda one: -one[1])[:2] if share]

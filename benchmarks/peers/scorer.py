@@ -41,6 +41,7 @@ class Scorer:
         self.taken = self.rows = self.late = 0
         self.first_commit = 0.0
         self.ready = time.time()
+        self.tell()
 
     def write(self, users: Sequence[str], rows: Sequence[Row], *, events: int) -> None:
         """Score the rows of these users, append them, and note that so many further events are done."""

@@ -1,0 +1,91 @@
+"""The whole way with one core and two, and with few and many partitions of the topic: rate, and memory beside it.
+
+Each line is a driver of its own, started cold: its first catch-up warms Java up, the second counts. Spark is given so
+many cores by ``local[n]``; the broker and the sampling of memory have what is left.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from matplotlib.figure import Figure
+
+from benchmarks._lake import Usage
+from benchmarks._topic import fill
+from benchmarks.report import Cell, Table
+from benchmarks.whole_way import BATCH, Driver
+from jobs.runtime.broker import EmbeddedBroker
+
+CORES, PARTITIONS = (1, 2), (1, 4, 16)
+
+
+@dataclass(frozen=True)
+class Found:
+    """One driver's second catch-up."""
+
+    cores: int
+    partitions: int
+    seconds: float
+    processor: float
+    peak: float
+
+
+def run(quick: bool, folder: Path) -> list[Table]:
+    """See the module's text."""
+    events, users = (60_000, 2_000) if quick else (500_000, 10_000)
+    plan = [(2, 4), (1, 4)] if quick else [(2, 4), (1, 4), (2, 1), (2, 16)]
+    found = []
+    with EmbeddedBroker(folder / "kafka", folder / "logs") as broker:
+        for partitions in {partitions for _, partitions in plan}:
+            broker.create_topic(f"bench-{partitions}", partitions)
+            fill(broker.bootstrap_servers, f"bench-{partitions}", events, users)
+        with Driver(broker.bootstrap_servers, folder, "bench-4") as trainer:
+            trainer.ask("train")
+        found = [_caught_up(broker.bootstrap_servers, folder, cores, partitions) for cores, partitions in plan]
+    draw(found, events, folder / "cores.png")
+    return [_table(found, events)]
+
+
+def _caught_up(servers: str, folder: Path, cores: int, partitions: int) -> Found:
+    usage, name = Usage(), f"{cores}-{partitions}"
+    with Driver(servers, folder, f"bench-{partitions}", f"spark.master=local[{cores}]") as driver:
+        driver.ask(f"way {name}-warm")
+        with usage.watched():
+            seconds = float(driver.ask(f"way {name}")["seconds"])
+    return Found(cores, partitions, seconds, usage.cpu[0], usage.peak)
+
+
+def _table(found: list[Found], events: int) -> Table:
+    base = found[0]
+    rows: list[tuple[Cell, ...]] = [
+        (
+            f"cores {one.cores}, partitions {one.partitions}",
+            events / one.seconds, base.seconds / one.seconds, one.processor, f"{one.peak:,.0f} MB",
+        )
+        for one in found
+    ]  # fmt: skip
+    return Table(
+        f"The whole way of {events:,} events with other numbers of cores and partitions",
+        ("Spark has", "events/s", "of the first", "processor s", "peak memory"),
+        tuple(rows),
+        (
+            f"One catch-up each, after one that warms up, in micro-batches of up to {BATCH:,} records.",
+            "Memory and processor seconds are of Python, Java and the broker together.",
+        ),
+    )
+
+
+def draw(found: list[Found], events: int, path: Path) -> None:
+    """Rate and memory of each line."""
+    figure = Figure(figsize=(9, 3))
+    rate, memory = figure.subplots(1, 2)
+    names = [f"{one.cores} cores\n{one.partitions} partitions" for one in found]
+    rate.bar(names, [events / one.seconds / 1000 for one in found], color="#1f6fb2")
+    rate.set_ylabel("thousand events per second")
+    memory.bar(names, [one.peak / 1000 for one in found], color="#bbbbbb")
+    memory.set_ylabel("peak memory, GB")
+    for axis in (rate, memory):
+        axis.spines[["top", "right"]].set_visible(False)
+    figure.tight_layout()
+    figure.savefig(path, dpi=120)

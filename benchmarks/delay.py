@@ -1,0 +1,203 @@
+"""Delay from the moment an event is produced until a reader of table ``scores`` can see it counted, under steady load.
+
+Every event of the load is looked up: it is visible with the first commit of ``scores`` that holds a revision of its
+user's minute as new as the event. The floor is a query with nothing in it, Kafka to Delta as it is; floor and platform
+have their turns at each rate in one session, each alone on the machine. An event's time is Kafka's own time stamp,
+which the producer sets; a commit's is that of its file in the table's log.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import time
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+from urllib.parse import unquote
+
+import numpy as np
+import pandas as pd
+import pyarrow.parquet as pq
+from matplotlib.figure import Figure
+from pyspark.sql import SparkSession
+from pyspark.sql.streaming.query import StreamingQuery
+
+from benchmarks._environments import PROJECT
+from benchmarks.report import Cell, Table
+from features.tables import ERASURES, EVENTS, FEATURE_TABLE, LEDGER_GAPS, REJECTED_EVENTS, SCORES, TILES
+from jobs import build_features, ingest_events, score_features
+from jobs.runtime import kafka
+from jobs.runtime.broker import EmbeddedBroker
+from jobs.runtime.lake import Lake
+from jobs.runtime.models import registry_of
+from jobs.runtime.session import spark_session
+from jobs.runtime.settings import Settings, load_settings
+from training.model import fit
+from training.summary import describe
+
+TOPIC, FLOOR_TOPIC, PARTITIONS = "bench", "floor", 4
+GOAL = 2.5
+SECONDS_BETWEEN = 20
+"""A user acts every so many seconds: it makes the number of users of a rate."""
+LEVELS = (50, 95, 99)
+
+
+def run(quick: bool, folder: Path) -> list[Table]:
+    """See the module's text."""
+    rates, warm, hold, floor_hold, settle = (
+        ([500], 10.0, 20.0, 15.0, 20.0) if quick else ([100, 1_000, 5_000], 20.0, 120.0, 45.0, 60.0)
+    )
+    with EmbeddedBroker(folder / "kafka", folder / "logs") as broker:
+        for topic in (TOPIC, FLOOR_TOPIC):
+            broker.create_topic(topic, PARTITIONS)
+        settings = load_settings(
+            "local",
+            [
+                f"storage.root={folder}/lake", f"storage.checkpoints={folder}/checkpoints",
+                f"kafka.bootstrap_servers={broker.bootstrap_servers}", f"kafka.topic={TOPIC}",
+                f"model.tracking_uri=sqlite:///{folder}/mlflow.db", "spark.master=local[2]",
+            ],
+        )  # fmt: skip
+        spark = spark_session(settings)
+        spark.sparkContext.setLogLevel("ERROR")
+        try:
+            lake = Lake(spark, settings.storage.root)
+            lake.create(EVENTS, REJECTED_EVENTS, ERASURES, LEDGER_GAPS, TILES, FEATURE_TABLE, SCORES)
+            _learn(spark, lake, settings, settle)
+            found = {}
+            for rate in rates:
+                floor = _floor(spark, settings, folder, rate, warm, floor_hold)
+                found[rate] = (floor, _ours(spark, lake, settings, rate, warm, hold))
+        finally:
+            spark.stop()
+    _draw(found, folder / "delay.png")
+    return [_table(found, hold, floor_hold)]
+
+
+def _learn(spark: SparkSession, lake: Lake, settings: Settings, seconds: float) -> None:
+    """A champion from a calm beginning, which warms Java up as well."""
+    running = [job.start(spark, lake, settings) for job in (ingest_events, build_features)]
+    _send(settings, TOPIC, 200, seconds, users=200)
+    _drained(running)
+    rows = lake.read(FEATURE_TABLE).where("session_events >= 2").drop("batch_time", "batch_id").toPandas()
+    model, registry = fit(rows), registry_of(settings)
+    version = registry.log_and_register(model, describe(model, rows, days=0.1), rows.head(500))
+    registry.promote(version, why="benchmark")
+    score_features.start(spark, lake, settings, once=True).awaitTermination()
+
+
+def _ours(
+    spark: SparkSession, lake: Lake, settings: Settings, rate: int, warm: float, hold: float
+) -> np.ndarray[Any, Any]:
+    """Seconds until each event of the time that counts was visible."""
+    before = lake.version(SCORES)
+    running = [job.start(spark, lake, settings) for job in (ingest_events, build_features, score_features)]
+    began = time.time()
+    _send(settings, TOPIC, rate, warm + hold, users=rate * SECONDS_BETWEEN)
+    _drained(running)
+    seen = visible(Path(lake.path(SCORES)), ["user_id", "window_start", "last_received_at"], after=before)
+    events = visible(Path(lake.path(EVENTS)), ["user_id", "timestamp", "received_at"], after=-1)
+    events = events[events["received_at"] >= _micros(began + warm)]
+    events["window_start"] = events["timestamp"] // 60_000_000 * 60_000_000
+    joined = pd.merge_asof(
+        events.drop(columns="seen").sort_values("received_at"),
+        seen.sort_values(["last_received_at", "seen"]).rename(columns={"last_received_at": "newest"}),
+        left_on="received_at", right_on="newest", by=["user_id", "window_start"], direction="forward",
+    )  # fmt: skip
+    if joined["seen"].isna().any():
+        raise AssertionError(f"{int(joined['seen'].isna().sum())} events have no score")
+    return np.asarray((joined["seen"] - joined["received_at"]) / 1e6)
+
+
+def _floor(
+    spark: SparkSession, settings: Settings, folder: Path, rate: int, warm: float, hold: float
+) -> np.ndarray[Any, Any]:
+    """The same for a query that does nothing."""
+    source = settings.kafka.model_copy(update={"topic": FLOOR_TOPIC, "starting_offsets": "latest"})
+    target = folder / f"floor-{rate}"
+    writer = kafka.read_stream(spark, source).writeStream.format("delta")
+    query = writer.option("checkpointLocation", f"{target}-checkpoint").start(str(target))
+    query.processAllAvailable()
+    began = time.time()
+    _send(settings, FLOOR_TOPIC, rate, warm + hold, users=rate * SECONDS_BETWEEN)
+    _drained([query])
+    rows = visible(target, ["timestamp"], after=-1)
+    rows = rows[rows["timestamp"] >= _micros(began + warm)]
+    return np.asarray((rows["seen"] - rows["timestamp"]) / 1e6)
+
+
+def _send(settings: Settings, topic: str, rate: int, seconds: float, users: int) -> None:
+    command = [sys.executable, "-m", "benchmarks._send", settings.kafka.bootstrap_servers, topic]
+    subprocess.run([*command, str(rate), str(seconds), str(users)], cwd=PROJECT, check=True)
+
+
+def _drained(running: list[StreamingQuery]) -> None:
+    """Let the queries take in what is there, one after another, and stop them."""
+    for query in running:
+        query.processAllAvailable()
+    for query in running:
+        query.stop()
+
+
+def _micros(moment: float) -> int:
+    return int(moment * 1e6)
+
+
+def visible(table: Path, columns: list[str], after: int) -> pd.DataFrame:
+    """The rows that commits after a version have added; times are µs since 1970, and so is ``seen``: the commit's."""
+    parts = []
+    for log in sorted((table / "_delta_log").glob("*.json")):
+        if not log.stem.isdigit() or int(log.stem) <= after:
+            continue
+        actions = [json.loads(line) for line in log.read_text(encoding="utf-8").splitlines()]
+        if not any("commitInfo" in one and one["commitInfo"]["operation"] in WRITES for one in actions):
+            continue
+        for added in (one["add"] for one in actions if "add" in one):
+            part = pq.read_table(table / unquote(added["path"]), columns=columns).to_pandas()
+            for name in part.select_dtypes(include=["datetime", "datetimetz"]):
+                part[name] = pd.to_datetime(part[name], utc=True).astype("datetime64[us, UTC]").astype("int64")
+            parts.append(part.assign(seen=int(log.stat().st_mtime_ns // 1000)))
+    if not parts:
+        raise AssertionError(f"{table.name} has no rows after version {after} ({datetime.now().astimezone()})")
+    rows: pd.DataFrame = pd.concat(parts, ignore_index=True)
+    return rows
+
+
+WRITES = ("WRITE", "STREAMING UPDATE")
+
+
+def _table(found: dict[int, tuple[Any, Any]], hold: float, floor_hold: float) -> Table:
+    rows: list[tuple[Cell, ...]] = []
+    for rate, (floor, ours) in found.items():
+        least = [float(np.percentile(floor, level)) for level in LEVELS]
+        most = [float(np.percentile(ours, level)) for level in LEVELS]
+        rows.append((f"{rate:,} events/s: empty Kafka to Delta", *least, None, len(floor)))
+        rows.append((f"{rate:,} events/s: this project", *most, most[1] / least[1], len(ours)))
+    return Table(
+        "Delay from produce to a visible score row, seconds",
+        ("load", *(f"p{level}" for level in LEVELS), "p95, times the floor's", "events"),
+        tuple(rows),
+        (
+            f"Held for {hold:.0f} s ({floor_hold:.0f} s for the floor) after a start that does not count.",
+            f"The goal: at 1,000 events/s a p95 of at most {GOAL} times the floor's.",
+        ),
+    )
+
+
+def _draw(found: dict[int, tuple[Any, Any]], path: Path) -> None:
+    figure = Figure(figsize=(8, 3))
+    axis = figure.subplots()
+    for shade, (rate, (floor, ours)) in zip(("0.3", "0.6", "0.9"), found.items(), strict=False):
+        for values, style, name in ((ours, "-", "this project"), (floor, ":", "floor")):
+            axis.plot(
+                np.sort(values), np.linspace(0, 1, len(values)), style,
+                color=(0.1, 0.4, 0.75, float(shade)), label=f"{name}, {rate:,}/s",
+            )  # fmt: skip
+    axis.set_xscale("log")
+    axis.set_xlabel("seconds from produce to visible")
+    axis.set_ylabel("share of events")
+    axis.legend(frameon=False, fontsize=8)
+    figure.tight_layout()
+    figure.savefig(path, dpi=120)
