@@ -42,7 +42,7 @@ test: setup ## all tests but the slow ones, with a real broker, Delta and MLflow
 	@.venv/bin/python -m pytest tests -m "not slow" $(ARGS)
 
 test-slow: setup ## the slow tests: parity repair, maintenance, erasure and back-fill beside running streams
-	@.venv/bin/python -m pytest tests -m slow $(ARGS)
+	@.venv/bin/python -m pytest tests -m slow --timeout 3600 $(ARGS)
 
 crash: setup ## ingest, then the bridge, killed 25 times at random moments, the broker among them (make test has 5 and 3)
 	@BEHAVIOR_TEST_KILLS=25 .venv/bin/python -m pytest tests/integration/test_crash.py tests/integration/test_bridge_rabbitmq.py \
