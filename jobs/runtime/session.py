@@ -27,7 +27,7 @@ ENGINE = {
     # compiled, and warmed up by Java, anew every time.
     "spark.sql.codegen.cache.maxEntries": "2000",
     "spark.sql.streaming.metricsEnabled": "true",
-    # A stream that has nothing to do looks again after so long. By default 100 times a second, and each look lists a log.
+    # A stream that has nothing to do looks again after so long; by default 100 times a second, each listing a log.
     "spark.sql.streaming.pollingDelay": "250ms",
     # Tables that are read back at every micro-batch (features.tables: looked_up): so many files smaller than half of
     # so many bytes are joined by the append that finds them.
@@ -41,7 +41,7 @@ LOCAL = {
     "spark.driver.host": "127.0.0.1",
     "spark.driver.bindAddress": "127.0.0.1",
     "spark.sql.files.openCostInBytes": "1048576",
-    # The state of a Delta table has more columns than Spark compiles as one by default: it then generates code per task.
+    # The state of a Delta table has more columns than Spark compiles as one by default: then each task makes code.
     "spark.sql.codegen.maxFields": "400",
     # Delta's VACUUM lists folders in so many tasks; by default 10,000, for minutes.
     "spark.sql.sources.parallelPartitionDiscovery.parallelism": "4",
