@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
 from pathlib import Path
 
+import psutil
 from pyspark.sql import SparkSession
 
 from features.errors import EnvironmentProblem
@@ -80,7 +82,19 @@ def spark_session(settings: Settings, logs: Path | None = None) -> SparkSession:
         builder = builder.master(spark.master)
     for key, value in (conf | spark.conf).items():
         builder = builder.config(key, value)
-    return builder.getOrCreate()
+    try:
+        return builder.getOrCreate()
+    except KeyboardInterrupt:
+        end_half_started()
+        raise
+
+
+def end_half_started() -> None:
+    """End the Spark that this process is starting: by itself it would go on, and fail with a trace in the terminal."""
+    for child in psutil.Process().children():
+        with contextlib.suppress(psutil.Error):
+            if any("SparkSubmit" in word or "spark-submit" in word for word in child.cmdline()):
+                child.kill()
 
 
 def connector_jars(folder: str) -> list[str]:
