@@ -57,7 +57,7 @@ check: setup ## lint, types and the fast unit tests
 	@.venv/bin/python -m pytest tests/unit -m "not slow and not integration" $(ARGS)
 
 docs: setup ## the documentation site in site/, built strictly: a dead link is an error
-	@NO_MKDOCS_2_WARNING=1 .venv/bin/python -m mkdocs build --strict --quiet
+	@NO_MKDOCS_2_WARNING=1 .venv/bin/python -m mkdocs build --strict
 
 docs-serve: setup ## the documentation site at http://127.0.0.1:8000, built anew when a page is saved
 	@NO_MKDOCS_2_WARNING=1 .venv/bin/python -m mkdocs serve --dev-addr 127.0.0.1:8000
