@@ -36,6 +36,7 @@ def environment(local: Path) -> dict[str, str]:
         "JUPYTER_RUNTIME_DIR": str(kept / "runtime"),
         "IPYTHONDIR": str(kept / "ipython"),
         "MPLCONFIGDIR": str(kept / "matplotlib"),
+        "MPLBACKEND": "module://matplotlib_inline.backend_inline",
         "JUPYTER_PREFER_ENV_PATH": "1",
     }
     if "JAVA_HOME" not in os.environ and java is not None:

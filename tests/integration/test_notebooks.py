@@ -129,7 +129,7 @@ def test_a_notebook_runs_from_top_to_bottom_and_draws_something_to_see(
     for picture in drawn:
         grey = np.asarray(picture.convert("L"), np.float64)
         assert min(picture.size) >= 200
-        assert (grey < 250).mean() > 0.01  # not an empty frame
+        assert (grey < 250).mean() > 0.005  # not a blank sheet
     said = SAYS[path.stem[:2]]
     assert re.search(said, text(done)), text(done)
 
@@ -138,7 +138,7 @@ SAYS = {
     "01": r"1 records rejected",
     "02": r"rows computed from [\d,]+ events: 0 values differ from the stream's",
     "03": r"Version 2 is registered; the champion is version 1\.[\s\S]*The champion is version [12]\.",
-    "04": r'"user_id": "[^"]+",\s+"action": ',
+    "04": r'"user_id": "[^"]+"[\s\S]*"action": "',
     "05": r"The newest mined day is 20",
 }
 
