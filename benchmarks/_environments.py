@@ -9,6 +9,7 @@ import hashlib
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -59,12 +60,14 @@ def environment(name: str) -> Environment:
     steps[1] += ["--build-constraints", str(constraints)]
     try:
         for step in steps:
-            run = subprocess.run(step, env=env, capture_output=True, text=True, check=False, timeout=LIMIT_SECONDS)
-            if run.returncode:
-                said = [line.strip() for line in run.stderr.splitlines() if line.strip()]
-                return Environment(name, said[0][:200] if said else f"uv ended with {run.returncode}")
-    except (OSError, subprocess.TimeoutExpired) as error:
-        return Environment(name, f"{type(error).__name__}: {error}"[:200])
+            code, text = _installed(step, env)
+            if code:
+                said = [line.strip() for line in text.splitlines() if line.strip()]
+                return Environment(name, said[0][:200] if said else f"uv ended with {code}")
+    except subprocess.TimeoutExpired:
+        return Environment(name, f"not within {LIMIT_SECONDS:.0f} s: it is built from source")
+    except OSError as error:
+        return Environment(name, f"{type(error).__name__}: {error.strerror}")
     if name == "flink":
         try:
             jar_folder(name)
@@ -72,6 +75,18 @@ def environment(name: str) -> Environment:
             return Environment(name, str(problem)[:200])
     stamp.write_text(wanted, encoding="utf-8")
     return Environment(name, None)
+
+
+def _installed(command: list[str], env: dict[str, str]) -> tuple[int, str]:
+    """Exit code and errors of a command; cut off after the limit with all that it started, compilers among them."""
+    run = subprocess.Popen(command, env=env, stderr=subprocess.PIPE, text=True, start_new_session=True)
+    try:
+        _, said = run.communicate(timeout=LIMIT_SECONDS)
+    except subprocess.TimeoutExpired:
+        os.killpg(run.pid, signal.SIGKILL)
+        run.communicate()
+        raise
+    return run.returncode, said
 
 
 def jar_folder(name: str) -> Path:

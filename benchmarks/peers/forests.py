@@ -16,8 +16,24 @@ from typing import Any
 
 import joblib
 import numpy as np
+from sklearn.tree._tree import Tree
 
 Scorer = Callable[[Any], Any]
+
+
+def widened(forest: Any, width: int) -> Any:
+    """The same forest with trees that see all columns, of which each uses its own: the converter takes no other."""
+    for tree, columns in zip(forest.estimators_, forest.estimators_features_, strict=True):
+        state = tree.tree_.__getstate__()
+        nodes = state["nodes"].copy()
+        inner = nodes["left_child"] >= 0
+        nodes["feature"][inner] = np.asarray(columns)[nodes["feature"][inner]]
+        whole = Tree(width, np.ones(1, np.intp), 1)
+        whole.__setstate__({**state, "nodes": nodes})
+        tree.tree_, tree.n_features_in_ = whole, width
+    forest.estimators_features_ = [np.arange(width)] * len(forest.estimators_)
+    forest._max_features = forest.max_features = forest.n_features_in_ = width  # noqa: SLF001
+    return forest
 
 
 def onnxruntime(folder: Path, rows: Any) -> Scorer:
@@ -25,7 +41,7 @@ def onnxruntime(folder: Path, rows: Any) -> Scorer:
     import onnxruntime as ort  # noqa: PLC0415 - each runs where only one of them is installed
     from skl2onnx import to_onnx  # noqa: PLC0415
 
-    forest = joblib.load(folder / "forest.joblib")
+    forest = widened(joblib.load(folder / "forest.joblib"), rows.shape[1])
     converted = to_onnx(forest, rows[:1], target_opset={"": 15, "ai.onnx.ml": 3}, options={"score_samples": True})
     options = ort.SessionOptions()
     options.intra_op_num_threads = options.inter_op_num_threads = 1
