@@ -158,8 +158,8 @@ def small(settings: Settings) -> Settings:
     """The settings with ``model.driver_memory`` for Spark, and the garbage collector that needs least itself."""
     if settings.model.driver_memory is None:
         return settings
-    conf = {"spark.driver.extraJavaOptions": "-XX:+UseSerialGC", **settings.spark.conf}
-    spark = settings.spark.model_copy(update={"driver_memory": settings.model.driver_memory, "conf": conf})
+    java = " ".join(word for word in (settings.spark.java_options, "-XX:+UseSerialGC") if word)
+    spark = settings.spark.model_copy(update={"driver_memory": settings.model.driver_memory, "java_options": java})
     return settings.model_copy(update={"spark": spark})
 
 
