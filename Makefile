@@ -10,12 +10,12 @@ SETTINGS := DURATION INPUT RATE LOCAL JAVA_HOME PYPI_MIRROR MAVEN_MIRROR HTTPS_P
 $(foreach name,$(SETTINGS),$(if $(value $(name)),$(eval export $(name))))
 
 .DEFAULT_GOAL := help
-.PHONY: help run notebooks test test-slow crash bench check docs docs-serve zip lock clean distclean setup
+.PHONY: help run notebooks test test-slow test-cluster crash bench check docs docs-serve zip pack s3-jars lock clean distclean setup
 
 help: ## this page
 	@echo "Real-time user behaviour analysis: Kafka to anomaly scores with reasons, on Spark, Delta and MLflow."
 	@echo
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
 	@echo
 	@echo "make run takes:"
 	@echo "  DURATION=60   seconds after which it ends by itself; without it, Ctrl-C ends it"
@@ -42,7 +42,10 @@ test: setup ## all tests but the slow ones, with a real broker, Delta and MLflow
 	@.venv/bin/python -m pytest tests -m "not slow" $(ARGS)
 
 test-slow: setup ## the slow tests: parity repair, maintenance, erasure and back-fill beside running streams
-	@.venv/bin/python -m pytest tests -m slow --timeout 3600 $(ARGS)
+	@.venv/bin/python -m pytest tests -m "slow and not cluster" --timeout 3600 $(ARGS)
+
+test-cluster: setup s3-jars ## the jobs on a Spark cluster with S3, Kafka with TLS and MLflow with logins; its parts killed
+	@.venv/bin/python -m pytest tests/cluster $(ARGS)
 
 crash: setup ## ingest, then the bridge, killed 25 times at random moments, the broker among them (make test has 5 and 3)
 	@BEHAVIOR_TEST_KILLS=25 .venv/bin/python -m pytest tests/integration/test_crash.py tests/integration/test_bridge_rabbitmq.py \
@@ -64,6 +67,12 @@ docs-serve: setup ## the documentation site at http://127.0.0.1:8000, built anew
 
 zip: setup ## dist/behavior-jobs.zip for spark-submit --py-files
 	@.venv/bin/python -m tools.zip_jobs
+
+pack: setup ## dist/behavior-environment.tar.gz: the packages for spark-submit --archives, without PySpark
+	@.venv/bin/python -m tools.pack_environment
+
+s3-jars: setup ## .jars/s3: what Spark needs to reach S3 (14 MB), and Delta's log store for it
+	@.venv/bin/python -m tools.s3_jars
 
 lock: ## renew requirements.lock, conf/bootstrap.lock and conf/jars.lock (UPGRADE=1: the newest versions that fit)
 	@$(MAKE) --no-print-directory setup

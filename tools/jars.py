@@ -18,8 +18,11 @@ from xml.sax.saxutils import quoteattr
 
 from tools.machine import Problem
 
+OPTIONAL = ("s3",)
+"""Folders that a set-up leaves out; see tools.s3_jars."""
+
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Collection
 
     Run = Callable[[str, list[str], Path], None]
     """Runs a program: what it does, the command, its folder."""
@@ -41,10 +44,15 @@ class Jar(NamedTuple):
         return jars / self.folder / self.file
 
 
-def read_lock(path: Path) -> list[Jar]:
+def read_lock(path: Path, only: str | None = None) -> list[Jar]:
+    """The jars of a set-up, or those of one folder."""
     lines = path.read_text(encoding="utf-8").splitlines()
     rows = [line.split() for line in lines if line.strip() and not line.startswith("#")]
-    return [Jar(folder, coordinates, sha256.split(":")[-1]) for folder, coordinates, sha256 in rows]
+    return [
+        Jar(folder, coordinates, sha256.split(":")[-1])
+        for folder, coordinates, sha256 in rows
+        if (folder == only if only else folder not in OPTIONAL)
+    ]
 
 
 def digest(path: Path) -> str:
@@ -105,13 +113,20 @@ def place(jar: Jar, work: Path, jars: Path) -> None:
 
 
 def fetch(
-    work: Path, folder: str, coordinates: list[str], java: Path, ivy: Path, run: Run, transitive: bool = False
+    work: Path,
+    folder: str,
+    coordinates: list[str],
+    java: Path,
+    ivy: Path,
+    run: Run,
+    transitive: bool = False,
+    without: Collection[str] = (),
 ) -> None:
     """Lets Ivy put jars into ``work/folder``, by relative paths only: the project's own may have any character."""
     base = work / f"{folder}-ivy"
     base.mkdir()
     (base / "ivysettings.xml").write_text(settings(transitive), encoding="utf-8")
-    (base / "ivy.xml").write_text(module(coordinates, transitive), encoding="utf-8")
+    (base / "ivy.xml").write_text(module(coordinates, transitive, without), encoding="utf-8")
     name = "[organisation]__[artifact]__[revision].[ext]" if transitive else "[artifact]-[revision].[ext]"
     command = [str(java), "-Duser.home=.", *proxy_options(), "-jar", str(ivy)]
     command += ["-settings", "ivysettings.xml", "-ivy", "ivy.xml", "-types", "jar", "bundle"]
@@ -131,7 +146,8 @@ def settings(transitive: bool) -> str:
     )
 
 
-def module(coordinates: list[str], transitive: bool) -> str:
+def module(coordinates: list[str], transitive: bool, without: Collection[str] = ()) -> str:
+    """What is wanted, for Ivy; ``without``: ``group:name`` that nobody gets, whoever asks for it."""
     conf = "default->runtime,master" if transitive else "default"
     wanted = ""
     for one in coordinates:
@@ -140,6 +156,9 @@ def module(coordinates: list[str], transitive: bool) -> str:
             f'<dependency org="{group}" name="{name}" rev="{version}" transitive="{str(transitive).lower()}"'
             f' conf="{conf}"/>'
         )
+    for one in sorted(without):
+        group, name = one.split(":")
+        wanted += f'<exclude org="{group}" module="{name}"/>'
     return (
         '<ivy-module version="2.0"><info organisation="behavior" module="jars"/>'
         f'<configurations><conf name="default"/></configurations><dependencies>{wanted}</dependencies></ivy-module>'

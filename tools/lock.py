@@ -45,20 +45,21 @@ def lock_jars(project: bootstrap.Project, programs: bootstrap.Programs, java: Pa
             continue
         folder, coordinates = line.split()
         if coordinates.startswith("!"):
-            left_out.setdefault(folder, set()).add(coordinates.split(":")[-1])
+            left_out.setdefault(folder, set()).add(coordinates[1:])
         else:
             wanted.setdefault(folder, []).append(coordinates)
-    left_out.setdefault("spark", set()).update(shipped_by_pyspark(project))
+    shipped = shipped_by_pyspark(project)
 
     work = Path(tempfile.mkdtemp(prefix="work-", dir=project.jars))
     try:
         lines = []
         for folder, coordinates_wanted in sorted(wanted.items()):
             ivy = bootstrap.ivy_jar(project)
-            jars.fetch(work, folder, coordinates_wanted, java, ivy, programs.run, transitive=True)
+            without = left_out.get(folder, set())
+            jars.fetch(work, folder, coordinates_wanted, java, ivy, programs.run, transitive=True, without=without)
             for path in sorted((work / folder).glob("*.jar")):
                 group, name, version = path.stem.split("__")
-                if name not in left_out.get(folder, set()):
+                if folder == "broker" or name not in shipped:
                     lines.append(f"{folder} {group}:{name}:{version} sha256:{jars.digest(path)}\n")
         project.jars_lock.write_text(JARS_HEAD + "".join(lines), encoding="utf-8")
     finally:

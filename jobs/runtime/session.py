@@ -11,6 +11,7 @@ import psutil
 from pyspark.sql import SparkSession
 
 from features.errors import EnvironmentProblem
+from jobs.runtime import object_store
 from jobs.runtime.settings import PROJECT, Settings
 
 DELTA = {
@@ -62,6 +63,7 @@ def spark_session(settings: Settings, logs: Path | None = None) -> SparkSession:
         **ENGINE,
         "spark.sql.shuffle.partitions": str(spark.shuffle_partitions),
         "spark.databricks.delta.snapshotPartitions": str(settings.storage.snapshot_partitions),
+        **object_store.spark_conf(settings.storage),
     }
     if spark.master and spark.master.startswith("local"):
         os.environ.setdefault("PYSPARK_PYTHON", sys.executable)

@@ -36,6 +36,7 @@ from pydantic_settings import (
 )
 
 from features.errors import ConfigurationError
+from jobs.runtime import object_store
 
 PROJECT = Path(__file__).resolve().parents[2]
 """Folder that holds ``conf/``; with spark-submit --py-files this is the zip, see :func:`configuration_folder`."""
@@ -45,12 +46,28 @@ class Section(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
+class S3Settings(Section):
+    """The store behind ``s3a://``; credentials are in the environment, see jobs.runtime.object_store."""
+
+    endpoint: Annotated[str, Field(pattern=r"^https?://[^/\s@]+/?$")] | None = None
+    region: str | None = None
+    path_style: bool = False
+
+
 class StorageSettings(Section):
     """Where tables and checkpoints live."""
 
     root: str
     checkpoints: str
     snapshot_partitions: int = Field(50, ge=1)
+    s3: S3Settings = S3Settings()
+
+    @field_validator("root", "checkpoints")
+    @classmethod
+    def _as_spark_writes_it(cls, place: str) -> str:
+        if place.startswith(("s3://", "s3n://")):
+            raise ValueError(f"Spark's name for S3 is s3a: needed s3a://{place.split('://', 1)[1]}")
+        return place
 
 
 class SparkSettings(Section):
@@ -414,6 +431,8 @@ def configuration_folder() -> Traversable:
 def load_settings(env: str, overrides: Iterable[str] = ()) -> Settings:
     """Read the settings of environment ``env`` with ``section.key=value`` overrides.
 
+    What they say of an object store is put into this process's environment, where its clients look.
+
     Raises:
         ConfigurationError: a file or key is unknown, or a value cannot be taken; says what was found and needed.
     """
@@ -439,11 +458,13 @@ def load_settings(env: str, overrides: Iterable[str] = ()) -> Settings:
             return init_settings, env_settings, InitSettingsSource(settings_cls, values)
 
     try:
-        return Loaded(**_merge({"env": env}, _parse_overrides(overrides)))
+        loaded = Loaded(**_merge({"env": env}, _parse_overrides(overrides)))
     except ValidationError as error:
         raise ConfigurationError(_explain(error)) from None
     except SettingsError as error:
         raise ConfigurationError(f"An environment variable BEHAVIOR_… cannot be read: {error}.") from None
+    object_store.prepare(loaded.storage)
+    return loaded
 
 
 def local_overrides(local: Path) -> list[str]:
