@@ -30,7 +30,7 @@ from tests.cluster.programs import (
     spark_cluster,
 )
 from tests.integration.conftest import PROJECT
-from tests.integration.secure_kafka import PASSWORD, USER, SecureBroker
+from tests.integration.secure_kafka import PASSWORD, USER, SecureBroker, token_service
 from tools import pack_environment, s3_jars, zip_jobs
 
 KEY, SECRET = "a-key", "a secret/with+signs"
@@ -123,7 +123,8 @@ def services(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[SparkCl
     with (
         s3_server(folder / "s3") as s3,
         mlflow_server(folder / "mlflow", REGISTRY_USER, REGISTRY_PASSWORD) as mlflow,
-        SecureBroker(folder / "kafka") as broker,
+        token_service() as tokens,
+        SecureBroker(folder / "kafka", tokens) as broker,
         spark_cluster(folder / "spark") as spark,
     ):
         broker.add_user()
