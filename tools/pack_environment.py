@@ -24,6 +24,8 @@ from tools import bootstrap
 from tools.machine import Problem
 
 TARGET = Path("dist/behavior-environment.tar.gz")
+LINES = Path("dist/behavior-requirements.txt")
+"""The same packages and PySpark, with hashes, for an image."""
 OF_THE_CLUSTER = {"pyspark", "py4j"}
 LOCKED = re.compile(r"^([\w.-]+)==.*\n(?: .*\n)*", re.MULTILINE)
 
@@ -71,10 +73,12 @@ def build(root: Path) -> Path:
     """
     target = root / TARGET
     target.parent.mkdir(exist_ok=True)
+    names = needed(root / "setup.cfg")
+    (root / LINES).write_text(lines_of(root / "requirements.lock", names | OF_THE_CLUSTER), encoding="utf-8")
     uv = str(root / ".venv" / "bin" / "uv")
     with tempfile.TemporaryDirectory(prefix="pack-", dir=target.parent) as work:
         environment, lock = Path(work, "environment"), Path(work, "requirements.txt")
-        lock.write_text(lines_of(root / "requirements.lock", needed(root / "setup.cfg")), encoding="utf-8")
+        lock.write_text(lines_of(root / "requirements.lock", names), encoding="utf-8")
         python = ["--python", str(environment / "bin" / "python")]
         base = str((root / ".venv" / "bin" / "python").resolve())
         run(root, uv, "venv", "--quiet", "--relocatable", "--python", base, str(environment))

@@ -10,22 +10,27 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING
 
+from py4j.protocol import Py4JError  # type: ignore[import-untyped]
+
+from features.errors import EnvironmentProblem
+
 if TYPE_CHECKING:
-    from jobs.runtime.settings import StorageSettings
+    from pyspark.sql import SparkSession
+
+    from jobs.runtime.settings import S3Settings, Settings, StorageSettings
 
 S3A = "s3a://"
 # Two drivers must not write the same commit of a table. Delta's own way on S3 knows only of one driver; this log store
 # asks S3 to refuse what is there already, as deltalake does. `make s3-jars` builds it (tools/java).
-LOG_STORE = {"spark.delta.logStore.s3a.impl": "behavior.S3LogStore"}
+LOG_STORE = "behavior.S3LogStore"
 
 
 def is_s3(storage: StorageSettings) -> bool:
     return storage.root.startswith(S3A) or storage.checkpoints.startswith(S3A)
 
 
-def prepare(storage: StorageSettings) -> None:
+def prepare(store: S3Settings) -> None:
     """Tell the clients of this process where the store is. What conf leaves open stays as the environment has it."""
-    store = storage.s3
     if store.endpoint is not None:
         os.environ["AWS_ENDPOINT_URL"] = store.endpoint
     if store.region is not None:
@@ -34,20 +39,40 @@ def prepare(storage: StorageSettings) -> None:
         os.environ["AWS_ALLOW_HTTP"] = "true"  # deltalake wants to be told
 
 
-def spark_conf(storage: StorageSettings) -> dict[str, str]:
+def spark_conf(settings: Settings) -> dict[str, str]:
     """Spark settings for tables and checkpoints on S3; none where they are elsewhere.
 
     Credentials are not among them: Spark takes those of the driver's environment, and tells its executors.
     """
-    if not is_s3(storage):
+    if not is_s3(settings.storage):
         return {}
-    found = dict(LOG_STORE)
-    endpoint = storage.s3.endpoint or os.environ.get("AWS_ENDPOINT_URL")
-    region = storage.s3.region or os.environ.get("AWS_REGION")
+    found = {"spark.delta.logStore.s3a.impl": LOG_STORE}
+    endpoint = settings.s3.endpoint or os.environ.get("AWS_ENDPOINT_URL")
+    region = settings.s3.region or os.environ.get("AWS_REGION")
     if endpoint:
         found["spark.hadoop.fs.s3a.endpoint"] = endpoint
     if region:
         found["spark.hadoop.fs.s3a.endpoint.region"] = region
-    if storage.s3.path_style:
+    if settings.s3.path_style:
         found["spark.hadoop.fs.s3a.path.style.access"] = "true"
     return found
+
+
+def check(spark: SparkSession, storage: StorageSettings) -> None:
+    """Refuse to go on where Spark could not write a table on S3.
+
+    Raises:
+        EnvironmentProblem: the jars that ``make s3-jars`` fetches are not on Spark's class path.
+    """
+    if not is_s3(storage):
+        return
+    jvm = spark.sparkContext._jvm  # noqa: SLF001
+    assert jvm is not None
+    try:
+        jvm.java.lang.Thread.currentThread().getContextClassLoader().loadClass(LOG_STORE)
+    except Py4JError:
+        raise EnvironmentProblem(
+            f"Tables or checkpoints are on S3 ({storage.root}, {storage.checkpoints}), but Spark has no class "
+            f"{LOG_STORE}: give it the jars of .jars/s3 (`make s3-jars` fetches them) with --jars, or put them into "
+            "the jars folder of its installation."
+        ) from None

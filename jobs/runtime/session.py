@@ -55,7 +55,7 @@ def spark_session(settings: Settings, logs: Path | None = None) -> SparkSession:
     """The session of this process; made on first call. ``logs`` is the folder Spark's own log goes to.
 
     Raises:
-        EnvironmentProblem: the connector jars are not where ``spark.jars`` says.
+        EnvironmentProblem: the connector jars are not where ``spark.jars`` says, or those for S3 are missing.
     """
     spark = settings.spark
     conf = {
@@ -63,7 +63,7 @@ def spark_session(settings: Settings, logs: Path | None = None) -> SparkSession:
         **ENGINE,
         "spark.sql.shuffle.partitions": str(spark.shuffle_partitions),
         "spark.databricks.delta.snapshotPartitions": str(settings.storage.snapshot_partitions),
-        **object_store.spark_conf(settings.storage),
+        **object_store.spark_conf(settings),
     }
     if spark.master and spark.master.startswith("local"):
         os.environ.setdefault("PYSPARK_PYTHON", sys.executable)
@@ -85,10 +85,12 @@ def spark_session(settings: Settings, logs: Path | None = None) -> SparkSession:
     for key, value in (conf | spark.conf).items():
         builder = builder.config(key, value)
     try:
-        return builder.getOrCreate()
+        session = builder.getOrCreate()
     except KeyboardInterrupt:
         end_half_started()
         raise
+    object_store.check(session, settings.storage)
+    return session
 
 
 def end_half_started() -> None:

@@ -60,14 +60,6 @@ class StorageSettings(Section):
     root: str
     checkpoints: str
     snapshot_partitions: int = Field(50, ge=1)
-    s3: S3Settings = S3Settings()
-
-    @field_validator("root", "checkpoints")
-    @classmethod
-    def _as_spark_writes_it(cls, place: str) -> str:
-        if place.startswith(("s3://", "s3n://")):
-            raise ValueError(f"Spark's name for S3 is s3a: needed s3a://{place.split('://', 1)[1]}")
-        return place
 
 
 class SparkSettings(Section):
@@ -385,6 +377,7 @@ class Settings(BaseSettings):
 
     env: str
     storage: StorageSettings
+    s3: S3Settings
     spark: SparkSettings
     kafka: KafkaSettings
     rabbitmq: RabbitmqSettings
@@ -463,7 +456,7 @@ def load_settings(env: str, overrides: Iterable[str] = ()) -> Settings:
         raise ConfigurationError(_explain(error)) from None
     except SettingsError as error:
         raise ConfigurationError(f"An environment variable BEHAVIOR_… cannot be read: {error}.") from None
-    object_store.prepare(loaded.storage)
+    object_store.prepare(loaded.s3)
     return loaded
 
 

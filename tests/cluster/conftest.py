@@ -147,8 +147,8 @@ def site(build: Path, services: tuple[SparkCluster, str, str, SecureBroker]) -> 
             "root": root,
             "checkpoints": f"s3a://{BUCKET}/{name}/checkpoints",
             "snapshot_partitions": 2,
-            "s3": {"endpoint": s3, "region": "eu-west-1", "path_style": True},
         },
+        "s3": {"endpoint": s3, "region": "eu-west-1", "path_style": True},
         "spark": {"shuffle_partitions": 2},
         "kafka": {
             "bootstrap_servers": f"127.0.0.1:{broker.ports['SASL_SSL']}",
