@@ -149,8 +149,8 @@ def test_settings_variables_and_targets_that_pages_name_exist(path: Path) -> Non
     variables |= {f"BEHAVIOR_{name.upper()}" for name in Settings.model_fields}
     for spoken in re.findall(r"\bBEHAVIOR_[A-Z_]+[A-Z]\b", code):
         assert spoken in variables or spoken in CODE_TEXT, f"nothing reads {spoken}"
-    targets = set(re.findall(r"^([a-z-]+):", (PROJECT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE))
-    for spoken in re.findall(r"(?:^|`|; )make ([a-z-]+)", code, re.MULTILINE):
+    targets = set(re.findall(r"^([a-z0-9-]+):", (PROJECT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE))
+    for spoken in re.findall(r"(?:^|`|; )make ([a-z0-9-]+)", code, re.MULTILINE):
         assert spoken in targets, f"there is no make {spoken}"
 
 
