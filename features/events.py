@@ -27,12 +27,15 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
+import numpy as np
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
+from pyspark.sql.pandas.functions import ArrowUDFType, arrow_udf
 
 from features import judging
 from features.columns import cast_to, shaped
 from features.errors import ConfigurationError, SchemaError
+from features.plain_reading import reader
 from features.tables import COORDINATES, EVENTS, REJECTED_EVENTS
 
 REASONS: dict[str, str] = {
@@ -63,6 +66,11 @@ POSITION = tuple(column.name for column in COORDINATES)
 KNOWN_ACTIONS = ("click", "view", "interaction")
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+READING = ", ".join(
+    f"{name} {EVENTS.schema[name].dataType.simpleString()}"
+    for name in (*judging.REQUIRED[:3], *judging.IDS, "properties", *judging.TIMES)
+)
+"""What the quick reading gives; the fields as :func:`features.plain_reading.plain_readings` orders them."""
 LONGEST_RECORD = 16_000_000
 DEEPEST = 200
 
@@ -111,14 +119,14 @@ def judge(records: DataFrame, rules: JudgingRules) -> DataFrame:
 
     Returns:
         One row per record: ``reason`` (null: accepted), ``field`` and ``detail`` (up to 200 characters), all columns of
-        events (null where rejected) and all coordinates. Works on streams and batches alike, without Python.
+        events (null where rejected) and all coordinates. Works on streams and batches alike.
 
     Raises:
         SchemaError: ``records`` lacks a column.
     """
     require(records, RECORD)
-    steps = with_text(records, rules).transform(with_reading, rules).transform(with_times, rules)
-    return steps.transform(with_verdict, rules).transform(as_judged)
+    read = with_plain(records, rules).transform(with_text, rules).transform(with_reading, rules)
+    return read.transform(with_times, rules).transform(with_verdict, rules).transform(as_judged)
 
 
 def accepted(judged: DataFrame) -> DataFrame:
@@ -144,11 +152,25 @@ def coordinates() -> list[str]:
     return [cast_to(source.get(column.name, column.name), column) for column in COORDINATES]
 
 
+def with_plain(records: DataFrame, rules: JudgingRules) -> DataFrame:
+    """``plain``: the fields of an event beyond doubt, else null. These are most records, and they need no more."""
+    second = 1_000_000
+    limits = (rules.max_bytes, rules.max_depth, _micros(rules.oldest), rules.max_future_seconds * second)
+    read = arrow_udf(reader(np.array(limits, np.int64)), READING, ArrowUDFType.SCALAR)
+    now = F.coalesce(F.unix_micros("ingested_at"), F.lit(0))
+    return records.withColumn("plain", read(F.col("value"), now))
+
+
+def _micros(moment: datetime) -> int:
+    return (moment - EPOCH) // timedelta(microseconds=1)
+
+
 def with_text(records: DataFrame, rules: JudgingRules) -> DataFrame:
-    """The coordinates; ``fault`` of the bytes; and ``text``, the value as a string, null where its bytes are wrong."""
+    """The coordinates; ``fault`` of the bytes; and ``text``, the value as a string where it has to be read closely."""
     size = "octet_length(raw)"
     limit = f"{size} || ' bytes; the limit is {rules.max_bytes}'"
     fault = judging.first_of(
+        ("plain IS NOT NULL", "NULL"),
         ("raw IS NULL", judging.fault("tombstone")),
         (f"{size} > {rules.max_bytes}", judging.fault("too_large", detail=limit)),
         (judging.matches("text", r"^[ \t\n\r]*+$"), judging.fault("empty", detail=f"{size} || ' bytes'")),
@@ -157,43 +179,31 @@ def with_text(records: DataFrame, rules: JudgingRules) -> DataFrame:
         ("startswith(raw, X'FEFF')", judging.fault("not_json", detail="'UTF-16 text: send UTF-8'")),
         ("NOT is_valid_utf8(text)", judging.fault("not_utf8", detail="'bytes that are no UTF-8'")),
     )
-    texts = records.selectExpr(*coordinates(), "CAST(value AS STRING) AS text")
-    return texts.selectExpr("*", f"{fault} AS fault").selectExpr(
-        *POSITION, "fault", "CASE WHEN fault IS NULL THEN text END AS text"
+    text = "CASE WHEN plain IS NULL THEN CAST(value AS STRING) END AS text"
+    return (
+        records.selectExpr(*coordinates(), "plain", text)
+        .selectExpr("*", f"{fault} AS fault")
+        .selectExpr(*POSITION, "plain", "fault", "CASE WHEN fault IS NULL THEN text END AS text")
     )
 
 
 def with_reading(records: DataFrame, rules: JudgingRules) -> DataFrame:
-    """The text fields (as texts), ``properties``, and ``fault`` so far.
-
-    ``plain``: the cheap reading was enough. Only where it was not, the strict one is evaluated. Both stand in one
-    projection, which Spark compiles in small methods because it holds ``from_json``: alone, the cheap one becomes a
-    method beyond 8,000 bytes, which Java does not compile.
-    """
-    limits = {"depth": rules.max_depth, "longest": rules.max_bytes}
-    own, extra = judging.own_properties("get(array, 0)", **limits), judging.extra_fields("get(array, 0)")
-    fields = [f"get(array, 0)['{name}'] AS {name}" for name in judging.TEXTS]
-    plain = judging.is_plain("text", "array", "own", "extra")
-    strict = f"CASE WHEN text IS NOT NULL AND NOT {plain} THEN {judging.strict_reading('text', **limits)} END"
-    return (
-        records.selectExpr("*", f"{judging.parsed('text', **limits)} AS array")
-        .selectExpr("*", *fields, f"{own} AS own", f"{extra} AS extra")
-        .selectExpr(*POSITION, "fault", *judging.TEXTS, "own", "extra", f"{strict} AS strict")
-        .selectExpr("*", "fault IS NULL AND strict IS NULL AS plain")
-        .selectExpr(
-            *POSITION,
-            "plain",
-            "coalesce(fault, strict.verdict) AS fault",
-            *[f"CASE WHEN plain THEN {name} ELSE strict.texts['{name}'] END AS {name}" for name in judging.TEXTS],
-            "CASE WHEN NOT plain THEN strict.properties WHEN own IS NOT NULL AND extra IS NOT NULL"
-            " THEN map_concat(own, extra) ELSE coalesce(own, extra) END AS properties",
-        )
+    """Of records that are not ``plain``: the text fields (as texts), ``properties``, and ``fault`` so far."""
+    reading = judging.strict_reading("text", depth=rules.max_depth, longest=rules.max_bytes)
+    return records.selectExpr(
+        *POSITION, "plain", "fault", f"CASE WHEN text IS NOT NULL THEN {reading} END AS strict"
+    ).selectExpr(
+        *POSITION,
+        "plain",
+        "coalesce(fault, strict.verdict) AS fault",
+        *[f"strict.texts['{name}'] AS {name}" for name in judging.TEXTS],
+        "strict.properties AS properties",
     )
 
 
 def with_times(records: DataFrame, rules: JudgingRules) -> DataFrame:
     """``NAME_time``: the instant of a time; ``NAME_fault``: the reason not to take it, if any."""
-    oldest = (rules.oldest - EPOCH) // timedelta(microseconds=1)
+    oldest = _micros(rules.oldest)
     latest = f"unix_micros(ingested_at) + {rules.max_future_seconds * 1_000_000}"
     times = records.selectExpr("*", *[f"{instant(name)} AS {name}_time" for name in judging.TIMES])
     faults = [
@@ -209,10 +219,7 @@ def with_times(records: DataFrame, rules: JudgingRules) -> DataFrame:
 def instant(text: str) -> str:
     """SQL: the instant of an ISO-8601 text with an offset; null where it names none."""
     other = f"try_cast({usual_form(text)} AS TIMESTAMP)"
-    return (
-        f"CASE WHEN plain THEN try_cast({text} AS TIMESTAMP)"
-        f" WHEN {judging.matches(text, DATE_AND_TIME + OFFSET)} THEN {other} END"
-    )
+    return f"CASE WHEN {judging.matches(text, DATE_AND_TIME + OFFSET)} THEN {other} END"
 
 
 def is_naive(text: str) -> str:
@@ -265,18 +272,21 @@ def as_judged(records: DataFrame) -> DataFrame:
     known = ", ".join(f"'{name}'" for name in KNOWN_ACTIONS)
     lower = "lower(action)"
     is_known = f"{lower} IN ({known}) AND octet_length({lower}) = octet_length(action)"
-    action = f"if({is_known}, {lower}, action)"
-    columns = {
-        "user_id": "user_id",
-        "action": action,
-        "page": "page",
-        "timestamp": "timestamp_time",
-        "event_id": f"if({is_blank('event_id')}, NULL, event_id)",
-        "session_id": f"if({is_blank('session_id')}, NULL, session_id)",
-        "sent_at": "sent_at_time",
+    strict = {
+        **{name: name for name in ("user_id", "action", "page")},
+        **{name: f"if({is_blank(name)}, NULL, {name})" for name in judging.IDS},
+        **{name: f"{name}_time" for name in judging.TIMES},
         "properties": "if(size(properties) > 0, properties, NULL)",
-        "event_key": f"if(event_id IS NULL OR {is_blank('event_id')}, NULL, xxhash64(event_id))",
     }
-    fields = [f"CASE WHEN reason IS NULL THEN {value} END AS {name}" for name, value in columns.items()]
+    either = [
+        f"CASE WHEN plain IS NOT NULL THEN plain.{name} WHEN reason IS NULL THEN {value} END AS {name}"
+        for name, value in strict.items()
+    ]
+    changed = {
+        "action": f"if({is_known}, {lower}, action)",
+        "event_key": "if(event_id IS NULL, NULL, xxhash64(event_id))",
+    }
+    names = [field.name for field in EVENTS.schema if field.name not in POSITION]
+    fields = [f"{changed.get(name, name)} AS {name}" for name in names]
     row = ", ".join(["reason", "told.field AS field", "told.detail AS detail", *fields, *POSITION])
-    return records.selectExpr(f"inline(array(struct({row})))")
+    return records.selectExpr("reason", "told", *either, *POSITION).selectExpr(f"inline(array(struct({row})))")

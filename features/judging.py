@@ -3,8 +3,7 @@ r"""Reading the text of a record strictly: is it one JSON object, and of which k
 ``from_json`` alone is a trap: it coerces 5 to text, keeps the last of two equal keys, lets trailing data pass and
 rewrites numbers. Two readings stand against that, and both give the same answer where both can answer:
 
-- :func:`plain_reading` parses once and proves with a few cheap looks at the text that nothing was lost. It takes
-  the common record (text fields, a flat ``properties``, extra fields) and leaves any doubtful one.
+- :mod:`features.plain_json` takes events beyond doubt, in one compiled pass, and leaves any doubtful record.
 - :func:`strict_reading` takes every record. A regular expression cuts the object into its members, so that the kind
   of each value and its spelling are known; Jackson decides what is JSON; a variant finds equal keys at any depth.
 
@@ -51,14 +50,6 @@ KEY_OF_NO_NUMBER = (
 )
 OBJECT_START = rf"^{SPACE}\{{"
 
-ISO = r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d{1,9})?(?:Z|[+-]\d\d:\d\d)$"
-# What from_json writes for a value that was no string.
-LIKE_A_LITERAL = rf'^(?:-?{DIGITS}*+$|true$|false$|["{{\[])'
-# What from_json may have written otherwise than the sender: fractions, nested values, numbers of hundreds of digits.
-REWRITTEN = r'(?m)^(?:-?[0-9]++[.eE]|["{\[]|-?[0-9]{300})'
-ZERO = r"(?m)^0$"
-MINUS_ZERO = r"-0[,} \t\n\r]"
-DOUBTFUL_ESCAPE = r"\\u(?:0000|[dD][89a-fA-F])|\\\\"
 
 
 def member(depth: int) -> str:
@@ -134,72 +125,7 @@ def distinct_keys(entries: str) -> str:
     return f"(size({entries}) <= 1 OR size(array_distinct(map_keys({entries}))) = size({entries}))"
 
 
-# --- the common record -------------------------------------------------------------------------------------------
-
-
-def parsed(text: str, *, depth: int, longest: int) -> str:
-    """``[text]`` as an array of maps: with one element, the text starts with one object."""
-    return read(f"'[' || {text} || ']'", f"array<{STRINGS}>", depth=depth + 1, longest=longest)
-
-
-def own_properties(record: str, *, depth: int, longest: int) -> str:
-    """The object in field ``properties`` of a record as a map; null where there is none."""
-    return read(f"{record}['properties']", STRINGS, depth=depth, longest=longest)
-
-
-def extra_fields(record: str) -> str:
-    """The fields the contract does not name; null where there are none."""
-    given = " + ".join(f"int({record}['{name}'] IS NOT NULL)" for name in FIELDS)
-    more = f"map_filter({record}, (name, value) -> NOT array_contains({names(FIELDS)}, name))"
-    return f"CASE WHEN size({record}) > {given} THEN {more} END"
-
-
-def is_plain(text: str, array: str, own: str, extra: str) -> str:
-    r"""Whether the columns named as the text fields, ``own`` and ``extra`` are all there is to the record, unchanged.
-
-    They were taken from the first of ``array``. Then the text is one JSON object with distinct keys, the required
-    fields are there, every text field is a string (or absent), the times look like ISO-8601 with an offset, and all
-    values are as sent. Else nothing is said.
-
-    - ``[text]`` is an array of one object and ``text`` has no ``]`` that could close it early: nothing trails.
-    - The map that ``from_json`` makes keeps equal keys, so its size shows them; so does the size of ``own``.
-    - Only a text that looks like a number, a boolean or a nested value can stand for one. Then ``"user_id":"5"`` must
-      be in the text, where only a key of ``properties`` or one with an escaped quote could imitate it.
-    """
-    is_object = f"{stands_in(text, 'properties', quoted('{'))} AND {distinct_keys(own)} AND {as_sent(own, text)}"
-    no_clash = f"({own} IS NULL OR NOT arrays_overlap(map_keys({own}), map_keys({extra})))"
-    conditions = [
-        f"size({array}) = 1",
-        *[f"{name} IS NOT NULL" for name in REQUIRED],
-        f"NOT contains({text}, ']')",
-        rf"(NOT contains({text}, r'\u') OR NOT {matches(text, DOUBTFUL_ESCAPE)})",
-        *[f"({name} IS NULL OR {matches(name, ISO)})" for name in TIMES],
-        *[is_string(text, name, own) for name in TEXTS if name not in TIMES],
-        f"(get({array}, 0)['properties'] IS NULL OR ({is_object}))",
-        f"({extra} IS NULL OR ({distinct_keys(f'get({array}, 0)')} AND {as_sent(extra, text)} AND {no_clash}))",
-    ]
-    return f"coalesce({' AND '.join(conditions)}, false)"
-
-
-def as_sent(entries: str, text: str) -> str:
-    """Whether ``from_json`` wrote every value as the sender did."""
-    lines = rf"array_join(map_values({entries}), '\n')"
-    return f"(NOT {matches(lines, REWRITTEN)} AND (NOT {matches(lines, ZERO)} OR NOT {matches(text, MINUS_ZERO)}))"
-
-
-def stands_in(text: str, name: str, value: str) -> str:
-    """Whether the text has the member ``name`` with a value starting like this, in either of the usual spacings."""
-    return f"""(contains({text}, '"{name}":' || {value}) OR contains({text}, '"{name}": ' || {value}))"""
-
-
-def is_string(text: str, name: str, own: str) -> str:
-    """Whether the column ``name``, as ``from_json`` read it, is absent or was a string."""
-    written = f"""'"' || {name} || '"'"""
-    proven = rf"""{stands_in(text, name, written)} AND NOT contains({text}, r'\"') AND {own}['{name}'] IS NULL"""
-    return f"({name} IS NULL OR NOT {matches(name, LIKE_A_LITERAL)} OR coalesce({proven}, false))"
-
-
-# --- any record --------------------------------------------------------------------------------------------------
+# --- reading --------------------------------------------------------------------------------------------------
 
 
 def strict_reading(text: str, *, depth: int, longest: int) -> str:
