@@ -75,8 +75,9 @@ def spark_session(settings: Settings, logs: Path | None = None) -> SparkSession:
     options = [spark.java_options] if spark.java_options else []
     if logs:
         logs.mkdir(parents=True, exist_ok=True)
-        log4j = PROJECT / "conf" / "log4j2.properties"
-        options += [f"-Dlog4j2.configurationFile=file:{log4j}", f"-Dbehavior.logs={logs.resolve()}"]
+        log4j = (PROJECT / "conf" / "log4j2.properties").as_uri()
+        # In quotes: a folder's name may have blanks in it.
+        options += [f'"-Dlog4j2.configurationFile={log4j}"', f'"-Dbehavior.logs={logs.resolve()}"']
     if options:
         conf["spark.driver.extraJavaOptions"] = " ".join(options)
     builder = SparkSession.builder.appName(spark.app_name)
