@@ -17,6 +17,7 @@ from pathlib import Path
 from pyspark.sql import SparkSession
 from pyspark.sql.streaming.query import StreamingQuery
 
+from benchmarks._lake import WARM_JAVA
 from benchmarks.report import Table
 from features.tables import ERASURES, EVENTS, LEDGER_GAPS, REJECTED_EVENTS
 from jobs import ingest_events
@@ -81,6 +82,7 @@ def _changes(folder: Path, broker: EmbeddedBroker, batch: int) -> list[str]:
         f"kafka.max_offsets_per_trigger={batch}",
         "spark.master=local[2]",
         "spark.driver_memory=2g",
+        WARM_JAVA,
     ]
 
 

@@ -44,8 +44,6 @@ LOCAL = {
     "spark.driver.host": "127.0.0.1",
     "spark.driver.bindAddress": "127.0.0.1",
     "spark.sql.files.openCostInBytes": "1048576",
-    # The state of a Delta table has more columns than Spark compiles as one by default: then each task makes code.
-    "spark.sql.codegen.maxFields": "400",
     # Delta's VACUUM lists folders in so many tasks; by default 10,000, for minutes.
     "spark.sql.sources.parallelPartitionDiscovery.parallelism": "4",
 }
