@@ -30,7 +30,7 @@ from datetime import UTC, datetime, timedelta
 import numpy as np
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
-from pyspark.sql.pandas.functions import ArrowUDFType, arrow_udf
+from pyspark.sql.pandas.functions import arrow_udf
 
 from features import judging
 from features.columns import cast_to, shaped
