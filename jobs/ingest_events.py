@@ -58,7 +58,8 @@ def start(spark: SparkSession, lake: Lake, settings: Settings, *, once: bool = F
         ingest(lake, records, settings.ingest, batch, recent, privacy)
         guard.watch(batch)
 
-    return streams.start(kafka.read_stream(spark, settings.kafka), QUERY, process, settings, once=once)
+    stream = kafka.read_stream(spark, settings.kafka)
+    return streams.start(stream, QUERY, process, settings, once=once, trigger=settings.ingest.trigger)
 
 
 def ingest(

@@ -147,9 +147,11 @@ class Pipeline:
         return rows >= self.settings.model.min_training_rows and (waited or had_start)
 
     def _caught_up(self) -> bool:
-        """The newest batch of the last query took in what arrived in the last seconds."""
+        """There are scores, and the newest batch of ingest took in what arrived in the last seconds."""
         if self._source_ended():
             return True
+        if self.watch.first_score_at is None:
+            return False
         progress: Any = self.queries[0].lastProgress
         if progress is None:
             return False

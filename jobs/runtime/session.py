@@ -44,8 +44,8 @@ LOCAL = {
     "spark.driver.host": "127.0.0.1",
     "spark.driver.bindAddress": "127.0.0.1",
     "spark.sql.files.openCostInBytes": "1048576",
-    # Hadoop's FileContext asks the program readlink about every file that is renamed, sixty times a second in a live run;
-    # its FileSystem does the same rename by itself. A file that is there is refused by both, with the same look before.
+    # Hadoop's FileContext asks the program readlink about every file that is renamed, sixty times a second in a live
+    # run; its FileSystem renames by itself. Both refuse a file that is there, by the same look before.
     "spark.sql.streaming.checkpointFileManagerClass": (
         "org.apache.spark.sql.execution.streaming.checkpointing.FileSystemBasedCheckpointFileManager"
     ),

@@ -169,6 +169,7 @@ class RabbitmqSettings(Section):
 class IngestSettings(Section):
     """What is accepted as an event."""
 
+    trigger: str | None = None
     max_bytes: int = Field(32_768, ge=64)
     max_depth: int = Field(32, ge=1)
     oldest: AwareDatetime

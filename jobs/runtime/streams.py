@@ -71,10 +71,19 @@ NO_BROKER = (
 Process = Callable[[DataFrame, Batch], None]
 
 
-def start(stream: DataFrame, name: str, process: Process, settings: Settings, *, once: bool = False) -> StreamingQuery:
+def start(
+    stream: DataFrame,
+    name: str,
+    process: Process,
+    settings: Settings,
+    *,
+    once: bool = False,
+    trigger: str | None = None,
+) -> StreamingQuery:
     """Start query ``name``: each micro-batch of ``stream`` goes to ``process`` with its identity.
 
-    ``once`` takes all that is there, in as many micro-batches as the source's limits make, and ends.
+    ``once`` takes all that is there, in as many micro-batches as the source's limits make, and ends. ``trigger``, where
+    given, takes the place of ``stream.trigger``.
     """
 
     folder = checkpoint(settings, name)
@@ -91,7 +100,7 @@ def start(stream: DataFrame, name: str, process: Process, settings: Settings, *,
         is_first = False
 
     writer = stream.writeStream.queryName(name).foreachBatch(handle).option("checkpointLocation", folder)
-    writer = writer.trigger(availableNow=True) if once else writer.trigger(processingTime=settings.stream.trigger)
+    writer = writer.trigger(availableNow=True) if once else writer.trigger(processingTime=trigger or settings.stream.trigger)
     return writer.start()
 
 
