@@ -156,7 +156,7 @@ def with_plain(records: DataFrame, rules: JudgingRules) -> DataFrame:
     """``plain``: the fields of an event beyond doubt, else null. These are most records, and they need no more."""
     second = 1_000_000
     limits = (rules.max_bytes, rules.max_depth, _micros(rules.oldest), rules.max_future_seconds * second)
-    read = arrow_udf(reader(np.array(limits, np.int64)), READING)
+    read = arrow_udf(reader(np.array(limits, np.int64)), READING)  # type: ignore[call-overload]  # by its hints
     now = F.coalesce(F.unix_micros("ingested_at"), F.lit(0))
     return records.withColumn("plain", read(F.col("value"), now))
 

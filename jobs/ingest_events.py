@@ -51,7 +51,7 @@ def start(spark: SparkSession, lake: Lake, settings: Settings, *, once: bool = F
     recent = RecentKeys(lake, settings.ingest.dedupe_window_seconds)
 
     # A task costs some 20 ms beside its records, and those beyond the cores of one machine gain nothing.
-    is_local, cores = spark.sparkContext.master.startswith("local"), spark.sparkContext.defaultParallelism
+    is_local, cores = (spark.sparkContext.master or "").startswith("local"), spark.sparkContext.defaultParallelism
 
     def process(records: DataFrame, batch: streams.Batch) -> None:
         records = records.coalesce(cores) if is_local else records

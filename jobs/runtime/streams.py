@@ -100,8 +100,8 @@ def start(
         is_first = False
 
     writer = stream.writeStream.queryName(name).foreachBatch(handle).option("checkpointLocation", folder)
-    writer = writer.trigger(availableNow=True) if once else writer.trigger(processingTime=trigger or settings.stream.trigger)
-    return writer.start()
+    pause = trigger or settings.stream.trigger
+    return (writer.trigger(availableNow=True) if once else writer.trigger(processingTime=pause)).start()
 
 
 def finish(query: StreamingQuery, settings: Settings, explain: Callable[[], None] = lambda: None) -> None:
