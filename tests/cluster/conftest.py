@@ -35,7 +35,7 @@ from tools import pack_environment, s3_jars, zip_jobs
 
 KEY, SECRET = "a-key", "a secret/with+signs"
 BUCKET = "behavior"
-REGISTRY_USER, REGISTRY_PASSWORD = "shop", 'another p"assw\u00f6rd'
+REGISTRY_USER, REGISTRY_PASSWORD = "shop", 'another p"assword: long'
 
 
 @dataclass(frozen=True)
