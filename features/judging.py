@@ -26,7 +26,6 @@ LONGEST_NAME = 50_000
 CLIP = 60
 
 STRINGS = "map<string,string>"
-VERDICT = "struct<reason:string,field:string,detail:string>"
 
 # --- regular expressions; possessive, so that Java matches in a loop, without recursion and without going back -----
 
@@ -49,7 +48,6 @@ KEY_OF_NO_NUMBER = (
     rf'^(?:[^"]++|{STRING}(?!{SPACE}:{SPACE}[-+]?(?:NaN|INF|Infinity)))*+"((?:[^"\\]++|\\[\s\S])*+)"'
 )
 OBJECT_START = rf"^{SPACE}\{{"
-
 
 
 def member(depth: int) -> str:
