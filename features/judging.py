@@ -34,9 +34,7 @@ STRING = r'"(?:[^"\\]++|\\[\s\S])*+"'
 SCALAR = r'[^ \t\n\r,{}\[\]"]++'
 DIGITS = r"[0-9][0-9.eE+-]"
 NUMBER = rf'\G(?:[^"0-9-]++|{STRING}|-(?![0-9]))*+(-?{DIGITS}*+)'
-LONG_NUMBER = (
-    rf'^(?:[^"0-9-]++|{STRING}|-(?![0-9])|-?{DIGITS}{{0,{LONGEST_NUMBER - 1}}}+(?![0-9.eE+-]))*+-?[0-9]'
-)
+LONG_NUMBER = rf'^(?:[^"0-9-]++|{STRING}|-(?![0-9])|-?{DIGITS}{{0,{LONGEST_NUMBER - 1}}}+(?![0-9.eE+-]))*+-?[0-9]'
 LONG_NAME = rf'"(?:[^"\\]|\\[\s\S]){{{LONGEST_NAME},}}+"{SPACE}:'
 HALF_A_PAIR = (
     r"^(?:[^\\]++|\\[^u]|\\u(?![dD][89a-fA-F][0-9a-fA-F]{2})"
@@ -44,9 +42,7 @@ HALF_A_PAIR = (
 )
 ESCAPED_NUL = r"^(?:[^\\]++|\\[^u]|\\u(?!0000))*+\\u0000"
 CONTROL_IN_STRING = r'^(?:[^"]++|"(?:[^"\\\x00-\x1f]++|\\[\s\S])*+")*+"'
-KEY_OF_NO_NUMBER = (
-    rf'^(?:[^"]++|{STRING}(?!{SPACE}:{SPACE}[-+]?(?:NaN|INF|Infinity)))*+"((?:[^"\\]++|\\[\s\S])*+)"'
-)
+KEY_OF_NO_NUMBER = rf'^(?:[^"]++|{STRING}(?!{SPACE}:{SPACE}[-+]?(?:NaN|INF|Infinity)))*+"((?:[^"\\]++|\\[\s\S])*+)"'
 OBJECT_START = rf"^{SPACE}\{{"
 
 
@@ -270,8 +266,7 @@ def is_json(text: str, *, depth: int, longest: int, lenient: bool = False) -> st
     wrapped = [f"""'{{"value":' || {text} || '}}'""", f"""'{{"value":[' || {text} || ']}}'"""]
     levels = [depth + 1, depth + 2]
     both = [
-        starts_with_object(w, depth=d, longest=longest, lenient=lenient)
-        for w, d in zip(wrapped, levels, strict=True)
+        starts_with_object(w, depth=d, longest=longest, lenient=lenient) for w, d in zip(wrapped, levels, strict=True)
     ]
     return f"({' AND '.join(both)})"
 

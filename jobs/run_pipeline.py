@@ -11,7 +11,6 @@ from __future__ import annotations
 import contextlib
 import logging
 import signal
-import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -33,11 +32,12 @@ from features.tables import FEATURE_TABLE
 from jobs import build_features, ingest_events
 from jobs.runtime import cli
 from jobs.runtime.broker import EmbeddedBroker
+from jobs.runtime.event_source import EventSource
 from jobs.runtime.lake import Lake
 from jobs.runtime.logs import to_files
 from jobs.runtime.server_process import ServerProcess
 from jobs.runtime.session import spark_session
-from jobs.runtime.settings import PROJECT, Settings, load_settings, local_overrides
+from jobs.runtime.settings import Settings, load_settings, local_overrides
 from jobs.runtime.streams import failure_of
 from jobs.runtime.summary import summarise
 from jobs.runtime.watch import Watch
@@ -81,6 +81,10 @@ class Wish:
         """Minutes of the past that are simulated first."""
         return min(HEAD_START_MINUTES, HEAD_START_EVENTS / self.pace / 60)
 
+    def simulates(self, settings: Settings) -> bool:
+        """Whether the run makes up its users: not into a Kafka of somebody's own."""
+        return self.input is None and settings.kafka.embedded
+
 
 @dataclass
 class Pipeline:
@@ -90,7 +94,7 @@ class Pipeline:
     settings: Settings
     spark: SparkSession
     console: Console
-    source: subprocess.Popen[bytes]
+    source: EventSource
     began: float
     lake: Lake = field(init=False)
     watch: Watch = field(init=False)
@@ -115,9 +119,11 @@ class Pipeline:
             if self.wish.input is None or self.wish.rate is not None:
                 self.watch.live_since = time.time()
             self._until(self._over, show, "live")
-            self._stop_source()
-            show("finishing what has arrived")
-            self._drain()
+            self.source.stop()
+            with ThreadPoolExecutor(1) as aside:
+                drained = aside.submit(self._drain)
+                self._until(drained.done, show, "finishing what has arrived")
+                drained.result()
             self._drain_alerts()
             self.watch.poll()
 
@@ -125,7 +131,7 @@ class Pipeline:
         summarise(self.console, self.lake, self.watch, labels=self._labels(), seconds=time.monotonic() - self.began)
 
     def stop(self) -> None:
-        self._stop_source()
+        self.source.stop()
         if self.alerts is not None:
             self.alerts.stop()
         for query in self.queries:
@@ -137,18 +143,26 @@ class Pipeline:
     def _enough_to_train(self) -> bool:
         """All of a file, or the head start of a simulation, or what has come within a minute."""
         rows, now = self.watch.counters[FEATURE_TABLE.name].total, time.monotonic()
-        if self._source_ended():
+        if self.source.ended:
             self._drain()
+            return True
+        enough, simulated = rows >= self.settings.model.min_training_rows, self.wish.simulates(self.settings)
+        if self._waited_in_vain():
+            if not enough:
+                raise EnvironmentProblem(
+                    f"There is no model yet, and {self.settings.kafka.topic} gave {rows:,} rows of features within "
+                    f"DURATION; a model needs {self.settings.model.min_training_rows:,}. Leave DURATION out to wait."
+                )
             return True
         if self.train_after is None and self.watch.ingested > 0:
             self.train_after = now + LONGEST_WAIT_SECONDS
         waited = self.train_after is not None and now > self.train_after
-        had_start = self.wish.input is None and self.watch.ingested >= 0.8 * 60 * self.wish.pace * self.wish.head_start
-        return rows >= self.settings.model.min_training_rows and (waited or had_start)
+        had_start = simulated and self.watch.ingested >= 0.8 * 60 * self.wish.pace * self.wish.head_start
+        return enough and (waited or had_start)
 
     def _caught_up(self) -> bool:
         """There are scores, and the newest batch of ingest took in what arrived in the last seconds."""
-        if self._source_ended():
+        if self.source.ended or self._waited_in_vain():
             return True
         if self.watch.first_score_at is None:
             return False
@@ -162,10 +176,17 @@ class Pipeline:
 
     def _over(self) -> bool:
         if self.wish.input is not None:
-            return self._source_ended()
-        if self._source_ended():
+            return self.source.ended
+        if self.source.ended:
             raise EnvironmentProblem(f"The simulator has stopped; {self.wish.local / 'logs' / 'source.log'} says why.")
+        return self._time_is_up()
+
+    def _time_is_up(self) -> bool:
         return self.wish.duration is not None and time.monotonic() - self.began > self.wish.duration
+
+    def _waited_in_vain(self) -> bool:
+        """Others send the events, and may send none; a run that sends its own is given the time to show scores."""
+        return self._time_is_up() and not self.source.sends
 
     def _drain(self) -> None:
         for query in self.queries:
@@ -186,7 +207,7 @@ class Pipeline:
             try:
                 self._train()
             except TooFewRows as error:
-                if self._source_ended():
+                if self.source.ended or self._waited_in_vain():
                     raise
                 log.info("no model yet: %s", error)
                 time.sleep(PAUSE_SECONDS)
@@ -233,26 +254,9 @@ class Pipeline:
     def _query(self, query: StreamingQuery) -> None:
         self.queries.append(query)
 
-    # --- the source of events ---
-
     def _labels(self) -> Path | None:
         file = label_file(self.wish)
-        return file if self.wish.input is None and file.is_file() else None
-
-    def _source_ended(self) -> bool:
-        code = self.source.poll()
-        if code:
-            text = (self.wish.local / "logs" / "source.log").read_text(encoding="utf-8", errors="replace")
-            raise EnvironmentProblem(f"The source of events failed: {text.strip()[-600:]}")
-        return code is not None
-
-    def _stop_source(self) -> None:
-        if self.source.poll() is None:
-            self.source.terminate()
-            try:
-                self.source.wait(10)
-            except subprocess.TimeoutExpired:
-                self.source.kill()
+        return file if self.wish.simulates(self.settings) and file.is_file() else None
 
     # --- display ---
 
@@ -285,29 +289,20 @@ class Pipeline:
         yield tell
 
 
-def start_source(wish: Wish, settings: Settings) -> subprocess.Popen[bytes]:
-    """The process that sends events; it ends when this one does."""
-    log_file = (wish.local / "logs" / "source.log").open("wb")
+def start_source(wish: Wish, settings: Settings) -> EventSource:
+    """A replay of a file, or the simulator, but never simulated users into a Kafka of somebody's own."""
+    command: list[str] | None = None
     kafka = settings.kafka
-    where = ["--bootstrap-servers", kafka.bootstrap_servers, "--topic", kafka.topic]
-    return subprocess.Popen(
-        [sys.executable, "-m", *_source_command(wish), "--env", settings.env, *where, "--with-owner"],
-        cwd=PROJECT,
-        stdin=subprocess.PIPE,
-        stdout=log_file,
-        stderr=subprocess.STDOUT,
-        start_new_session=True,
-    )
-
-
-def _source_command(wish: Wish) -> list[str]:
-    if wish.input is None:
-        labels = ["--labels", str(label_file(wish).resolve()), "--head-start", f"{wish.head_start:.2f}"]
-        return ["jobs.simulate_events", "--rate", str(wish.pace), "--seed", str(wish.seed), *labels]
-    command = ["jobs.replay_file", str(wish.input.resolve())]
-    command += ["--key-file", str((wish.local / "pseudonym.key").resolve())]
-    command += ["--rate", str(wish.rate)] if wish.rate else []
-    return command + (["--shift-to-now"] if wish.shift_to_now else [])
+    where = ["--env", settings.env, "--bootstrap-servers", kafka.bootstrap_servers, "--topic", kafka.topic]
+    if wish.input is not None:
+        command = ["jobs.replay_file", str(wish.input.resolve()), *where]
+        command += ["--key-file", str((wish.local / "pseudonym.key").resolve())]
+        command += ["--rate", str(wish.rate)] if wish.rate else []
+        command += ["--shift-to-now"] if wish.shift_to_now else []
+    elif wish.simulates(settings):
+        command = ["jobs.simulate_events", "--rate", str(wish.pace), "--seed", str(wish.seed), *where]
+        command += ["--labels", str(label_file(wish).resolve()), "--head-start", f"{wish.head_start:.2f}"]
+    return EventSource(command, wish.local / "logs" / "source.log")
 
 
 def label_file(wish: Wish) -> Path:
@@ -368,7 +363,7 @@ def plainly(console: Console) -> Callable[[str], None]:
 
 def _events_coming(
     stack: contextlib.ExitStack, wish: Wish, settings: Settings, console: Console
-) -> tuple[Settings, subprocess.Popen[bytes]]:
+) -> tuple[Settings, EventSource]:
     """Bring up the broker (while Spark starts), and what sends events; the settings name the broker then."""
     if settings.kafka.embedded:
         settings = _with_broker(stack, wish, settings, console)

@@ -83,9 +83,7 @@ def router(
         charge(client, 1)  # before the body is read
         texts = cut(await body_of(request, limits), media)
         if not texts:
-            return problem(
-                HTTPStatus.BAD_REQUEST, "The request has no events.", accepted=0, rejected=0, errors=[]
-            )
+            return problem(HTTPStatus.BAD_REQUEST, "The request has no events.", accepted=0, rejected=0, errors=[])
         if len(texts) > limits.max_events:
             told = f"{len(texts)} events in one request; the limit is {limits.max_events}. Send smaller batches."
             return problem(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, told)

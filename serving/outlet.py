@@ -147,9 +147,7 @@ class Outlet:
 class _Batch:
     """The records of one request; reports come from the thread of acknowledgements."""
 
-    def __init__(
-        self, records: int, loop: asyncio.AbstractEventLoop, settle: Callable[[_Batch], None]
-    ) -> None:
+    def __init__(self, records: int, loop: asyncio.AbstractEventLoop, settle: Callable[[_Batch], None]) -> None:
         self.acknowledged = [False] * records
         self.done: asyncio.Future[None] = loop.create_future()
         self._missing = records

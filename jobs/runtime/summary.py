@@ -66,7 +66,8 @@ def summarise(console: Console, lake: Lake, watch: Watch, *, labels: Path | None
         rows.append(("first scores", f"{watch.first_score_at - watch.began:.0f} s after the start"))
     middle, late = watch.delay(50), watch.delay(95)
     if middle is not None and late is not None:
-        rows.append(("event to score", f"p50 {middle:.1f} s, p95 {late:.1f} s over {len(watch.delays):,} live rows"))
+        measured = f"over the newest {len(watch.delays):,} live rows"
+        rows.append(("event to score", f"p50 {middle:.1f} s, p95 {late:.1f} s {measured}"))
     for row in rows:
         numbers.add_row(*row)
     console.print(numbers)

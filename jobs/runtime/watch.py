@@ -23,6 +23,8 @@ from jobs.runtime.tail import Tail
 SCORE_COLUMNS = ["user_id", "window_start", "verdict", "anomaly_score", "reasons", "last_received_at", "scored_at"]
 RATE_SECONDS = 10.0
 NEWEST = 8
+DELAYS = 100_000
+"""Delays are told over so many of the newest rows."""
 
 
 @dataclass(frozen=True)
@@ -63,7 +65,7 @@ class Watch:
 
     root: str
     counters: dict[str, Counter] = field(default_factory=dict)
-    delays: list[float] = field(default_factory=list)
+    delays: deque[float] = field(default_factory=lambda: deque(maxlen=DELAYS))
     newest: deque[Anomaly] = field(default_factory=lambda: deque(maxlen=NEWEST))
     first_score_at: float | None = None
     anomalies: int = 0
@@ -110,7 +112,7 @@ class Watch:
 
     def delay(self, percent: float) -> float | None:
         """Seconds from Kafka's receipt of an event to its visible score, at the percentile; None before the first."""
-        return float(np.percentile(np.array(self.delays[-20_000:]), percent)) if self.delays else None
+        return float(np.percentile(np.array(self.delays), percent)) if self.delays else None
 
     @property
     def ingested(self) -> int:

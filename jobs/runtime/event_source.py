@@ -1,0 +1,57 @@
+"""What sends the events of a run on one machine: the simulator or a replayed file, as a process beside it."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+from features.errors import EnvironmentProblem
+from jobs.runtime.settings import PROJECT
+
+PATIENCE_SECONDS = 10.0
+
+
+class EventSource:
+    """A running ``python -m <command>``, which ends when this process does; with no command, nobody sends."""
+
+    def __init__(self, command: list[str] | None, log_file: Path) -> None:
+        self.log_file = log_file
+        self._process: subprocess.Popen[bytes] | None = None
+        if command is None:
+            return
+        with log_file.open("wb") as log:
+            self._process = subprocess.Popen(
+                [sys.executable, "-m", *command, "--with-owner"],
+                cwd=PROJECT,
+                stdin=subprocess.PIPE,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+
+    @property
+    def sends(self) -> bool:
+        """Whether there is such a process at all."""
+        return self._process is not None
+
+    @property
+    def ended(self) -> bool:
+        """Whether all is sent.
+
+        :raises EnvironmentProblem: it failed; the message has the end of what it said
+        """
+        code = self._process.poll() if self._process is not None else None
+        if code:
+            text = self.log_file.read_text(encoding="utf-8", errors="replace")
+            raise EnvironmentProblem(f"The source of events failed: {text.strip()[-600:]}")
+        return code is not None
+
+    def stop(self) -> None:
+        if self._process is None or self._process.poll() is not None:
+            return
+        self._process.terminate()
+        try:
+            self._process.wait(PATIENCE_SECONDS)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
