@@ -39,7 +39,7 @@ notebooks: setup ## Jupyter on notebooks/, with the tables of make run (LOCAL, t
 	@exec .venv/bin/python -m tools.notebooks
 
 test: setup ## all tests but the slow ones, with a real broker, Delta and MLflow
-	@.venv/bin/python -m pytest tests -m "not slow" -n 2 --dist loadfile $(ARGS)
+	@.venv/bin/python -m pytest tests -m "not slow" -n 2 --dist loadfile --no-loadscope-reorder $(ARGS)
 
 test-slow: setup ## the slow tests: parity repair, maintenance, erasure and back-fill beside running streams
 	@.venv/bin/python -m pytest tests -m "slow and not cluster" --timeout 3600 $(ARGS)

@@ -53,31 +53,30 @@ def start(spark: SparkSession, lake: Lake, settings: Settings, *, once: bool = F
     # A task costs some 20 ms beside its records, and those beyond the cores of one machine gain nothing.
     is_local, cores = (spark.sparkContext.master or "").startswith("local"), spark.sparkContext.defaultParallelism
 
-    def process(records: DataFrame, batch: streams.Batch) -> None:
-        records = records.coalesce(cores) if is_local else records
-        ingest(lake, records, settings.ingest, batch, recent, privacy)
+    def process(judged: DataFrame, batch: streams.Batch) -> None:
+        ingest(lake, judged, batch, recent, privacy)
         guard.watch(batch)
 
-    stream = kafka.read_stream(spark, settings.kafka)
-    return streams.start(stream, QUERY, process, settings, once=once, trigger=settings.ingest.trigger)
+    records = kafka.read_stream(spark, settings.kafka).withColumn("ingest_id", F.lit(""))
+    records = records.coalesce(cores) if is_local else records
+    # In the stream, not in each batch: the strict reading is a long text, which Spark parses and resolves only once so.
+    judged = judge(records, judging_rules(settings.ingest))
+    return streams.start(judged, QUERY, process, settings, once=once, trigger=settings.ingest.trigger)
 
 
 def ingest(
     lake: Lake,
-    records: DataFrame,
-    rules: IngestSettings,
+    judged: DataFrame,
     batch: streams.Batch,
     recent: RecentKeys,
     privacy: Privacy | None = None,
 ) -> None:
-    """One micro-batch of Kafka records (with ``ingested_at``): append each to the one table it belongs to.
+    """One micro-batch of judged Kafka records: append each to the one table it belongs to.
 
     Records of erased people are kept as rejected ones without content, see :mod:`features.erasure`.
     """
     steps = Steps(QUERY, batch.number)
-    judged = judge(records.withColumn("ingest_id", F.lit(batch.id)), judging_rules(rules)).persist(
-        StorageLevel.MEMORY_AND_DISK
-    )
+    judged = judged.withColumn("ingest_id", F.lit(batch.id)).persist(StorageLevel.MEMORY_AND_DISK)
     try:
         with steps.step("judge"):
             now_of_batch = F.unix_micros("ingested_at").alias("now")

@@ -36,6 +36,12 @@ ENGINE = {
     # so many bytes are joined by the append that finds them.
     "spark.databricks.delta.autoCompact.minNumFiles": "50",
     "spark.databricks.delta.autoCompact.maxFileSize": "33554432",
+    # What a micro-batch caches is read once or twice and dropped: packing it takes longer than it saves.
+    "spark.sql.inMemoryColumnarStorage.compressed": "false",
+    # Columns whose values are all different: a dictionary is begun for each file, and given up.
+    **{
+        f"spark.hadoop.parquet.enable.dictionary#{name}": "false" for name in ("raw", "offset", "event_id", "event_key")
+    },
 }
 
 LOCAL = {
