@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
+import subprocess
 from pathlib import Path
 
+import pytest
 import yaml
 from prometheus_client import REGISTRY
 
@@ -33,3 +36,15 @@ def test_every_alert_has_its_page_in_the_runbook_and_no_page_is_left_over() -> N
     pages = re.findall(r"^## (\w+)$", (FOLDER / "runbook.md").read_text(encoding="utf-8"), re.MULTILINE)
     assert pages == [rule["alert"] for rule in RULES]
     assert all(rule["annotations"]["runbook"] == f"runbook.md#{rule['alert'].lower()}" for rule in RULES)
+
+
+def test_every_trouble_raises_its_alert_and_a_job_that_is_well_none() -> None:
+    program = shutil.which("promtool")
+    if program is None:
+        pytest.skip("There is no promtool: apt-get install prometheus (Debian), then run the tests again.")
+    tried = (FOLDER / "alerts_test.yaml").read_text(encoding="utf-8")
+    assert all(tried.count(f"alertname: {rule['alert']}\n") == 1 for rule in RULES)
+    done = subprocess.run(
+        [program, "test", "rules", "alerts_test.yaml"], cwd=FOLDER, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
