@@ -15,6 +15,7 @@ from jobs.runtime.settings import Settings
 
 KEY_VARIABLE = "BEHAVIOR_PSEUDONYM_KEY"
 SHORTEST_KEY = 16
+FIRST_COMMIT = f"{0:020d}.json"
 
 
 def secret_key(settings: Settings, why: str) -> bytes:
@@ -53,7 +54,9 @@ class Privacy:
             (file.name for file in files.listing(self.lake.spark, log) if file.name.endswith(".json")), default=""
         )
         if newest != self.at:
-            rows = self.lake.read(ERASURES).select("user_hash").distinct().collect()
+            # The first commit made the table and wrote no row: a job that starts is spared a query, which takes seconds.
+            used = newest != FIRST_COMMIT
+            rows = self.lake.read(ERASURES).select("user_hash").distinct().collect() if used else []
             self.known, self.at = frozenset(row[0] for row in rows), newest
         return self.known
 
