@@ -54,7 +54,7 @@ class Privacy:
             (file.name for file in files.listing(self.lake.spark, log) if file.name.endswith(".json")), default=""
         )
         if newest != self.at:
-            # The first commit made the table and wrote no row: a job that starts is spared a query, which takes seconds.
+            # The first commit made the table and wrote no row: a start is spared a query, which takes seconds.
             used = newest != FIRST_COMMIT
             rows = self.lake.read(ERASURES).select("user_hash").distinct().collect() if used else []
             self.known, self.at = frozenset(row[0] for row in rows), newest
