@@ -96,12 +96,42 @@ def start(
         nonlocal is_first
         query_id = str(rows.sparkSession.sparkContext.getLocalProperty("sql.streaming.queryId"))
         planned = files.planned_at(rows.sparkSession, folder, number) if is_first else None
-        process(rows, Batch(query_id, number, planned, settings.stream.fenced))
+        try:
+            process(rows, Batch(query_id, number, planned, settings.stream.fenced))
+        except Exception as error:
+            if (cause := _interruption(str(error))) is None:
+                raise
+            log.debug("batch %s of %s was interrupted", number, name, exc_info=True)
+            raise Interrupted(cause) from None
         is_first = False
 
     writer = stream.writeStream.queryName(name).foreachBatch(handle).option("checkpointLocation", folder)
     pause = trigger or settings.stream.trigger
     return (writer.trigger(availableNow=True) if once else writer.trigger(processingTime=pause)).start()
+
+
+class Interrupted(Exception):
+    """A batch was cut off because its query is being stopped.
+
+    Spark tells that from the text, with a pattern that needs a level of its stack for each character: Python's own
+    message, which has all of Java's trace in it, ends in a StackOverflowError on the terminal.
+    """
+
+    def __init__(self, cause: str) -> None:
+        super().__init__(f"py4j.protocol.Py4JJavaError: An error occurred while calling a batch: {cause}")
+
+
+INTERRUPTIONS = (
+    "java.lang.InterruptedException",
+    "java.io.InterruptedIOException",
+    "java.nio.channels.ClosedByInterruptException",
+)
+
+
+def _interruption(text: str) -> str | None:
+    """Java's name for what cut a batch off; None where something else went wrong."""
+    was_cancelled = "org.apache.spark.SparkException" in text and "cancelled" in text
+    return next((name for name in INTERRUPTIONS if name in text), INTERRUPTIONS[0] if was_cancelled else None)
 
 
 def finish(query: StreamingQuery, settings: Settings, explain: Callable[[], None] = lambda: None) -> None:
