@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import subprocess
-import sys
 from pathlib import Path
 
 from features.errors import EnvironmentProblem
-from jobs.runtime.settings import PROJECT
-
-PATIENCE_SECONDS = 10.0
+from jobs.runtime.processes import end, start_beside
 
 
 class EventSource:
@@ -21,14 +18,7 @@ class EventSource:
         if command is None:
             return
         with log_file.open("wb") as log:
-            self._process = subprocess.Popen(
-                [sys.executable, "-m", *command, "--with-owner"],
-                cwd=PROJECT,
-                stdin=subprocess.PIPE,
-                stdout=log,
-                stderr=subprocess.STDOUT,
-                start_new_session=True,
-            )
+            self._process = start_beside(command, log, log)
 
     @property
     def sends(self) -> bool:
@@ -48,10 +38,5 @@ class EventSource:
         return code is not None
 
     def stop(self) -> None:
-        if self._process is None or self._process.poll() is not None:
-            return
-        self._process.terminate()
-        try:
-            self._process.wait(PATIENCE_SECONDS)
-        except subprocess.TimeoutExpired:
-            self._process.kill()
+        if self._process is not None:
+            end(self._process)

@@ -5,18 +5,17 @@ from __future__ import annotations
 import contextlib
 import re
 import subprocess
-import sys
 import threading
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import psutil
 
-from jobs.runtime.settings import PROJECT, Settings
+from jobs.runtime.processes import end, start_beside
+from jobs.runtime.settings import Settings
 
 NICENESS = 5
 """Looking must not slow down what is looked at."""
-STOP_SECONDS = 10.0
 
 
 class ServerProcess:
@@ -35,20 +34,13 @@ class ServerProcess:
         self, settings: Settings, overrides: Iterable[str], log_file: Path, tell: Callable[[str], None]
     ) -> None:
         kafka = settings.kafka
-        command = [sys.executable, "-m", "serving", "--env", settings.env, "--with-owner", "--any-port"]
+        command = ["serving", "--env", settings.env, "--any-port"]
         command += ["--bootstrap-servers", kafka.bootstrap_servers, "--topic", kafka.topic]
         command += [word for override in overrides for word in ("--set", override)]
         self._wanted, self._log_file, self._tell = settings.serving.port, log_file, tell
         self._is_stopped = False
         with log_file.open("wb") as log:
-            self.process = subprocess.Popen(
-                command,
-                cwd=PROJECT,
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=log,
-                start_new_session=True,
-            )
+            self.process = start_beside(command, subprocess.PIPE, log)
         with contextlib.suppress(psutil.Error):
             psutil.Process(self.process.pid).nice(NICENESS)
         threading.Thread(target=self._listen, name="server's address", daemon=True).start()
@@ -56,15 +48,7 @@ class ServerProcess:
     def stop(self) -> None:
         """End it, whatever it does."""
         self._is_stopped = True
-        self.process.terminate()
-        try:
-            self.process.wait(STOP_SECONDS)
-        except subprocess.TimeoutExpired:
-            self.process.kill()
-            self.process.wait()
-        for pipe in (self.process.stdin, self.process.stdout):
-            if pipe is not None:
-                pipe.close()
+        end(self.process)
 
     def _listen(self) -> None:
         assert self.process.stdout is not None
