@@ -26,6 +26,12 @@ def _place(spark: SparkSession, path: str) -> tuple[Any, Any]:
     return where.getFileSystem(spark.sparkContext._jsc.hadoopConfiguration()), where  # noqa: SLF001
 
 
+def absolute(spark: SparkSession, path: str) -> str:
+    """``path`` with its scheme and from the root, as Spark would find it."""
+    system, where = _place(spark, path)
+    return str(system.makeQualified(where).toString())
+
+
 def listing(spark: SparkSession, folder: str) -> list[Found]:
     """The files of ``folder``; none when it is not there."""
     system, where = _place(spark, folder)

@@ -44,7 +44,7 @@ class Lake:
             return
         builder = (
             DeltaTable.createIfNotExists(self.spark)
-            .location(self.path(table))
+            .location(files.absolute(self.spark, self.path(table)))  # Delta takes a relative one for a table's name
             .comment(table.about)
             .addColumns(table.schema)
             # Only keys and times are pruned by; statistics of thirty numbers per file would cost more than a write.

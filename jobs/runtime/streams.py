@@ -101,7 +101,7 @@ def start(
         except Exception as error:
             if (cause := _interruption(str(error))) is None:
                 raise
-            log.debug("batch %s of %s was interrupted", number, name, exc_info=True)
+            log.info("batch %s of %s was interrupted", number, name, exc_info=True)
             raise Interrupted(cause) from None
         is_first = False
 

@@ -1,0 +1,63 @@
+"""How a stream is stopped, and where its tables may be."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pyspark.sql import DataFrame, SparkSession
+
+from features.tables import EVENTS
+from jobs.runtime import streams
+from jobs.runtime.lake import Lake
+from jobs.runtime.settings import load_settings
+
+pytestmark = pytest.mark.integration
+
+LONG = 200_000
+"""Characters of a trace, more than Spark's pattern can take."""
+
+
+@pytest.fixture
+def java_says(spark: SparkSession) -> Iterator[Any]:
+    """What Java prints to its standard error meanwhile, such as the trace of a thread that died."""
+    jvm: Any = spark.sparkContext._jvm  # noqa: SLF001
+    before, said = jvm.java.lang.System.err, jvm.java.io.ByteArrayOutputStream()
+    jvm.java.lang.System.setErr(jvm.java.io.PrintStream(said, True))
+    yield said
+    jvm.java.lang.System.setErr(before)
+
+
+def test_stopped_in_the_middle_of_a_batch_it_ends_in_order(spark: SparkSession, tmp_path: Path, java_says: Any) -> None:
+    settings = load_settings("local", [f"storage.root={tmp_path}/lake", f"storage.checkpoints={tmp_path}/checkpoints"])
+    inside, ended = threading.Event(), threading.Event()
+
+    def process(rows: DataFrame, _: streams.Batch) -> None:
+        inside.set()
+        try:
+            rows.sparkSession.range(10**13).selectExpr("sum(hash(id))").collect()
+        except Exception as error:
+            said = f"py4j.protocol.Py4JJavaError: An error occurred while calling o1.collect.\n{error}"
+            raise RuntimeError(said + "." * LONG) from error
+        finally:
+            ended.set()
+
+    source = spark.readStream.format("rate").load()
+    query = streams.start(source, "stopped", process, settings)
+    assert inside.wait(120)
+    query.stop()
+    assert ended.wait(120)
+    assert not query.isActive
+    assert query.exception() is None
+    assert "StackOverflowError" not in str(java_says.toString())
+
+
+def test_a_folder_named_from_here_is_taken(spark: SparkSession, tmp_path: Path) -> None:
+    lake = Lake(spark, os.path.relpath(tmp_path / "lake"))
+    lake.create(EVENTS)
+    assert lake.read(EVENTS).count() == 0
+    assert (tmp_path / "lake" / EVENTS.name / "_delta_log").is_dir()
