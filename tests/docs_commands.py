@@ -19,7 +19,7 @@ PROJECT = Path(__file__).resolve().parents[1]
 PAGES = (*sorted((PROJECT / "docs").rglob("*.md")), PROJECT / "README.md", PROJECT / "CONTRIBUTING.md")
 BLOCK = re.compile(
     r"^(?:[ ]*<!-- (?P<mark>[a-z ]+)(?::(?P<note>[^\n]*))? -->\n)?"
-    r"(?P<indent>[ ]*)```(?P<language>sh|python)?\n(?P<text>.*?)^(?P=indent)```$",
+    r"(?P<indent>[ ]*)```(?P<language>\w*)\n(?P<text>.*?)^(?P=indent)```$",
     re.MULTILINE | re.DOTALL,
 )
 CALL = re.compile(r"(?:-m (?P<module>jobs\.\w+|serving)|spark-submit[^`]*?jobs/(?P<file>\w+)\.py)\b(?P<rest>[^`\n]*)")
@@ -58,8 +58,9 @@ def blocks(page: Path) -> Iterator[Block]:
     for found in BLOCK.finditer(whole):
         indent, line = found["indent"], whole[: found.start("text")].count("\n")
         text = "\n".join(one.removeprefix(indent) for one in found["text"].splitlines())
-        language = found["language"] or ""
-        yield Block(page, line, language, (found["mark"] or "").strip(), (found["note"] or "").strip(), text)
+        if found["language"] in ("", "sh", "python"):
+            mark, note = (found["mark"] or "").strip(), (found["note"] or "").strip()
+            yield Block(page, line, found["language"], mark, note, text)
 
 
 def calls(page: Path) -> Iterator[Call]:

@@ -64,8 +64,8 @@ def summarise(console: Console, lake: Lake, watch: Watch, *, labels: Path | None
     ]
     if watch.first_score_at is not None:
         rows.append(("first scores", f"{watch.first_score_at - watch.began:.0f} s after the start"))
-    middle, late = watch.delay(50), watch.delay(95)
-    if middle is not None and late is not None:
+    if (delay := watch.delay()) is not None:
+        middle, late = delay
         measured = f"over the newest {len(watch.delays):,} live rows"
         rows.append(("event to score", f"p50 {middle:.1f} s, p95 {late:.1f} s {measured}"))
     for row in rows:

@@ -110,9 +110,12 @@ class Watch:
         self.newest.extend(found)
         return found
 
-    def delay(self, percent: float) -> float | None:
-        """Seconds from Kafka's receipt of an event to its visible score, at the percentile; None before the first."""
-        return float(np.percentile(np.array(self.delays), percent)) if self.delays else None
+    def delay(self) -> tuple[float, float] | None:
+        """Seconds from Kafka's receipt of an event to its visible score, p50 and p95; None before the first."""
+        if not self.delays:
+            return None
+        middle, late = np.percentile(np.fromiter(self.delays, float, len(self.delays)), (50, 95)).tolist()
+        return middle, late
 
     @property
     def ingested(self) -> int:
@@ -121,12 +124,12 @@ class Watch:
     def line(self, stage: str) -> str:
         """One plain line for logs and pipes."""
         count = self.counters
-        delay = self.delay(95)
+        delay = self.delay()
         return (
             f"{stage}: {count[EVENTS.name].total} events ({count[EVENTS.name].per_second:.0f}/s), "
             f"{count[REJECTED_EVENTS.name].total} rejected, {count[FEATURE_TABLE.name].total} feature rows, "
             f"{count[SCORES.name].total} scored ({count[SCORES.name].per_second:.0f}/s), {self.anomalies} anomalous"
-            + (f", delay p95 {delay:.1f} s" if delay is not None else "")
+            + (f", delay p95 {delay[1]:.1f} s" if delay is not None else "")
         )
 
     def panel(self, stage: str, seconds: float) -> RenderableType:
@@ -140,8 +143,8 @@ class Watch:
         ):
             counter = self.counters[name]
             numbers.add_row(title, f"[bold]{counter.total:,}[/]", f"{counter.per_second:,.0f}/s")
-        middle, late = self.delay(50), self.delay(95)
-        if middle is not None and late is not None:
+        if (delay := self.delay()) is not None:
+            middle, late = delay
             numbers.add_row("event to score", f"[bold]{middle:.1f} s[/]", f"p95 {late:.1f} s")
         return Group(
             Panel(numbers, title=f"{stage} · {seconds:.0f} s", title_align="left", border_style="cyan"),
