@@ -82,3 +82,32 @@ class Scorer:
         fresh = self.note.with_suffix(".new")
         fresh.write_text(json.dumps(found), encoding="utf-8")
         fresh.replace(self.note)
+
+
+class Newest:
+    """The newest row of each user and minute until there are enough for a write: for frameworks that give few at a time.
+
+    Args:
+        scorer: where they go.
+        events: write after so many events, whatever the number of rows; None: after ``scorer.wanted`` rows.
+    """
+
+    def __init__(self, scorer: Scorer, events: int | None = None) -> None:
+        self.scorer, self.events_a_write, self.events = scorer, events, 0
+        self.rows: dict[tuple[str, int], Row] = {}
+
+    def add(self, user: str, rows: Sequence[Row], events: int) -> None:
+        """Keep what so many further events of a user have made."""
+        self.events += events
+        for row in rows:
+            self.rows[user, row[0]] = row
+
+    def flush_if_full(self) -> None:
+        """Write when there is enough."""
+        if len(self.rows) >= self.scorer.wanted if self.events_a_write is None else self.events >= self.events_a_write:
+            self.flush()
+
+    def flush(self) -> None:
+        """Write what there is."""
+        self.scorer.write([user for user, _ in self.rows], list(self.rows.values()), events=self.events)
+        self.events, self.rows = 0, {}

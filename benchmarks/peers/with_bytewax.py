@@ -20,7 +20,7 @@ from bytewax.testing import run_main
 
 from benchmarks.peers.person import Event, Person, Row
 from benchmarks.peers.records import read
-from benchmarks.peers.scorer import Scorer
+from benchmarks.peers.scorer import Newest, Scorer
 
 AT_A_TIME = 10_000
 
@@ -57,24 +57,15 @@ class Writer(StatelessSinkPartition[tuple[str, Made]]):
     """Collects the newest row of each user and minute until there are enough for a write."""
 
     def __init__(self, scorer: Scorer) -> None:
-        self.scorer, self.events = scorer, 0
-        self.newest: dict[tuple[str, int], Row] = {}
+        self.newest = Newest(scorer)
 
     def write_batch(self, items: list[tuple[str, Made]]) -> None:
         for user, (events, rows) in items:
-            self.events += events
-            for row in rows:
-                self.newest[user, row[0]] = row
-        if len(self.newest) >= self.scorer.wanted:
-            self.flush()
-
-    def flush(self) -> None:
-        self.scorer.write([user for user, _ in self.newest], list(self.newest.values()), events=self.events)
-        self.events = 0
-        self.newest = {}
+            self.newest.add(user, rows, events)
+        self.newest.flush_if_full()
 
     def close(self) -> None:
-        self.flush()
+        self.newest.flush()
 
 
 class Scores(DynamicSink[tuple[str, Made]]):

@@ -22,7 +22,7 @@ from pyflink.datastream.state import ValueStateDescriptor
 
 from benchmarks.peers.person import Person, Row
 from benchmarks.peers.records import read
-from benchmarks.peers.scorer import Scorer
+from benchmarks.peers.scorer import Newest, Scorer
 
 PROJECT = Path(__file__).resolve().parents[2]
 PARALLEL = 2
@@ -36,31 +36,25 @@ class OfUser(KeyedProcessFunction):
         self.folder = folder
 
     def open(self, runtime_context: RuntimeContext) -> None:
-        self.scorer = Scorer(Path(self.folder), runtime_context.get_index_of_this_subtask())
+        scorer = Scorer(Path(self.folder), runtime_context.get_index_of_this_subtask())
+        self.newest = Newest(scorer, EVENTS_A_WRITE)
         self.state = runtime_context.get_state(ValueStateDescriptor("person", Types.PICKLED_BYTE_ARRAY()))
-        self.newest: dict[tuple[str, int], Row] = {}
-        self.events = 0
 
     def process_element(self, value: tuple[str, str], ctx: KeyedProcessFunction.Context) -> Iterator[str]:
         found = read(value[1].encode())
-        self.events += 1
+        user, rows = "", list[Row]()
         if found is not None:
+            user, event = found
             kept = self.state.value()
             person: Person = Person() if kept is None else pickle.loads(kept)
-            for row in person.take([found[1]]):
-                self.newest[found[0], row[0]] = row
+            rows = person.take([event])
             self.state.update(pickle.dumps(person, pickle.HIGHEST_PROTOCOL))
-        if self.events >= EVENTS_A_WRITE:
-            self.flush()
+        self.newest.add(user, rows, events=1)
+        self.newest.flush_if_full()
         yield from ()
 
-    def flush(self) -> None:
-        self.scorer.write([user for user, _ in self.newest], list(self.newest.values()), events=self.events)
-        self.events = 0
-        self.newest = {}
-
     def close(self) -> None:
-        self.flush()
+        self.newest.flush()
 
 
 def user_of(value: str) -> str:
