@@ -51,7 +51,7 @@ crash: setup ## ingest, then the bridge, killed 25 times at random moments, the 
 	@BEHAVIOR_TEST_KILLS=25 .venv/bin/python -m pytest tests/integration/test_crash.py tests/integration/test_bridge_rabbitmq.py \
 		-k killed $(ARGS)
 
-bench: setup ## the benchmarks: figures beside what a user would pick instead (QUICK=1: small; NAMES="detection": only these; WRITE=1: docs/benchmarks.md)
+bench: setup ## figures beside what a user would pick instead (QUICK=1: small; NAMES="detection": only these, or all; WRITE=1: docs/benchmarks.md)
 	@.venv/bin/python -m benchmarks $(if $(QUICK),--quick) $(if $(WRITE),--write) $(NAMES)
 
 check: setup ## lint, types and the fast unit tests

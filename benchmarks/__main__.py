@@ -1,4 +1,7 @@
-"""Every benchmark, one after another: ``python -m benchmarks [--quick] [NAME ...]``; ``make bench`` calls it.
+"""The benchmarks, one after another: ``python -m benchmarks [--quick] [NAME ...]``; ``make bench`` calls it.
+
+Without names: those that set the platform beside what a user would pick instead. The others look into one part each;
+``all`` runs them, too.
 
 A benchmark is a module of this folder with ``run(quick, folder) -> list[Table]``; ``folder`` is its own and empty, for
 data on the way and for pictures (``*.png``). Each runs in a process of its own, so that none warms the next one up.
@@ -28,6 +31,9 @@ PROJECT = Path(__file__).resolve().parents[1]
 PAGE = PROJECT / "docs" / "benchmarks.md"
 PICTURES = PROJECT / "docs" / "pictures"
 HELPERS = {"__main__", "report"}
+COMPARED = ("whole_way", "delay", "steps", "growth", "cores", "kernel", "api", "start")
+AT_A_GLANCE = ("whole_way", "delay", "steps", "kernel", "api")
+"""The quick run leaves out what says nothing in small (growth, cores) and what ``make run`` itself prints (start)."""
 
 
 def names() -> list[str]:
@@ -46,23 +52,26 @@ def run_here(name: str, *, quick: bool, folder: Path) -> None:
 
 
 def main(
-    chosen: Annotated[list[str] | None, typer.Argument(help="Names of benchmarks; all when left out.")] = None,
+    chosen: Annotated[list[str] | None, typer.Argument(help="Names of benchmarks, or: all.")] = None,
     *,
     quick: Annotated[bool, typer.Option("--quick", help="Smaller sizes: minutes in place of half an hour.")] = False,
     write: Annotated[bool, typer.Option("--write", help="Renew docs/benchmarks.md and its pictures.")] = False,
     here: Annotated[Path | None, typer.Option(help="Internal: run it here.", hidden=True)] = None,
 ) -> None:
     """Measure the platform against what a user would pick instead."""
-    unknown = sorted(set(chosen or ()) - set(names()))
+    wanted = tuple(chosen or (AT_A_GLANCE if quick else COMPARED))
+    if wanted == ("all",):
+        wanted = tuple(names())
+    unknown = sorted(set(wanted) - set(names()))
     if unknown:
         print(f"There is no benchmark {', '.join(unknown)}. There are: {', '.join(names())}.", file=sys.stderr)
         raise typer.Exit(2)
-    if here is not None and chosen:
-        run_here(chosen[0], quick=quick, folder=here)
+    if here is not None:
+        run_here(wanted[0], quick=quick, folder=here)
         return
     failed, parts = [], dict[str, str]()
     print(machine())
-    for name in chosen or names():
+    for name in wanted:
         print(f"\n== {name} ==", flush=True)
         began = time.monotonic()
         with tempfile.TemporaryDirectory(prefix=f"bench-{name}-") as place:

@@ -22,6 +22,7 @@ import psutil
 from pyspark.sql import SparkSession
 from pyspark.sql import functions as F
 
+from benchmarks._lake import WARM_JAVA
 from features.behavior import behavior
 from features.events import accepted, judge
 from features.tables import ERASURES, EVENTS, FEATURE_TABLE, LEDGER_GAPS, REJECTED_EVENTS, SCORES, TILES
@@ -61,7 +62,7 @@ class Ours:
             [
                 f"kafka.bootstrap_servers={servers}", f"kafka.topic={topic}",
                 f"kafka.max_offsets_per_trigger={batch}", f"model.tracking_uri=sqlite:///{folder}/mlflow.db",
-                "spark.master=local[2]",
+                "spark.master=local[2]", WARM_JAVA,
                 *overrides,
             ],
         )  # fmt: skip

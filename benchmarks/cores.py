@@ -33,7 +33,7 @@ class Found:
 
 def run(quick: bool, folder: Path) -> list[Table]:
     """See the module's text."""
-    events, users = (60_000, 2_000) if quick else (500_000, 10_000)
+    events, users = (60_000, 2_000) if quick else (300_000, 10_000)
     plan = [(2, 4), (1, 4)] if quick else [(2, 4), (1, 4), (2, 1), (2, 16)]
     found = []
     with EmbeddedBroker(folder / "kafka", folder / "logs") as broker:

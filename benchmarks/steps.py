@@ -16,6 +16,7 @@ from statistics import median
 from matplotlib.figure import Figure
 from pyspark.sql import DataFrame, SparkSession
 
+from benchmarks._lake import WARM_JAVA
 from benchmarks._topic import fill
 from benchmarks.report import Cell, Table
 from features.behavior import behavior
@@ -53,7 +54,7 @@ class Step:
 
 def run(quick: bool, folder: Path) -> list[Table]:
     """See the module's text."""
-    events, users, rounds = (100_000, 4_000, 3) if quick else (500_000, 10_000, 5)
+    events, users, rounds = (100_000, 4_000, 1) if quick else (500_000, 10_000, 3)
     with EmbeddedBroker(folder / "kafka", folder / "logs") as broker:
         broker.create_topic(TOPIC, PARTITIONS)
         size = fill(broker.bootstrap_servers, TOPIC, events, users)
@@ -61,7 +62,7 @@ def run(quick: bool, folder: Path) -> list[Table]:
             "local",
             [
                 f"kafka.bootstrap_servers={broker.bootstrap_servers}", f"kafka.topic={TOPIC}",
-                f"kafka.max_offsets_per_trigger={events}", "spark.master=local[2]",
+                f"kafka.max_offsets_per_trigger={events}", "spark.master=local[2]", WARM_JAVA,
             ],
         )  # fmt: skip
         spark = spark_session(settings)

@@ -139,7 +139,7 @@ class Driver:
 def run(quick: bool, folder: Path) -> list[Table]:
     """See the module's text."""
     events, users, rounds, limit, budget = (
-        (200_000, 5_000, 1, 40.0, 120.0) if quick else (2_000_000, 20_000, 3, 60.0, 300.0)
+        (60_000, 2_000, 1, 10.0, 60.0) if quick else (2_000_000, 20_000, 3, 60.0, 240.0)
     )
     made = {peer.env: environment(peer.env) for peer in PEERS}
     places = {name: Place() for name in (OURS, COLD, FLOOR, *(peer.title for peer in PEERS))}
