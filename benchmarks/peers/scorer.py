@@ -85,7 +85,7 @@ class Scorer:
 
 
 class Newest:
-    """The newest row of each user and minute until there are enough for a write: for frameworks that give few at a time.
+    """The newest row of each user and minute, until there are enough for a write: some frameworks give few at a time.
 
     Args:
         scorer: where they go.
