@@ -97,6 +97,7 @@ def test_an_unknown_preset_is_refused_with_the_known_ones() -> None:
 
 
 @pytest.mark.parametrize("preset", PRESETS)
+@pytest.mark.filterwarnings("error:Mean of empty slice")
 def test_a_feature_nobody_has_does_not_stop_training(preset: str) -> None:
     rows = feature_rows().assign(clicks_per_minute=np.nan)
     assert np.isfinite(fit(rows, preset, SMALL).score(rows)).all()
