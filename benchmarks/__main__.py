@@ -52,19 +52,18 @@ def run_here(name: str, *, quick: bool, folder: Path) -> None:
 
 
 def main(
-    chosen: Annotated[list[str] | None, typer.Argument(help="Names of benchmarks, or: all.")] = None,
+    chosen: Annotated[list[str] | None, typer.Argument(help="Names of benchmarks, or all.")] = None,
     *,
-    quick: Annotated[bool, typer.Option("--quick", help="Smaller sizes: minutes in place of half an hour.")] = False,
+    quick: Annotated[bool, typer.Option("--quick", help="Smaller sizes: minutes in place of an hour.")] = False,
     write: Annotated[bool, typer.Option("--write", help="Renew docs/benchmarks.md and its pictures.")] = False,
     here: Annotated[Path | None, typer.Option(help="Internal: run it here.", hidden=True)] = None,
 ) -> None:
     """Measure the platform against what a user would pick instead."""
-    wanted = tuple(chosen or (AT_A_GLANCE if quick else COMPARED))
-    if wanted == ("all",):
-        wanted = tuple(names())
+    wanted = names() if "all" in (chosen or ()) else list(chosen or (AT_A_GLANCE if quick else COMPARED))
     unknown = sorted(set(wanted) - set(names()))
     if unknown:
-        print(f"There is no benchmark {', '.join(unknown)}. There are: {', '.join(names())}.", file=sys.stderr)
+        known = ", ".join(names())
+        print(f"There is no benchmark {', '.join(unknown)}. There are: {known}; all runs each.", file=sys.stderr)
         raise typer.Exit(2)
     if here is not None:
         run_here(wanted[0], quick=quick, folder=here)

@@ -33,6 +33,12 @@ def settings_in(folder: Path, *more: str) -> Settings:
     return load_settings("local", [*places, "spark.master=local[2]", WARM_JAVA, *more])
 
 
+def moved(settings: Settings, place: Path) -> Settings:
+    """The same settings with tables and checkpoints under ``place``."""
+    storage = settings.storage.model_copy(update={"root": f"{place}/lake", "checkpoints": f"{place}/checkpoints"})
+    return settings.model_copy(update={"storage": storage})
+
+
 def session(folder: Path) -> SparkSession:
     """The session of a local run, quiet."""
     spark = spark_session(settings_in(folder))

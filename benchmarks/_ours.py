@@ -22,7 +22,7 @@ import psutil
 from pyspark.sql import SparkSession
 from pyspark.sql import functions as F
 
-from benchmarks._lake import WARM_JAVA
+from benchmarks._lake import moved, settings_in
 from features.behavior import behavior
 from features.events import accepted, judge
 from features.tables import ERASURES, EVENTS, FEATURE_TABLE, LEDGER_GAPS, REJECTED_EVENTS, SCORES, TILES
@@ -31,7 +31,6 @@ from jobs import build_features, ingest_events, score_features
 from jobs.runtime.lake import Lake
 from jobs.runtime.models import registry_of
 from jobs.runtime.session import spark_session
-from jobs.runtime.settings import Settings, load_settings
 from training.model import fit
 from training.summary import describe
 
@@ -57,14 +56,9 @@ class Ours:
 
     def __init__(self, servers: str, topic: str, folder: Path, batch: int, *overrides: str) -> None:
         self.folder, self.topic, self.servers = folder, topic, servers
-        self.settings = load_settings(
-            "local",
-            [
-                f"kafka.bootstrap_servers={servers}", f"kafka.topic={topic}",
-                f"kafka.max_offsets_per_trigger={batch}", f"model.tracking_uri=sqlite:///{folder}/mlflow.db",
-                "spark.master=local[2]", WARM_JAVA,
-                *overrides,
-            ],
+        self.settings = settings_in(
+            folder, f"kafka.bootstrap_servers={servers}", f"kafka.topic={topic}",
+            f"kafka.max_offsets_per_trigger={batch}", f"model.tracking_uri=sqlite:///{folder}/mlflow.db", *overrides,
         )  # fmt: skip
         self.began = psutil.Process().create_time()
         self.spark: SparkSession = spark_session(self.settings)
@@ -98,7 +92,8 @@ class Ours:
 
     def way(self, name: str) -> dict[str, Any]:
         """Catch up: the three streaming jobs as ``--once`` runs them, one after another."""
-        settings, lake = self._own(name)
+        settings = moved(self.settings, self.folder / name)
+        lake = Lake(self.spark, settings.storage.root)
         self.steps.seconds.clear()
         began = time.time()
         lake.create(EVENTS, REJECTED_EVENTS, ERASURES, LEDGER_GAPS, TILES, FEATURE_TABLE, SCORES)
@@ -128,13 +123,6 @@ class Ours:
     def _records(self, **options: str) -> Any:
         reader = self.spark.read.format("kafka").option("kafka.bootstrap.servers", self.servers)
         return reader.option("subscribe", self.topic).option("includeHeaders", "true").options(**options).load()
-
-    def _own(self, name: str) -> tuple[Settings, Lake]:
-        place = self.folder / name
-        storage = self.settings.storage.model_copy(
-            update={"root": str(place / "lake"), "checkpoints": str(place / "checkpoints")}
-        )
-        return self.settings.model_copy(update={"storage": storage}), Lake(self.spark, storage.root)
 
 
 def main() -> None:

@@ -17,7 +17,7 @@ from pathlib import Path
 from pyspark.sql import SparkSession
 from pyspark.sql.streaming.query import StreamingQuery
 
-from benchmarks._lake import WARM_JAVA
+from benchmarks._lake import moved, settings_in
 from benchmarks.report import Table
 from features.tables import ERASURES, EVENTS, LEDGER_GAPS, REJECTED_EVENTS
 from jobs import ingest_events
@@ -26,7 +26,7 @@ from jobs.runtime.broker import EmbeddedBroker
 from jobs.runtime.lake import Lake
 from jobs.runtime.producer import EventProducer
 from jobs.runtime.session import spark_session
-from jobs.runtime.settings import Settings, load_settings
+from jobs.runtime.settings import Settings
 
 BARE, OURS = "bare Kafka to Delta copy", "ingest_events"
 TOPIC = "bench"
@@ -41,14 +41,17 @@ def run(quick: bool, folder: Path) -> list[Table]:
     with EmbeddedBroker(folder / "kafka", folder / "logs") as broker:
         broker.create_topic(TOPIC, PARTITIONS)
         size = _fill(broker.bootstrap_servers, records)
-        settings = load_settings("local", _changes(folder, broker, records // batches))
+        settings = settings_in(
+            folder, f"kafka.bootstrap_servers={broker.bootstrap_servers}", f"kafka.topic={TOPIC}",
+            f"kafka.max_offsets_per_trigger={records // batches}", "spark.driver_memory=2g",
+        )  # fmt: skip
         spark = spark_session(settings)
         spark.sparkContext.setLogLevel("ERROR")
         contestants: dict[str, Callable[[SparkSession, Settings], StreamingQuery]] = {BARE: _copy, OURS: _ingest}
         seconds: dict[str, list[float]] = {name: [] for name in contestants}
         for number in range(rounds + 1):
             for name, work in contestants.items():
-                chosen = _own_tables(settings, folder / f"{number}-{name.split()[0]}")
+                chosen = moved(settings, folder / f"{number}-{name.split()[0]}")
                 Lake(spark, chosen.storage.root).create(EVENTS, REJECTED_EVENTS, ERASURES, LEDGER_GAPS)
                 began = time.perf_counter()
                 work(spark, chosen).awaitTermination()
@@ -72,25 +75,6 @@ def run(quick: bool, folder: Path) -> list[Table]:
             (f"Medians of {rounds} rounds in turn, after one that warms up; the goal is 0.6 of the copy.",),
         )
     ]
-
-
-def _changes(folder: Path, broker: EmbeddedBroker, batch: int) -> list[str]:
-    return [
-        f"storage.root={folder}/lake",
-        f"kafka.bootstrap_servers={broker.bootstrap_servers}",
-        f"kafka.topic={TOPIC}",
-        f"kafka.max_offsets_per_trigger={batch}",
-        "spark.master=local[2]",
-        "spark.driver_memory=2g",
-        WARM_JAVA,
-    ]
-
-
-def _own_tables(settings: Settings, folder: Path) -> Settings:
-    storage = settings.storage.model_copy(
-        update={"root": str(folder / "lake"), "checkpoints": str(folder / "checkpoints")}
-    )
-    return settings.model_copy(update={"storage": storage})
 
 
 def _fill(servers: str, records: int) -> float:

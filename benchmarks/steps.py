@@ -16,7 +16,7 @@ from statistics import median
 from matplotlib.figure import Figure
 from pyspark.sql import DataFrame, SparkSession
 
-from benchmarks._lake import WARM_JAVA
+from benchmarks._lake import moved, settings_in
 from benchmarks._topic import fill
 from benchmarks.report import Cell, Table
 from features.behavior import behavior
@@ -28,7 +28,7 @@ from jobs.runtime import kafka, streams
 from jobs.runtime.broker import EmbeddedBroker
 from jobs.runtime.lake import Lake
 from jobs.runtime.session import spark_session
-from jobs.runtime.settings import Settings, load_settings
+from jobs.runtime.settings import Settings
 from training.champion import LoadedModel
 from training.judge import Rules
 from training.model import fit
@@ -58,12 +58,9 @@ def run(quick: bool, folder: Path) -> list[Table]:
     with EmbeddedBroker(folder / "kafka", folder / "logs") as broker:
         broker.create_topic(TOPIC, PARTITIONS)
         size = fill(broker.bootstrap_servers, TOPIC, events, users)
-        settings = load_settings(
-            "local",
-            [
-                f"kafka.bootstrap_servers={broker.bootstrap_servers}", f"kafka.topic={TOPIC}",
-                f"kafka.max_offsets_per_trigger={events}", "spark.master=local[2]", WARM_JAVA,
-            ],
+        settings = settings_in(
+            folder, f"kafka.bootstrap_servers={broker.bootstrap_servers}", f"kafka.topic={TOPIC}",
+            f"kafka.max_offsets_per_trigger={events}",
         )  # fmt: skip
         spark = spark_session(settings)
         spark.sparkContext.setLogLevel("ERROR")
@@ -141,17 +138,12 @@ def _write(lake: Lake, rows: DataFrame, table: Declared) -> None:
 
 def _ingested(spark: SparkSession, settings: Settings, place: Path, lake: Lake) -> None:
     lake.create(EVENTS, REJECTED_EVENTS, ERASURES, LEDGER_GAPS)
-    ingest_events.start(spark, lake, _own(settings, place), once=True).awaitTermination()
+    ingest_events.start(spark, lake, moved(settings, place), once=True).awaitTermination()
 
 
 def _copied(spark: SparkSession, settings: Settings, place: Path) -> None:
     stream = kafka.read_stream(spark, settings.kafka).writeStream.format("delta").trigger(availableNow=True)
     stream.option("checkpointLocation", f"{place}/checkpoint").start(f"{place}/copy").awaitTermination()
-
-
-def _own(settings: Settings, place: Path) -> Settings:
-    storage = settings.storage.model_copy(update={"root": f"{place}/lake", "checkpoints": f"{place}/checkpoints"})
-    return settings.model_copy(update={"storage": storage})
 
 
 def _rewritten(base: Lake, lake: Lake, tables: tuple[Declared, ...]) -> None:

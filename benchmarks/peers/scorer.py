@@ -23,16 +23,11 @@ from benchmarks.peers.person import FEATURES, Row
 LEAST_EVENTS = 5
 """Sessions with fewer cannot be judged."""
 ROWS_A_WRITE = 50_000
+"""Worth a write: a caller that gets rows in smaller parts collects so many."""
 
 
 class Scorer:
-    """Scores rows and appends them to the table ``scores`` of a folder, one commit for each call.
-
-    Attributes:
-        wanted: rows worth a write: a caller that gets them in smaller parts collects so many.
-    """
-
-    wanted = ROWS_A_WRITE
+    """Scores rows and appends them to the table ``scores`` of a folder, one commit for each call."""
 
     def __init__(self, folder: Path, worker: int) -> None:
         held = joblib.load(folder.parent / "champion.joblib")
@@ -85,15 +80,15 @@ class Scorer:
 
 
 class Newest:
-    """The newest row of each user and minute, until there are enough for a write: some frameworks give few at a time.
+    """The newest row of each user and minute, for frameworks that give few at a time: the caller says when to write.
 
-    Args:
-        scorer: where they go.
-        events: write after so many events, whatever the number of rows; None: after ``scorer.wanted`` rows.
+    Attributes:
+        events: how many were taken since the last write.
+        rows: what they made, by user and minute.
     """
 
-    def __init__(self, scorer: Scorer, events: int | None = None) -> None:
-        self.scorer, self.events_a_write, self.events = scorer, events, 0
+    def __init__(self, scorer: Scorer) -> None:
+        self.scorer, self.events = scorer, 0
         self.rows: dict[tuple[str, int], Row] = {}
 
     def add(self, user: str, rows: Sequence[Row], events: int) -> None:
@@ -102,12 +97,7 @@ class Newest:
         for row in rows:
             self.rows[user, row[0]] = row
 
-    def flush_if_full(self) -> None:
-        """Write when there is enough."""
-        if len(self.rows) >= self.scorer.wanted if self.events_a_write is None else self.events >= self.events_a_write:
-            self.flush()
-
     def flush(self) -> None:
-        """Write what there is."""
+        """Score and write what there is."""
         self.scorer.write([user for user, _ in self.rows], list(self.rows.values()), events=self.events)
         self.events, self.rows = 0, {}

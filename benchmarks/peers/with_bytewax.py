@@ -20,7 +20,7 @@ from bytewax.testing import run_main
 
 from benchmarks.peers.person import Event, Person, Row
 from benchmarks.peers.records import read
-from benchmarks.peers.scorer import Newest, Scorer
+from benchmarks.peers.scorer import ROWS_A_WRITE, Newest, Scorer
 
 AT_A_TIME = 10_000
 
@@ -62,7 +62,8 @@ class Writer(StatelessSinkPartition[tuple[str, Made]]):
     def write_batch(self, items: list[tuple[str, Made]]) -> None:
         for user, (events, rows) in items:
             self.newest.add(user, rows, events)
-        self.newest.flush_if_full()
+        if len(self.newest.rows) >= ROWS_A_WRITE:
+            self.newest.flush()
 
     def close(self) -> None:
         self.newest.flush()

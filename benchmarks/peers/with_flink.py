@@ -36,8 +36,7 @@ class OfUser(KeyedProcessFunction):
         self.folder = folder
 
     def open(self, runtime_context: RuntimeContext) -> None:
-        scorer = Scorer(Path(self.folder), runtime_context.get_index_of_this_subtask())
-        self.newest = Newest(scorer, EVENTS_A_WRITE)
+        self.newest = Newest(Scorer(Path(self.folder), runtime_context.get_index_of_this_subtask()))
         self.state = runtime_context.get_state(ValueStateDescriptor("person", Types.PICKLED_BYTE_ARRAY()))
 
     def process_element(self, value: tuple[str, str], ctx: KeyedProcessFunction.Context) -> Iterator[str]:
@@ -50,7 +49,8 @@ class OfUser(KeyedProcessFunction):
             rows = person.take([event])
             self.state.update(pickle.dumps(person, pickle.HIGHEST_PROTOCOL))
         self.newest.add(user, rows, events=1)
-        self.newest.flush_if_full()
+        if self.newest.events >= EVENTS_A_WRITE:
+            self.newest.flush()
         yield from ()
 
     def close(self) -> None:

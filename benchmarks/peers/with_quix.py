@@ -19,7 +19,7 @@ from quixstreams.state import State
 
 from benchmarks.peers.person import Person, Row
 from benchmarks.peers.records import read
-from benchmarks.peers.scorer import Scorer
+from benchmarks.peers.scorer import Newest, Scorer
 
 IDLE_SECONDS = 8.0
 EVENTS_A_CHECKPOINT = 50_000
@@ -31,23 +31,19 @@ class Scores(BatchingSink):
 
     def __init__(self, scorer: Scorer) -> None:
         super().__init__()
-        self.scorer = scorer
+        self.newest = Newest(scorer)
 
     def write(self, batch: SinkBatch) -> None:
         """Not called: :meth:`flush` writes all partitions at once."""
 
     def flush(self) -> None:
-        newest: dict[tuple[str, int], Row] = {}
-        events = 0
         for batch in self._batches.values():
             for item in batch:
-                events += 1
                 user, row = item.value
-                if row is not None:
-                    newest[user, row[0]] = row
+                self.newest.add(user, [] if row is None else [row], events=1)
         self._batches.clear()
-        if events:
-            self.scorer.write([user for user, _ in newest], list(newest.values()), events=events)
+        if self.newest.events:
+            self.newest.flush()
 
 
 def updated(value: bytes, state: State) -> tuple[str, Row | None]:
