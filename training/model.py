@@ -138,6 +138,7 @@ def fit(frame: pd.DataFrame, preset: str = "default", parameters: Parameters | N
         )
     used = Parameters(parameters.trees, min(parameters.subsample, len(frame)), parameters.seed)
     learned = one_row_per_user(frame, used) if _preset(preset).one_row_per_user else frame
+    # Without the gaps: pandas warns of a column that is nothing else.
     typical = {name: float(learned[name].dropna().median()) for name in features_of(preset) if name in learned}
     model = Model(build(preset, used, typical), features_of(preset), preset, parameters=used)
     rows = model.columns(learned if preset in FORESTS else detectors.bounded(learned, used.seed))
