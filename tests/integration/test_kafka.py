@@ -29,8 +29,8 @@ from tests.integration.test_pipeline import people, send
 pytestmark = pytest.mark.integration
 
 AWAY = 150.0
-"""Seconds a broker is away: longer than the minute after which Kafka's clients give up a call, unless told otherwise,
-and the two minutes after which its producer gives up a record."""
+"""Seconds a broker is away: longer than the minute after which Kafka's Java clients give up a call and the two minutes
+after which our producer gives up a record, both unless told otherwise."""
 
 
 @pytest.fixture(scope="module")
