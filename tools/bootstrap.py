@@ -241,6 +241,7 @@ class Packages:
         """The mirror for pip and uv, and pip's own configuration told to uv, which does not read it."""
         env = clean_environment()
         env.update(UV_CACHE_DIR=str(self.cache), PIP_DISABLE_PIP_VERSION_CHECK="1", UV_NO_PROGRESS="1")
+        env.setdefault("UV_SYSTEM_CERTS", "true")  # else uv trusts its own list, not what was given to the system
         mirror = os.environ.get("PYPI_MIRROR")
         if mirror:
             env.update(PIP_INDEX_URL=mirror, UV_DEFAULT_INDEX=mirror)

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shutil
+import subprocess
 import sys
 from pathlib import Path
 
 import psutil
+from pyspark.errors import PySparkRuntimeError
 from pyspark.sql import SparkSession
 
 from features.errors import EnvironmentProblem
@@ -65,7 +68,8 @@ def spark_session(settings: Settings, logs: Path | None = None) -> SparkSession:
     """The session of this process; made on first call. ``logs`` is the folder Spark's own log goes to.
 
     Raises:
-        EnvironmentProblem: the connector jars are not where ``spark.jars`` says, or those for S3 are missing.
+        EnvironmentProblem: the connector jars are not where ``spark.jars`` says, or those for S3 are missing, or
+            Java did not start.
     """
     spark = settings.spark
     conf = {
@@ -77,6 +81,8 @@ def spark_session(settings: Settings, logs: Path | None = None) -> SparkSession:
     }
     if spark.master and spark.master.startswith("local"):
         os.environ.setdefault("PYSPARK_PYTHON", sys.executable)
+        # Else Spark looks up this machine's own name, and ends where no name server and no /etc/hosts knows it.
+        os.environ.setdefault("SPARK_LOCAL_IP", "127.0.0.1")
         conf |= LOCAL
     if spark.driver_memory:
         conf["spark.driver.memory"] = spark.driver_memory
@@ -95,13 +101,34 @@ def spark_session(settings: Settings, logs: Path | None = None) -> SparkSession:
         builder = builder.master(spark.master)
     for key, value in (conf | spark.conf).items():
         builder = builder.config(key, value)
+    session = started(builder)
+    object_store.check(session, settings.storage)
+    return session
+
+
+def started(builder: SparkSession.Builder) -> SparkSession:
+    """The session; when Java does not come up, its problem in a sentence."""
     try:
-        session = builder.getOrCreate()
+        return builder.getOrCreate()
     except KeyboardInterrupt:
         end_half_started()
         raise
-    object_store.check(session, settings.storage)
-    return session
+    except PySparkRuntimeError as error:
+        if error.getCondition() != "JAVA_GATEWAY_EXITED":
+            raise
+        raise EnvironmentProblem(java_problem()) from None
+
+
+def java_problem() -> str:
+    """Which Java Spark has tried, and what it needs."""
+    home = os.environ.get("JAVA_HOME")
+    java = str(Path(home, "bin", "java")) if home else shutil.which("java")
+    needed = "Spark needs Java 17 or newer: set JAVA_HOME to its folder."
+    if not java or not Path(java).is_file():
+        return f"There is no Java{f' at {java}' if java else ''}. {needed}"
+    said = subprocess.run([java, "-version"], capture_output=True, text=True, check=False)
+    version = next(iter((said.stderr or said.stdout).splitlines()), "nothing")
+    return f"Java did not start; what it said is above. The one at {java} calls itself {version}. {needed}"
 
 
 def end_half_started() -> None:

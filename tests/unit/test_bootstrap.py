@@ -277,6 +277,17 @@ def test_mirrors_and_proxies_reach_ivy(monkeypatch: pytest.MonkeyPatch) -> None:
     assert "-Dhttp.nonProxyHosts=localhost|*.example.org" in options
 
 
+def test_uv_trusts_the_authorities_of_the_system_unless_the_user_says_otherwise(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    project = bootstrap.Project(PROJECT)
+    packages = bootstrap.Packages(project, bootstrap.Programs(project, 0))
+    monkeypatch.delenv("UV_SYSTEM_CERTS", raising=False)
+    assert packages.environment()["UV_SYSTEM_CERTS"] == "true"
+    monkeypatch.setenv("UV_SYSTEM_CERTS", "false")
+    assert packages.environment()["UV_SYSTEM_CERTS"] == "false"
+
+
 def test_what_the_lock_files_name_is_here() -> None:
     project = bootstrap.Project(PROJECT)
     assert project.venv_ready()

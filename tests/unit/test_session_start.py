@@ -1,10 +1,13 @@
-"""Ctrl-C while Spark starts."""
+"""Spark does not come up: Ctrl-C while it starts, no Java, a wrong one."""
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from pathlib import Path
+
+import pytest
 
 PROJECT = Path(__file__).resolve().parents[2]
 # In a process of its own: that of the tests may have a Spark that they still need.
@@ -31,3 +34,24 @@ def test_an_interrupt_while_spark_starts_ends_its_java_and_nothing_else() -> Non
     command = [sys.executable, "-c", INTERRUPTED]
     run = subprocess.run(command, cwd=PROJECT, capture_output=True, text=True, timeout=300, check=False)
     assert run.stdout.split() == ["interrupted", "-9", "None"], run.stderr
+
+
+@pytest.mark.parametrize("java", [None, "11"])
+def test_a_job_without_the_java_it_needs_says_so_in_a_sentence(tmp_path: Path, java: str | None) -> None:
+    if java:
+        program = tmp_path / "bin" / "java"
+        program.parent.mkdir()
+        program.write_text(
+            f"""#!/bin/sh\necho 'openjdk version "{java}.0.24" 2024-07-16' >&2\ntest "$1" = -version\n"""
+        )
+        program.chmod(0o755)
+    command = [sys.executable, "-m", "jobs.check_ledger", "--env", "local"]
+    env = {**os.environ, "JAVA_HOME": str(tmp_path)}
+    run = subprocess.run(command, cwd=PROJECT, env=env, capture_output=True, text=True, timeout=300, check=False)
+    assert run.returncode == 1
+    assert "Traceback" not in run.stderr
+    found = (
+        f'calls itself openjdk version "{java}.0.24"' if java else f"There is no Java at {tmp_path / 'bin' / 'java'}"
+    )
+    assert found in run.stderr
+    assert "set JAVA_HOME" in run.stderr
