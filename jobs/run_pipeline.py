@@ -13,7 +13,7 @@ import logging
 import signal
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -25,7 +25,6 @@ from pyspark.errors import StreamingQueryException
 from pyspark.sql import SparkSession
 from pyspark.sql.streaming.query import StreamingQuery
 from rich.console import Console
-from rich.live import Live
 
 from features.errors import BehaviorError, EnvironmentProblem, TooFewRows, UsageError
 from features.tables import FEATURE_TABLE
@@ -40,7 +39,7 @@ from jobs.runtime.session import spark_session
 from jobs.runtime.settings import Settings, load_settings, local_overrides
 from jobs.runtime.streams import failure_of
 from jobs.runtime.summary import summarise
-from jobs.runtime.watch import Watch
+from jobs.runtime.watch import Watch, display
 
 if TYPE_CHECKING:
     from jobs.raise_alerts import AlertStream
@@ -48,7 +47,6 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 REFRESH_SECONDS = 1.0
-PLAIN_LINE_SECONDS = 5.0
 HEAD_START_EVENTS = 60_000
 HEAD_START_MINUTES = 60.0
 """A first model needs to have seen whole sessions: so much of the past is simulated before live events begin."""
@@ -109,7 +107,7 @@ class Pipeline:
     # --- the run ---
 
     def run(self) -> None:
-        with self._display() as show:
+        with display(self.console, self.watch, self.began) as show:
             self._query(ingest_events.start(self.spark, self.lake, self.settings))
             self._query(build_features.start(self.spark, self.lake, self.settings))
             if not self._has_champion():
@@ -257,36 +255,6 @@ class Pipeline:
     def _labels(self) -> Path | None:
         file = label_file(self.wish)
         return file if self.wish.simulates(self.settings) and file.is_file() else None
-
-    # --- display ---
-
-    @contextlib.contextmanager
-    def _display(self) -> Iterator[Any]:
-        if self.console.is_terminal:
-            with Live(console=self.console, refresh_per_second=4, transient=True) as live:
-
-                def show(stage: str) -> None:
-                    self.watch.poll()
-                    live.update(self.watch.panel(stage, time.monotonic() - self.began))
-
-                yield show
-            return
-        last = 0.0
-
-        def tell(stage: str) -> None:
-            nonlocal last
-            found = self.watch.poll()
-            for one in found[-3:]:
-                self.console.print(
-                    f"anomaly {one.window_start:%Y-%m-%d %H:%M} {one.user_id} {one.score:.3f}: {one.reason}",
-                    markup=False, highlight=False, soft_wrap=True,
-                )  # fmt: skip
-            if time.monotonic() - last >= PLAIN_LINE_SECONDS:
-                last = time.monotonic()
-                text = self.watch.line(f"[{last - self.began:.0f} s] {stage}")
-                self.console.print(text, markup=False, highlight=False, soft_wrap=True)
-
-        yield tell
 
 
 def start_source(wish: Wish, settings: Settings) -> EventSource:

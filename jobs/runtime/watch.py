@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
@@ -12,7 +13,8 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-from rich.console import Group, RenderableType
+from rich.console import Console, Group, RenderableType
+from rich.live import Live
 from rich.panel import Panel
 from rich.table import Table as RichTable
 from rich.text import Text
@@ -22,6 +24,7 @@ from jobs.runtime.tail import Tail
 
 SCORE_COLUMNS = ["user_id", "window_start", "verdict", "anomaly_score", "reasons", "last_received_at", "scored_at"]
 RATE_SECONDS = 10.0
+PLAIN_LINE_SECONDS = 5.0
 NEWEST = 8
 DELAYS = 100_000
 """Delays are told over so many of the newest rows."""
@@ -168,3 +171,34 @@ def _anomaly(row: dict[str, Any]) -> Anomaly:
     reasons = row["reasons"] or []
     text = "; ".join(reason["text"] for reason in reasons if reason["text"]) or "no single reason"
     return Anomaly(row["window_start"], row["user_id"], row["anomaly_score"], text)
+
+
+@contextmanager
+def display(console: Console, watch: Watch, began: float) -> Iterator[Callable[[str], None]]:
+    """A function that shows what there is at a stage: a panel in a terminal, else lines, at once for a new stage.
+
+    ``began`` is what :func:`time.monotonic` said at the start of the run.
+    """
+    if console.is_terminal:
+        with Live(console=console, refresh_per_second=4, transient=True) as live:
+
+            def show(stage: str) -> None:
+                watch.poll()
+                live.update(watch.panel(stage, time.monotonic() - began))
+
+            yield show
+        return
+    last, told = 0.0, ""
+
+    def tell(stage: str) -> None:
+        nonlocal last, told
+        found = watch.poll()
+        for one in found[-3:]:
+            text = f"anomaly {one.window_start:%Y-%m-%d %H:%M} {one.user_id} {one.score:.3f}: {one.reason}"
+            console.print(text, markup=False, highlight=False, soft_wrap=True)
+        if stage != told or time.monotonic() - last >= PLAIN_LINE_SECONDS:
+            last, told = time.monotonic(), stage
+            text = watch.line(f"[{last - began:.0f} s] {stage}")
+            console.print(text, markup=False, highlight=False, soft_wrap=True)
+
+    yield tell
