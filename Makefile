@@ -57,7 +57,7 @@ bench: setup ## figures beside what a user would pick instead (QUICK=1: small; N
 check: setup ## lint, types and the fast unit tests
 	@.venv/bin/python -m ruff check .
 	@.venv/bin/python -m mypy
-	@.venv/bin/python -m pytest tests/unit -m "not slow and not integration" $(ARGS)
+	@.venv/bin/python -m pytest tests/unit -m "not slow and not integration" -n 2 --dist loadfile --no-loadscope-reorder $(ARGS)
 
 docs: setup ## the documentation site in site/, built strictly: a dead link is an error
 	@NO_MKDOCS_2_WARNING=1 .venv/bin/python -m mkdocs build --strict

@@ -129,12 +129,17 @@ class Erasure:
         return check
 
     def _alerts_have_read(self) -> Callable[[], str | None]:
-        """A check that raise_alerts, if ever started, knows scores as they are now: it forgets whom they lack."""
+        """A check that raise_alerts, if it runs, knows scores as they are now: it forgets whom they lack.
+
+        One that is stopped remembers nobody: it starts from what the tables hold.
+        """
+        folder = streams.checkpoint(self.settings, ALERTS_QUERY)
         until = self.lake.version(SCORES) if self.lake.exists(SCORES) else -1
 
         def check() -> str | None:
-            note = notes.read(streams.checkpoint(self.settings, ALERTS_QUERY), "scores")
-            return ALERTS_QUERY if note is not None and int(note["version"]) < until else None
+            note = notes.read(folder, "scores")
+            behind = note is not None and int(note["version"]) < until
+            return ALERTS_QUERY if behind and streams.claimed(folder) else None
 
         return check
 

@@ -203,6 +203,20 @@ def claim(folder: str) -> None:
     _CLAIMED[folder] = file
 
 
+def claimed(folder: str) -> bool:
+    """Whether a process, this one included, has claimed ``folder``; of a folder elsewhere it cannot be told: True."""
+    if "://" in folder or folder in _CLAIMED:
+        return True
+    try:
+        with Path(f"{folder}.lock").open(encoding="utf-8") as file:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except FileNotFoundError:
+        return False
+    except BlockingIOError:
+        return True
+    return False
+
+
 _CLAIMED: dict[str, TextIO] = {}
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import subprocess
+import sys
 from datetime import timedelta
 from pathlib import Path
 
@@ -13,11 +14,12 @@ from pyspark.sql import functions as F
 
 from features.erasure import keyed_hash_of
 from features.errors import BehaviorError, ConfigurationError
-from features.tables import ERASURES, EVENTS, FEATURE_TABLE, REJECTED_EVENTS, TABLES, TILES, Table
+from features.tables import ERASURES, EVENTS, FEATURE_TABLE, REJECTED_EVENTS, SCORES, TABLES, TILES, Table
 from jobs import build_features
 from jobs.backfill_features import backfill
 from jobs.erase_user import Erasure
 from jobs.maintain_tables import maintain
+from jobs.runtime import notes, streams
 from jobs.runtime.erasures import Privacy
 from tests.integration.upkeep import KEY, NEEDED, NOON, Act, Platform, small_platform
 
@@ -90,6 +92,24 @@ def test_files_that_a_stopped_stream_still_needs_are_kept_and_the_command_goes_o
     erase(platform, PERSON)
     assert files_with(platform, PERSON) == []
     assert platform.parity() == (0, 0, 0)
+
+
+def test_alerts_that_are_being_raised_are_waited_for_and_stopped_ones_are_not(platform: Platform) -> None:
+    platform.arrive(ACTS)
+    platform.build()
+    platform.lake.create(SCORES)
+    folder = streams.checkpoint(platform.settings, "raise_alerts")
+    notes.write(folder, "scores", {"version": -1})
+    # In a process of its own, as raise_alerts is: a claim lasts as long as its process.
+    claim = f"from jobs.runtime import streams; streams.claim({folder!r}); print('claimed', flush=True); input()"
+    with subprocess.Popen([sys.executable, "-c", claim], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as running:
+        assert running.stdout is not None
+        assert running.stdout.readline() == b"claimed\n"
+        with pytest.raises(BehaviorError, match=r"raise_alerts did not take in .* call erase_user again"):
+            erase(platform, PERSON)
+        running.kill()
+    erase(platform, PERSON)
+    assert files_with(platform, PERSON) == []
 
 
 def test_without_a_key_nothing_is_touched_and_the_sentence_names_the_variable(platform: Platform) -> None:
