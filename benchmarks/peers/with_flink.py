@@ -26,7 +26,8 @@ from benchmarks.peers.scorer import Newest, Scorer
 
 PROJECT = Path(__file__).resolve().parents[2]
 PARALLEL = 2
-EVENTS_A_WRITE = 50_000
+EVENTS_A_WRITE = 10_000
+"""A worker's, which is some seconds of its work."""
 
 
 class OfUser(KeyedProcessFunction):
