@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from datetime import timedelta
@@ -21,6 +22,7 @@ from jobs.erase_user import Erasure
 from jobs.maintain_tables import maintain
 from jobs.runtime import notes, streams
 from jobs.runtime.erasures import Privacy
+from jobs.runtime.lake import Lake
 from tests.integration.upkeep import KEY, NEEDED, NOON, Act, Platform, small_platform
 
 pytestmark = [pytest.mark.integration, pytest.mark.slow]
@@ -92,6 +94,20 @@ def test_files_that_a_stopped_stream_still_needs_are_kept_and_the_command_goes_o
     erase(platform, PERSON)
     assert files_with(platform, PERSON) == []
     assert platform.parity() == (0, 0, 0)
+
+
+def test_tables_in_a_relative_folder_are_maintained_and_forget_a_person(
+    spark: SparkSession, platform: Platform
+) -> None:
+    root = os.path.relpath(platform.settings.storage.root)
+    platform.lake = Lake(spark, root)
+    storage = platform.settings.storage.model_copy(update={"root": root})
+    platform.settings = platform.settings.model_copy(update={"storage": storage})
+    platform.arrive(ACTS)
+    platform.build()
+    maintain(spark, platform.lake, platform.settings)
+    erase(platform, PERSON)
+    assert files_with(platform, PERSON) == []
 
 
 def test_alerts_that_are_being_raised_are_waited_for_and_stopped_ones_are_not(platform: Platform) -> None:
