@@ -225,8 +225,7 @@ def retention_hours(spark: SparkSession, lake: Lake, settings: Settings, table: 
 def vacuum(spark: SparkSession, lake: Lake, table: Table, how: str) -> None:
     """Delete files that are in no version of the table any more; ``how`` as in VACUUM's syntax."""
     with _conf(spark, {"spark.databricks.delta.retentionDurationCheck.enabled": "false"}):
-        place = files.absolute(spark, lake.path(table))  # VACUUM takes a relative one for a table's name
-        spark.sql(f"VACUUM delta.`{place}` {how}").collect()
+        spark.sql(f"VACUUM delta.`{lake.address(table)}` {how}").collect()
 
 
 @contextmanager

@@ -22,6 +22,7 @@ from confluent_kafka import KafkaError, KafkaException
 from confluent_kafka.admin import AdminClient, NewTopic
 
 from features.errors import EnvironmentProblem
+from jobs.runtime.java import java_program
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -106,7 +107,7 @@ class EmbeddedBroker:
         if self.alive:
             return
         self._forget()
-        java = _java()
+        java = java_program()
         if not any(self.jars_dir.glob("kafka_*.jar")):
             raise EnvironmentProblem(f"Kafka's jars are not in {self.jars_dir}: fetch them with 'make setup'.")
         try:
@@ -326,15 +327,6 @@ class EmbeddedBroker:
         for pipe in (guard.stdin, guard.stdout):
             if pipe is not None:
                 pipe.close()
-
-
-def _java() -> str:
-    """The Java that Spark takes, too: JAVA_HOME before the PATH."""
-    home = os.environ.get("JAVA_HOME")
-    java = shutil.which(str(Path(home, "bin", "java"))) if home else shutil.which("java")
-    if java is None:
-        raise EnvironmentProblem("There is no Java: 'make setup' tells which one is needed and how to install it.")
-    return java
 
 
 def _cluster_id() -> str:

@@ -33,6 +33,10 @@ class Lake:
     def path(self, table: Table) -> str:
         return f"{self.root.rstrip('/')}/{table.name}"
 
+    def address(self, table: Table) -> str:
+        """The path from the root, for statements: in one, Delta takes a relative path for a table's name."""
+        return files.absolute(self.spark, self.path(table))
+
     def create(self, *tables: Table) -> None:
         """Create the tables that are not there yet (when none is named, all but those made on demand)."""
         chosen = tables or [table for table in TABLES.values() if not table.on_demand]
@@ -44,7 +48,7 @@ class Lake:
             return
         builder = (
             DeltaTable.createIfNotExists(self.spark)
-            .location(files.absolute(self.spark, self.path(table)))  # Delta takes a relative one for a table's name
+            .location(self.address(table))
             .comment(table.about)
             .addColumns(table.schema)
             # Only keys and times are pruned by; statistics of thirty numbers per file would cost more than a write.

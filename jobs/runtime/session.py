@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -15,6 +14,7 @@ from pyspark.sql import SparkSession
 
 from features.errors import EnvironmentProblem
 from jobs.runtime import object_store
+from jobs.runtime.java import NEEDED, java_program
 from jobs.runtime.settings import PROJECT, Settings
 
 DELTA = {
@@ -116,19 +116,18 @@ def started(builder: SparkSession.Builder) -> SparkSession:
     except PySparkRuntimeError as error:
         if error.getCondition() != "JAVA_GATEWAY_EXITED":
             raise
-        raise EnvironmentProblem(java_problem()) from None
+        raise java_problem() from None
 
 
-def java_problem() -> str:
+def java_problem() -> EnvironmentProblem:
     """Which Java Spark has tried, and what it needs."""
-    home = os.environ.get("JAVA_HOME")
-    java = str(Path(home, "bin", "java")) if home else shutil.which("java")
-    needed = "Spark needs Java 17 or newer: set JAVA_HOME to its folder."
-    if not java or not Path(java).is_file():
-        return f"There is no Java{f' at {java}' if java else ''}. {needed}"
+    try:
+        java = java_program()
+    except EnvironmentProblem as problem:
+        return problem
     said = subprocess.run([java, "-version"], capture_output=True, text=True, check=False)
     version = next(iter((said.stderr or said.stdout).splitlines()), "nothing")
-    return f"Java did not start; what it said is above. The one at {java} calls itself {version}. {needed}"
+    return EnvironmentProblem(f"Java did not start; what it said is above. {java} calls itself {version}. {NEEDED}")
 
 
 def end_half_started() -> None:

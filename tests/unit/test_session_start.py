@@ -1,8 +1,9 @@
-"""Spark does not come up: Ctrl-C while it starts, no Java, a wrong one."""
+"""Spark does not come up: Ctrl-C while it starts, no Java, a wrong one, a host without a name."""
 
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -55,3 +56,20 @@ def test_a_job_without_the_java_it_needs_says_so_in_a_sentence(tmp_path: Path, j
     )
     assert found in run.stderr
     assert "set JAVA_HOME" in run.stderr
+
+
+NAMELESS = """hostname nobody-knows-this-one && exec "$0" -c '
+from jobs.runtime.session import spark_session
+from jobs.runtime.settings import load_settings
+print("rows", spark_session(load_settings("local")).range(3).count())'"""
+
+
+@pytest.mark.integration
+def test_spark_starts_on_a_machine_whose_name_nobody_knows() -> None:
+    apart = ["unshare", "--user", "--map-root-user", "--uts"]
+    if shutil.which("unshare") is None or subprocess.run([*apart, "true"], capture_output=True, check=False).returncode:
+        pytest.skip("This machine lets nobody have a host name of his own (unshare --user --uts).")
+    env = {name: value for name, value in os.environ.items() if name != "SPARK_LOCAL_IP"}
+    command = [*apart, "sh", "-c", NAMELESS, sys.executable]
+    run = subprocess.run(command, cwd=PROJECT, env=env, capture_output=True, text=True, timeout=300, check=False)
+    assert run.stdout.split() == ["rows", "3"], run.stderr
