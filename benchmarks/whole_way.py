@@ -210,7 +210,8 @@ def _turn(
     failed = not stopped and any(worker.returncode for worker in workers)
     if failed or not any(note["events"] for note in notes):
         said = (own / "log").read_text(encoding="utf-8", errors="replace").strip().splitlines()
-        place.problem = f"failed: {said[-1][:200] if said else 'no scores within the limit'}"
+        without_a_word = "ended with an error" if failed else "no scores within the limit"
+        place.problem = f"failed: {said[-1][:200] if said else without_a_word}"
         return
     last, ready = max(note["last"] for note in notes), min(note["ready"] for note in notes)
     done = sum(note["events"] for note in notes) if stopped else events
