@@ -36,7 +36,8 @@ class SeenKeys:
         """Remember ``keys`` as accepted at a time in microseconds since 1970."""
         if self.width and len(keys):
             at = accepted_at // self.width
-            self._slices[at] = np.union1d(self._slices.get(at, np.empty(0, np.int64)), keys)
+            known = np.concatenate([self._slices.get(at, np.empty(0, np.int64)), np.sort(keys)])
+            self._slices[at] = np.sort(known, kind="stable")  # joins two sorted runs in one pass
 
     def contain(self, keys: Keys, now: int) -> NDArray[np.bool_]:
         """Whether each of ``keys`` was accepted within the window before ``now``; what is older is forgotten."""

@@ -14,6 +14,9 @@ from jobs.runtime.settings import KafkaSettings
 ATTEMPTS = 3
 """How often Spark asks for offsets, each time with a new client."""
 REQUEST_SECONDS = 30
+FETCH_WAIT_MS = 50
+"""A consumer asks for more ahead of need, and where there is no more the broker holds its answer so long (by default
+500 ms): a micro-batch that begins meanwhile waits for it."""
 
 
 def read_stream(spark: SparkSession, kafka: KafkaSettings) -> DataFrame:
@@ -25,7 +28,8 @@ def read_stream(spark: SparkSession, kafka: KafkaSettings) -> DataFrame:
         jvm = spark.sparkContext._jvm  # noqa: SLF001
         assert jvm is not None
         jvm.java.lang.System.setProperty(ALLOWED_URLS, kafka.oauth_token_url)
-    options = patience(kafka) | {f"kafka.{name}": value for name, value in java_options(kafka).items()}
+    options = patience(kafka) | {"kafka.fetch.max.wait.ms": str(FETCH_WAIT_MS)}
+    options |= {f"kafka.{name}": value for name, value in java_options(kafka).items()}
     reader = (
         spark.readStream.format("kafka")
         .options(**options, **subscription(kafka), **beginning(kafka))

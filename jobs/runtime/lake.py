@@ -71,6 +71,13 @@ class Lake:
         """Whether ``table`` has been committed to so often; cheap, and true only while the log keeps that commit."""
         return files.exists(self.spark, f"{self.path(table)}/_delta_log/{version:020d}.json")
 
+    def is_new(self, table: Table) -> bool:
+        """Whether ``table`` has but the commit that made it, without rows: known from the log, without a query."""
+        if self.has_version(table, 1):
+            return False
+        made = files.text_of(self.spark, f"{self.path(table)}/_delta_log/{0:020d}.json")
+        return made is not None and '"add":' not in made
+
     def read(self, table: Table, version: int | None = None) -> DataFrame:
         """All rows of ``table`` (of its Delta ``version`` where given)."""
         reader = self.spark.read.format("delta")
@@ -106,5 +113,7 @@ class Lake:
 
     def holds(self, table: Table, batch_id: str, since: datetime) -> bool:
         """Whether ``table`` has rows of a batch that was planned at ``since``."""
+        if self.is_new(table):
+            return False
         time, writer = ("ingested_at", "ingest_id") if "ingest_id" in table.columns else ("batch_time", "batch_id")
         return not self.read(table).where((F.col(time) >= since) & (F.col(writer) == batch_id)).isEmpty()

@@ -41,8 +41,11 @@ class RecentKeys:
             self._version += 1
 
     def _read(self, batch_id: str, now: int) -> None:
-        self._version = self.lake.version(EVENTS)
         self._seen = SeenKeys(self.window_seconds)
+        if self.lake.is_new(EVENTS):
+            self._version = 0
+            return
+        self._version = self.lake.version(EVENTS)
         since = datetime.fromtimestamp(self._seen.oldest(now) / 1e6, UTC)
         recent = self.lake.read(EVENTS, self._version).where(
             (F.col("ingested_at") >= since) & (F.col("ingest_id") != batch_id) & F.col("event_key").isNotNull()

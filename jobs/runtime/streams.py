@@ -240,7 +240,7 @@ def refuse_lost_checkpoint(spark: SparkSession, lake: Lake, settings: Settings, 
     if files.exists(spark, f"{folder}/offsets"):
         return
     for table in tables:
-        if not lake.read(table).isEmpty():
+        if not (lake.is_new(table) or lake.read(table).isEmpty()):
             raise DataLossError(
                 f"Query {name!r} has no checkpoint at {folder}, but table {table.name} at {lake.path(table)} holds "
                 "rows: reading from the start would double them. Bring it back, or move the table away and start anew."

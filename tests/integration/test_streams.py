@@ -5,13 +5,14 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
 from pyspark.sql import DataFrame, SparkSession
 
-from features.tables import EVENTS
+from features.tables import ERASURES, EVENTS
 from jobs.runtime import streams
 from jobs.runtime.lake import Lake
 from jobs.runtime.settings import load_settings
@@ -61,3 +62,16 @@ def test_a_folder_named_from_here_is_taken(spark: SparkSession, tmp_path: Path) 
     lake.create(EVENTS)
     assert lake.read(EVENTS).count() == 0
     assert (tmp_path / "lake" / EVENTS.name / "_delta_log").is_dir()
+
+
+def test_only_a_table_without_a_row_is_new(spark: SparkSession, tmp_path: Path) -> None:
+    lake = Lake(spark, str(tmp_path / "lake"))
+    assert not lake.is_new(ERASURES), "there is none"
+    lake.create(ERASURES)
+    assert lake.is_new(ERASURES)
+    person = [("a hash", "requested", datetime(2026, 1, 1, tzinfo=UTC), None)]
+    lake.append(spark.createDataFrame(person, ERASURES.schema), ERASURES, batch_id="one")
+    assert not lake.is_new(ERASURES)
+    copied = Lake(spark, str(tmp_path / "copied"))
+    spark.range(3).write.format("delta").save(copied.path(ERASURES))
+    assert not copied.is_new(ERASURES), "its first commit has rows"
