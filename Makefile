@@ -9,6 +9,9 @@ ARGS ?=
 SETTINGS := DURATION INPUT RATE LOCAL JAVA_HOME PYPI_MIRROR MAVEN_MIRROR HTTPS_PROXY UV_CACHE_DIR
 $(foreach name,$(SETTINGS),$(if $(value $(name)),$(eval export $(name))))
 
+# Each of a run's programs would compile anew all that it imports: 8 s of 12. What is compiled stays in __pycache__.
+unexport PYTHONDONTWRITEBYTECODE
+
 .DEFAULT_GOAL := help
 .PHONY: help run notebooks test test-slow test-cluster crash bench check docs docs-serve zip pack s3-jars lock clean distclean setup
 
@@ -54,10 +57,10 @@ crash: setup ## ingest, then the bridge, killed 25 times at random moments, the 
 bench: setup ## figures beside what a user would pick instead (QUICK=1: small; NAMES="detection": only these, or all; WRITE=1: docs/benchmarks.md)
 	@.venv/bin/python -m benchmarks $(if $(QUICK),--quick) $(if $(WRITE),--write) $(NAMES)
 
-check: setup ## lint, types and the fast unit tests
+check: setup ## lint, types and the unit tests that need no Spark
 	@.venv/bin/python -m ruff check .
 	@.venv/bin/python -m mypy
-	@.venv/bin/python -m pytest tests/unit -m "not slow and not integration" -n 2 --dist loadfile --no-loadscope-reorder $(ARGS)
+	@.venv/bin/python -m pytest tests/unit -m "not slow and not integration and not spark" -n 2 --dist loadfile --no-loadscope-reorder $(ARGS)
 
 docs: setup ## the documentation site in site/, built strictly: a dead link is an error
 	@NO_MKDOCS_2_WARNING=1 .venv/bin/python -m mkdocs build --strict

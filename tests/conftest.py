@@ -97,3 +97,11 @@ def pytest_configure(config: pytest.Config) -> None:
     hypothesis.settings.register_profile("busy machine", deadline=None, derandomize=in_ci, print_blob=not in_ci)
     hypothesis.settings.load_profile("busy machine")
     os.environ.setdefault("BEHAVIOR_CONF_DIR", str(PROJECT / "conf"))
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark what needs Spark: half a minute of Java that compiles itself, before the first row."""
+    for item in items:
+        if "spark" in getattr(item, "fixturenames", ()):
+            item.add_marker("spark")
