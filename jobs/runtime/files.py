@@ -22,7 +22,8 @@ class Found:
 
 def _place(spark: SparkSession, path: str) -> tuple[Any, Any]:
     jvm: Any = spark.sparkContext._jvm  # noqa: SLF001
-    where = jvm.org.apache.hadoop.fs.Path(path)
+    # By its whole name: in jvm.org.apache... each part is first looked for as a class, in every jar there is.
+    where = getattr(jvm, "org.apache.hadoop.fs.Path")(path)
     return where.getFileSystem(spark.sparkContext._jsc.hadoopConfiguration()), where  # noqa: SLF001
 
 
