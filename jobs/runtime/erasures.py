@@ -15,7 +15,6 @@ from jobs.runtime.settings import Settings
 
 KEY_VARIABLE = "BEHAVIOR_PSEUDONYM_KEY"
 SHORTEST_KEY = 16
-FIRST_COMMIT = f"{0:020d}.json"
 
 
 def secret_key(settings: Settings, why: str) -> bytes:
@@ -54,9 +53,8 @@ class Privacy:
             (file.name for file in files.listing(self.lake.spark, log) if file.name.endswith(".json")), default=""
         )
         if newest != self.at:
-            # The first commit made the table and wrote no row: a start is spared a query, which takes seconds.
-            used = newest != FIRST_COMMIT
-            rows = self.lake.read(ERASURES).select("user_hash").distinct().collect() if used else []
+            is_new = self.lake.is_new(ERASURES)  # a start is spared a query, which takes seconds
+            rows = [] if is_new else self.lake.read(ERASURES).select("user_hash").distinct().collect()
             self.known, self.at = frozenset(row[0] for row in rows), newest
         return self.known
 

@@ -28,12 +28,12 @@ def read_stream(spark: SparkSession, kafka: KafkaSettings) -> DataFrame:
         jvm = spark.sparkContext._jvm  # noqa: SLF001
         assert jvm is not None
         jvm.java.lang.System.setProperty(ALLOWED_URLS, kafka.oauth_token_url)
-    options = patience(kafka) | {"kafka.fetch.max.wait.ms": str(FETCH_WAIT_MS)}
-    options |= {f"kafka.{name}": value for name, value in java_options(kafka).items()}
+    options = patience(kafka) | {f"kafka.{name}": value for name, value in java_options(kafka).items()}
     reader = (
         spark.readStream.format("kafka")
         .options(**options, **subscription(kafka), **beginning(kafka))
         .option("includeHeaders", "true")
+        .option("kafka.fetch.max.wait.ms", FETCH_WAIT_MS)
         .option("maxOffsetsPerTrigger", kafka.max_offsets_per_trigger)
         .option("failOnDataLoss", str(kafka.fail_on_data_loss).lower())
     )

@@ -13,7 +13,7 @@ import pytest
 from pyspark.sql import DataFrame, SparkSession
 
 from features.tables import ERASURES, EVENTS
-from jobs.runtime import streams
+from jobs.runtime import arrow_lake, streams
 from jobs.runtime.lake import Lake
 from jobs.runtime.settings import load_settings
 
@@ -75,3 +75,22 @@ def test_only_a_table_without_a_row_is_new(spark: SparkSession, tmp_path: Path) 
     copied = Lake(spark, str(tmp_path / "copied"))
     spark.range(3).write.format("delta").save(copied.path(ERASURES))
     assert not copied.is_new(ERASURES), "its first commit has rows"
+
+
+def test_times_of_older_files_are_read_beside_newer_ones(spark: SparkSession, tmp_path: Path) -> None:
+    lake, form = Lake(spark, str(tmp_path)), "spark.sql.parquet.outputTimestampType"
+    lake.create(ERASURES)
+    moments = [datetime(2026, 1, 1, 12, 0, 0, second, tzinfo=UTC) for second in (1, 2)]
+    now = spark.conf.get(form)
+    assert now != "INT96"
+    try:
+        for moment, written_as in zip(moments, ("INT96", now), strict=True):
+            spark.conf.set(form, str(written_as))
+            row = [("a hash", "requested", moment, None)]
+            lake.append(spark.createDataFrame(row, ERASURES.schema), ERASURES, batch_id="one")
+    finally:
+        spark.conf.set(form, str(now))
+    assert sorted(lake.read(ERASURES).toArrow()["at"].to_pylist()) == moments
+    assert sorted(arrow_lake.read(lake.root, ERASURES)["at"].to_pylist()) == moments
+    recent = lake.read(ERASURES).where(f"at > timestamp'{moments[0].isoformat()}'")
+    assert recent.toArrow()["at"].to_pylist() == moments[1:]

@@ -56,6 +56,13 @@ def test_a_file_local_mk_keeps_settings(checkout: Path) -> None:
     assert make(checkout, "run") == [*RUN, "/data/behavior"]
 
 
+def test_programs_keep_what_they_compile_whatever_the_environment_says(checkout: Path) -> None:
+    (checkout / ".venv/bin/python").write_text("#!/bin/sh\nenv\n", encoding="utf-8")
+    told = make(checkout, "run", PYTHONDONTWRITEBYTECODE="1", KEPT="1")
+    assert "KEPT=1" in told
+    assert not [line for line in told if line.startswith("PYTHONDONTWRITEBYTECODE")]
+
+
 def test_help_names_every_target(checkout: Path) -> None:
     makefile = (PROJECT / "Makefile").read_text(encoding="utf-8")
     targets = next(line for line in makefile.splitlines() if line.startswith(".PHONY")).split()[1:]
