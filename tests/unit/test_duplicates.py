@@ -63,3 +63,12 @@ def test_without_a_window_only_the_batch_itself_is_looked_at() -> None:
     seen = SeenKeys(0)
     seen.add(np.array([7], np.int64), 5)
     assert is_repeated(table([(7, 0), (7, 1), (None, 2)]), seen, 5).tolist() == [False, True, False]
+
+
+@given(st.lists(st.lists(st.integers(-99, 99), max_size=9), max_size=5))
+def test_every_id_of_one_moment_is_known_however_many_batches_brought_it(added: list[list[int]]) -> None:
+    seen, now = SeenKeys(WINDOW), 1_000 * SECOND
+    for keys in added:
+        seen.add(np.array(keys, np.int64), now)
+    asked = np.arange(-100, 101)
+    assert set(asked[seen.contain(asked, now)]) == {key for keys in added for key in keys}
