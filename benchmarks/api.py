@@ -100,7 +100,7 @@ class Contestant:
 
 def run(quick: bool, folder: Path) -> list[Table]:
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # the servers end with this process
-    rounds, seconds = (1, 2.0) if quick else (5, 5.0)
+    rounds, seconds = (1, 2.0) if quick else (3, 5.0)
     rows = feature_rows(4000)
     registry = registered(rows, folder)
     with ExitStack() as stack:

@@ -47,7 +47,7 @@ LEVELS = (50, 95, 99)
 def run(quick: bool, folder: Path) -> list[Table]:
     """See the module's text."""
     rates, warm, hold, floor_hold, settle = (
-        ([500], 8.0, 15.0, 8.0, 12.0) if quick else ([100, 1_000, 5_000], 10.0, 120.0, 30.0, 40.0)
+        ([500], 8.0, 15.0, 8.0, 12.0) if quick else ([100, 1_000, 5_000], 10.0, 120.0, 20.0, 25.0)
     )
     with EmbeddedBroker(folder / "kafka", folder / "logs") as broker:
         for topic in (TOPIC, FLOOR_TOPIC):

@@ -45,7 +45,7 @@ class Place:
 
 def run(quick: bool, folder: Path) -> list[Table]:
     """See the module's text."""
-    few, events, users, rounds = (1_000, 2_000, 500, 4) if quick else (10_000, 5_000, 1_000, 7)
+    few, events, users, rounds = (1_000, 2_000, 500, 4) if quick else (10_000, 5_000, 1_000, 5)
     spark = session(folder)
     rules = session_rules(settings_in(folder))
     hours = -(-rules.look_back // 60)

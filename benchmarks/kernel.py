@@ -35,7 +35,7 @@ ONNX, ISOTREE = "onnxruntime", "isotree"
 
 def run(quick: bool, folder: Path) -> list[Table]:
     """See the module's text."""
-    rows, single, rounds = (20_000, 100, 1) if quick else (100_000, 1_000, 3)
+    rows, single, rounds = (20_000, 100, 1) if quick else (100_000, 300, 3)
     drawn = _drawn(rows)
     model = fit(drawn.head(LEARNED_FROM))
     forest = compiled_scorer(model, describe(model, drawn.head(LEARNED_FROM), days=1.0))

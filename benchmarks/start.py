@@ -23,7 +23,7 @@ NOT_COPIED = (".git", ".venv", ".jars", ".local", ".peers", "__pycache__", ".myp
 
 def run(quick: bool, folder: Path) -> list[Table]:
     """See the module's text."""
-    rows = [*_set_up(folder), *_start(folder, 75 if quick else 150), *_tests()]
+    rows = [*_set_up(folder), *_start(folder, 75 if quick else 120), *_tests()]
     notes = ("The start is read from the summary of make run: from the start of its process, on new tables.",)
     return [Table("Set-up and start", ("", "s", "how"), tuple(rows), notes)]
 

@@ -54,7 +54,7 @@ class Step:
 
 def run(quick: bool, folder: Path) -> list[Table]:
     """See the module's text."""
-    events, users, rounds = (100_000, 4_000, 1) if quick else (500_000, 10_000, 3)
+    events, users, rounds = (100_000, 4_000, 1) if quick else (300_000, 10_000, 3)
     with EmbeddedBroker(folder / "kafka", folder / "logs") as broker:
         broker.create_topic(TOPIC, PARTITIONS)
         size = fill(broker.bootstrap_servers, TOPIC, events, users)

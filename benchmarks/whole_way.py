@@ -59,10 +59,6 @@ PEERS = (
         "Delta (deltalake)", "users' past in memory only: lost with the process",
     ),
     Peer(
-        "plain consumer, 1 process", "plain", "plain", ("confluent-kafka",),
-        "Delta (deltalake)", "users' past in memory only: lost with the process", 1,
-    ),
-    Peer(
         "Bytewax, 2 processes", "with_bytewax", "bytewax", ("bytewax",),
         "Delta (deltalake)", "users' past in memory only (recovery is off by default)",
     ),
@@ -139,7 +135,7 @@ class Driver:
 def run(quick: bool, folder: Path) -> list[Table]:
     """See the module's text."""
     events, users, rounds, limit, budget = (
-        (60_000, 2_000, 1, 10.0, 60.0) if quick else (2_000_000, 20_000, 3, 60.0, 240.0)
+        (60_000, 2_000, 1, 10.0, 60.0) if quick else (2_000_000, 20_000, 3, 40.0, 240.0)
     )
     made = {peer.env: environment(peer.env) for peer in PEERS}
     of_ours = (OURS,) if quick else (OURS, COLD)

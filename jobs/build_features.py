@@ -97,8 +97,10 @@ def revised(tiles: DataFrame, older: DataFrame, rules: SessionRules, *, narrow: 
     """Feature rows that the new partial ``tiles`` make or change, given the ``older`` ones of the look-back."""
     near = older
     if narrow:
-        users = F.broadcast(tiles.select("user_id"))  # a semi-join keeps each once: distinct would be a shuffle more
-        near = older.join(users, "user_id", "left_semi")
+        # By a number: looking up a text for each tile of the look-back takes three times as long. Tiles of somebody whose
+        # number is that of a user here are read for nothing, and change no row. A semi-join keeps each tile once.
+        users = F.broadcast(tiles.select(F.xxhash64("user_id").alias("number")))
+        near = older.join(users, F.xxhash64("user_id") == F.col("number"), "left_semi")
     all_tiles = near.select(*tiles.columns, F.lit(False).alias("fresh")).unionByName(
         tiles.withColumn("fresh", F.lit(True))
     )
