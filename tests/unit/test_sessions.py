@@ -7,6 +7,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import functions as F
 
 from features.behavior import SessionRules, behavior
 from features.tables import EVENTS
@@ -84,3 +85,13 @@ def test_a_late_event_that_joins_two_sessions_revises_the_rows_of_both(spark: Sp
         for row in behavior(fold(events(spark, [*early, *late])), RULES).collect()
         if row.window_start.astimezone(UTC) >= START + timedelta(minutes=min(m for m, _ in late))
     }
+
+
+@pytest.mark.parametrize("narrow", [True, False])
+def test_tiles_of_people_without_a_new_event_change_no_row_whether_they_are_read_or_not(
+    spark: SparkSession, narrow: bool
+) -> None:
+    older, fresh = fold(events(spark, [(0, None), (2, None)])), fold(events(spark, [(4, None)]))
+    others = older.withColumn("user_id", F.lit("bob"))
+    alone, among_others = (revised(fresh, of, RULES, narrow=narrow) for of in (older, older.unionByName(others)))
+    assert among_others.collect() == alone.collect() != []
