@@ -144,7 +144,7 @@ class Pipeline:
         if self.source.ended:
             self._drain()
             return True
-        enough, simulated = rows >= self.settings.model.min_training_rows, self.wish.simulates(self.settings)
+        enough = rows >= self.settings.model.min_training_rows
         if self._waited_in_vain():
             if not enough:
                 raise EnvironmentProblem(
@@ -155,14 +155,22 @@ class Pipeline:
         if self.train_after is None and self.watch.ingested > 0:
             self.train_after = now + LONGEST_WAIT_SECONDS
         waited = self.train_after is not None and now > self.train_after
-        had_start = simulated and self.watch.ingested >= 0.8 * 60 * self.wish.pace * self.wish.head_start
-        return enough and (waited or had_start)
+        return enough and (waited or (self.wish.simulates(self.settings) and self._had_head_start()))
+
+    def _had_head_start(self) -> bool:
+        """Most of the simulated past is in; or none is simulated."""
+        sent = 60 * self.wish.pace * self.wish.head_start
+        return not self.wish.simulates(self.settings) or self.watch.ingested >= 0.8 * sent
 
     def _caught_up(self) -> bool:
-        """There are scores, and the newest batch of ingest took in what arrived in the last seconds."""
+        """There are scores, and the newest batch of ingest took in what arrived in the last seconds.
+
+        Not before the simulated past is in: where there is a champion already, the first scores come sooner than that,
+        and its events would count as live ones that are late.
+        """
         if self.source.ended or self._waited_in_vain():
             return True
-        if self.watch.first_score_at is None:
+        if self.watch.first_score_at is None or not self._had_head_start():
             return False
         progress: Any = self.queries[0].lastProgress
         if progress is None:
