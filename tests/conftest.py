@@ -20,6 +20,8 @@ from jobs.runtime.session import spark_session
 from jobs.runtime.settings import load_settings
 
 PROJECT = Path(__file__).resolve().parents[1]
+JAVA = "-XX:TieredStopAtLevel=1 -XX:ReservedCodeCacheSize=512m -XX:+UseSerialGC"
+"""Of the tests' Sparks: as in conf/local.yaml, and one collector without threads of its own, which starts sooner."""
 
 
 @pytest.fixture(scope="session")
@@ -27,7 +29,7 @@ def spark() -> Iterator[SparkSession]:
     """Local Spark with Delta and Kafka connectors, small."""
     os.environ["PYSPARK_PYTHON"] = sys.executable
     small = ["spark.master=local[2]", "spark.shuffle_partitions=2", "spark.driver_memory=3g"]
-    session = spark_session(load_settings("local", small))
+    session = spark_session(load_settings("local", [*small, f"spark.java_options={JAVA}"]))
     session.sparkContext.setLogLevel("ERROR")
     yield session
     session.stop()

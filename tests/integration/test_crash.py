@@ -23,6 +23,7 @@ from jobs.runtime.broker import EmbeddedBroker
 from jobs.runtime.lake import Lake
 from jobs.runtime.producer import EventProducer
 from jobs.runtime.settings import Settings, load_settings
+from tests.conftest import JAVA
 from tests.integration.conftest import PROJECT, lasting_port
 
 pytestmark = pytest.mark.integration
@@ -100,6 +101,7 @@ def test_killed_at_random_moments_it_loses_and_doubles_nothing(
         "kafka.max_offsets_per_trigger=1000",  # so that a backlog takes several batches, in which it may be killed
         "spark.master=local[2]",
         "spark.driver_memory=1g",
+        f"spark.java_options={JAVA}",
     ]
     settings = load_settings("local", changes)
     lake = Lake(spark, settings.storage.root)

@@ -14,6 +14,7 @@ import pytest
 from features.tables import EVENTS, REJECTED_EVENTS, SCORES
 from jobs.runtime.broker import EmbeddedBroker
 from jobs.runtime.producer import EventProducer
+from tests.conftest import JAVA
 from tests.integration.conftest import PROJECT
 from tests.integration.test_pipeline import people, send
 from tools.zip_jobs import build
@@ -39,7 +40,7 @@ def submit(tmp_path: Path) -> Submit:
         "BEHAVIOR_SPARK__SHUFFLE_PARTITIONS": "2",
     }
     begin = [str(program), "--master", "local[2]", "--driver-memory", "2g", "--jars", jars]
-    begin += ["--driver-java-options", "-XX:TieredStopAtLevel=1"]
+    begin += ["--driver-java-options", JAVA]
     begin += ["--conf", "spark.ui.enabled=false", "--py-files", str(PROJECT / "dist" / "behavior-jobs.zip")]
 
     def run(job: str, *arguments: str) -> subprocess.CompletedProcess[str]:
