@@ -46,6 +46,7 @@ def test_markup_sent_through_kafka_is_text_on_the_page_and_its_alert_comes_witho
     platform: Platform, producer: EventProducer, browser: Browser
 ) -> None:
     producer.send_raw(b"not json", b"k")
+    producer.flush()
     platform.ingest()
     registry = registry_of(platform.settings)
     version = registry.log_and_register(small_model(), small_reference(), feature_rows(9))
