@@ -155,12 +155,12 @@ class Pipeline:
         if self.train_after is None and self.watch.ingested > 0:
             self.train_after = now + LONGEST_WAIT_SECONDS
         waited = self.train_after is not None and now > self.train_after
-        return enough and (waited or (self.wish.simulates(self.settings) and self._had_head_start()))
+        return enough and (waited or 0 < self._most_of_the_past <= self.watch.ingested)
 
-    def _had_head_start(self) -> bool:
-        """Most of the simulated past is in; or none is simulated."""
-        sent = 60 * self.wish.pace * self.wish.head_start
-        return not self.wish.simulates(self.settings) or self.watch.ingested >= 0.8 * sent
+    @property
+    def _most_of_the_past(self) -> float:
+        """Events after which most of the simulated past is in; 0 where none is simulated."""
+        return 0.8 * 60 * self.wish.pace * self.wish.head_start if self.wish.simulates(self.settings) else 0.0
 
     def _caught_up(self) -> bool:
         """There are scores, and the newest batch of ingest took in what arrived in the last seconds.
@@ -170,7 +170,7 @@ class Pipeline:
         """
         if self.source.ended or self._waited_in_vain():
             return True
-        if self.watch.first_score_at is None or not self._had_head_start():
+        if self.watch.first_score_at is None or self.watch.ingested < self._most_of_the_past:
             return False
         progress: Any = self.queries[0].lastProgress
         if progress is None:
