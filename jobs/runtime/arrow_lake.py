@@ -33,11 +33,15 @@ class Fence:
 
 
 def address(root: str, table: Table) -> str:
-    """Where a table lies, as deltalake writes it: ``s3://`` for Spark's ``s3a://``."""
-    place = root.rstrip("/")
-    place = f"s3://{place.removeprefix('s3a://')}" if place.startswith("s3a://") else place
-    place = place.removeprefix("file://") if place.startswith("file:///") else place
-    return f"{place}/{table.name}"
+    """Where a table lies, as deltalake writes it."""
+    return f"{address_of(root.rstrip('/'))}/{table.name}"
+
+
+def address_of(place: str) -> str:
+    """An address of Spark as deltalake writes it: ``s3://`` for ``s3a://``, a path for what is on this machine."""
+    if place.startswith("s3a://"):
+        return f"s3://{place.removeprefix('s3a://')}"
+    return place.removeprefix("file:").replace("///", "/", 1) if place.startswith("file:/") else place
 
 
 def arrow_schema(table: Table) -> pa.Schema:

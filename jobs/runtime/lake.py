@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import datetime
@@ -12,7 +13,7 @@ from pyspark.sql import functions as F
 
 from features.errors import SchemaError
 from features.tables import TABLES, Table
-from jobs.runtime import files
+from jobs.runtime import arrow_lake, commits, files, object_store, table_files
 
 LOOKED_UP = {
     # A batch opens every file of the last hours: without this, one more per batch until maintenance comes.
@@ -106,10 +107,20 @@ class Lake:
         """
         if rows.columns != table.columns:
             raise SchemaError(f"Rows for {table.name}: found columns {rows.columns}, needed {table.columns}.")
-        writer = rows.write.format("delta").mode("append").option("userMetadata", batch_id)
-        if fence is not None:
-            writer = writer.option("txnAppId", fence[0]).option("txnVersion", fence[1])
-        writer.save(self.path(table))
+        written = rows.mapInArrow(table_files.writer_of(self.place(table), table), table_files.ADDS)
+        self.commit(table, written.toArrow()["add"].to_pylist(), batch_id=batch_id, fence=fence)
+
+    def place(self, table: Table) -> table_files.Place:
+        """Where Python workers write the table's files."""
+        return table_files.Place(arrow_lake.address_of(self.address(table)), object_store.reach())
+
+    def commit(
+        self, table: Table, adds: Sequence[str], *, batch_id: str, fence: tuple[str, int] | None = None
+    ) -> None:
+        """Append files that are there in one commit; see :meth:`append` and :mod:`jobs.runtime.table_files`."""
+        commits.commit(
+            self.spark, self.path(table), adds, batch_id=batch_id, fence=fence, compact=table.looked_up
+        )
 
     def holds(self, table: Table, batch_id: str, since: datetime) -> bool:
         """Whether ``table`` has rows of a batch that was planned at ``since``."""

@@ -23,6 +23,7 @@ S3A = "s3a://"
 # Two drivers must not write the same commit of a table. Delta's own way on S3 knows only of one driver; this log store
 # asks S3 to refuse what is there already, as deltalake does. `make s3-jars` builds it (tools/java).
 LOG_STORE = "behavior.S3LogStore"
+CREDENTIALS = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN")
 
 
 def is_s3(storage: StorageSettings) -> bool:
@@ -39,10 +40,16 @@ def prepare(store: S3Settings) -> None:
         os.environ["AWS_ALLOW_HTTP"] = "true"  # deltalake wants to be told
 
 
+def reach() -> dict[str, str]:
+    """How a Python worker reaches the store that this process was told of; without credentials."""
+    names = ("AWS_ENDPOINT_URL", "AWS_REGION", "AWS_ALLOW_HTTP")
+    return {name: os.environ[name] for name in names if name in os.environ}
+
+
 def spark_conf(settings: Settings) -> dict[str, str]:
     """Spark settings for tables and checkpoints on S3; none where they are elsewhere.
 
-    Credentials are not among them: Spark takes those of the driver's environment, and tells its executors.
+    Credentials are not in conf: Spark takes those of the driver's environment, and tells its executors.
     """
     if not is_s3(settings.storage):
         return {}
@@ -55,6 +62,8 @@ def spark_conf(settings: Settings) -> dict[str, str]:
         found["spark.hadoop.fs.s3a.endpoint.region"] = region
     if settings.s3.path_style:
         found["spark.hadoop.fs.s3a.path.style.access"] = "true"
+    # Python workers write the tables' files; where executors have no role of their own, they go by the driver's.
+    found |= {f"spark.executorEnv.{name}": os.environ[name] for name in CREDENTIALS if name in os.environ}
     return found
 
 

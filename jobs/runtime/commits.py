@@ -1,0 +1,42 @@
+"""Commits of files that Python workers wrote, through Delta's own transactions: its log store, fence and checkpoints."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from pyspark.sql import SparkSession
+
+
+def commit(
+    spark: SparkSession,
+    address: str,
+    adds: Sequence[str],
+    *,
+    batch_id: str,
+    fence: tuple[str, int] | None = None,
+    compact: bool = False,
+) -> None:
+    """Append files to the Delta table at ``address`` in one commit, which keeps ``batch_id`` as its ``userMetadata``.
+
+    Args:
+        adds: Delta's ``add`` actions as JSON, of files that are there (:class:`jobs.runtime.table_files.TableFiles`).
+        fence: see :meth:`jobs.runtime.lake.Lake.append`.
+        compact: whether Delta's auto compaction looks at the table afterwards, as it does after Spark's own appends.
+    """
+    jvm: Any = spark.sparkContext._jvm  # noqa: SLF001
+    delta, session = jvm.org.apache.spark.sql.delta, spark._jsparkSession  # noqa: SLF001
+    transaction = delta.DeltaLog.forTable(session, address).startTransaction()
+    actions = [delta.actions.Action.fromJson(add) for add in adds]
+    if fence is not None:
+        name, number = fence
+        if transaction.txnVersion(name) >= number:
+            return
+        actions.append(delta.actions.SetTransaction(name, number, jvm.scala.Option.empty()))
+    if compact:
+        transaction.registerPostCommitHook(getattr(getattr(delta.hooks, "AutoCompact$"), "MODULE$"))
+    nothing = jvm.scala.Option.empty()
+    written = delta.DeltaOperations.Write(
+        jvm.org.apache.spark.sql.SaveMode.Append, nothing, nothing, jvm.scala.Option.apply(batch_id), *[nothing] * 5
+    )
+    transaction.commit(jvm.org.apache.spark.api.python.PythonUtils.toSeq(actions), written)
