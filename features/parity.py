@@ -15,7 +15,7 @@ from features.behavior import SessionRules, behavior
 from features.columns import shaped
 from features.definitions import FEATURE_NAMES, FEATURE_VERSION
 from features.tables import FEATURE_ROW, FEATURE_TABLE
-from features.tiles import fold
+from features.tiles import tiles_of_one
 
 KEYS = list(FEATURE_TABLE.keys)
 COMPARED = ["session_start", "session_is_split", "feature_version", *FEATURE_NAMES]
@@ -29,7 +29,7 @@ def rows_of_events(events: DataFrame, rules: SessionRules, since: Column, until:
 
     Right when ``events`` reach back to ``since`` less ``rules.look_back`` minutes.
     """
-    tiles = fold(events).where(F.col("window_start") < until)
+    tiles = tiles_of_one(events).where(F.col("window_start") < until)
     rows = behavior(tiles.withColumn("fresh", F.col("window_start") >= since), rules)
     return rows.where(F.col("window_start") >= since)
 

@@ -17,22 +17,15 @@ SESSION_HASH_BITS = 57
 MEASURES = [name for name in TILES.columns if name not in (*TILE_KEYS, "batch_time", "batch_id")]
 
 
-def fold(events: DataFrame) -> DataFrame:
-    """Fold ``events`` (columns of the events table) into one partial tile per user, minute and page.
+def tiles_of_one(events: DataFrame) -> DataFrame:
+    """Each of ``events`` (columns of the events table) as a partial tile: the tiles table's columns but the batch's."""
+    minute = minute_of(F.col("timestamp")).alias("window_start")
+    return events.select("user_id", minute, "page", *_measures_of_one_event())
 
-    Returns the columns of the tiles table without the batch's.
-    """
-    return (
-        events.select(
-            "user_id",
-            minute_of(F.col("timestamp")).alias("window_start"),
-            "page",
-            *_measures_of_one_event(),
-        )
-        .groupBy(*TILE_KEYS)
-        .agg(*_merged())
-        .select(*TILE_KEYS, *MEASURES)
-    )
+
+def fold(events: DataFrame) -> DataFrame:
+    """Fold ``events`` into one partial tile per user, minute and page."""
+    return merge(tiles_of_one(events))
 
 
 def merge(tiles: DataFrame) -> DataFrame:

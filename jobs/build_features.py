@@ -5,24 +5,29 @@ Reads table events (as a stream) and the look-back of table tiles; writes tables
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 
-from pyspark import StorageLevel
+import numpy as np
+import pyarrow as pa
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 from pyspark.sql.streaming.query import StreamingQuery
 
-from features.behavior import SessionRules, behavior
+from features.behavior import SessionRules, by_user, feature_rows, whole_users
+from features.merging import constant, instants, merged
 from features.tables import EVENTS, FEATURE_TABLE, TILES
-from features.tiles import fold
+from features.tiles import tiles_of_one
 from jobs.runtime import cli, logs, streams
 from jobs.runtime.lake import Lake
 from jobs.runtime.session import spark_session
 from jobs.runtime.settings import Settings, load_settings
 from jobs.runtime.steps import Steps
+from jobs.runtime.table_files import Place, TableFiles
 
 QUERY = "build_features"
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 BROADCAST_USERS = 200_000
 """Up to so many users of a batch the look-back is cut to them before it is shuffled."""
 
@@ -47,41 +52,70 @@ def start(spark: SparkSession, lake: Lake, settings: Settings, *, once: bool = F
 def build(lake: Lake, events: DataFrame, rules: SessionRules, batch: streams.Batch) -> None:
     """One micro-batch: append the events' partial tiles, and the rows that they change in features.
 
-    The two appends are independent and each happens once, so their order does not matter and a crash
-    between them is mended when the batch runs again: the look-back never holds the batch's own tiles.
+    One pass of Python workers makes and writes both. The two commits are independent and each happens once, so their
+    order does not matter and a crash between them is mended when the batch runs again: the look-back never holds the
+    batch's own tiles.
     """
     steps = Steps(QUERY, batch.number)
-    tiles = fold(events).persist(StorageLevel.MEMORY_AND_DISK)
-    try:
-        with steps.step("fold"):
-            spread = tiles.agg(
-                F.unix_seconds(F.min("window_start")).alias("first"),
-                F.unix_seconds(F.max("window_start")).alias("last"),
+    with steps.step("look"):
+        spread = (
+            events.agg(
+                F.min("timestamp").alias("first"),
+                F.max("timestamp").alias("last"),
                 F.approx_count_distinct("user_id", 0.1).alias("users"),
-                F.count("*").alias("tiles"),
-            ).collect()[0]
-        if spread["first"] is None:
-            return
-        first, last = (datetime.fromtimestamp(spread[name], UTC) for name in ("first", "last"))
-        since, until = look_back(first, last, rules)
-        older = lake.read(TILES).where(
-            (F.col("window_start") >= since) & (F.col("window_start") < until) & (F.col("batch_id") != batch.id)
+                F.count("*").alias("events"),
+            )
+            .toArrow()
+            .to_pylist()[0]
         )
-        rows = revised(tiles, older, rules, narrow=spread["users"] <= BROADCAST_USERS)
+    if not spread["events"]:
+        return
+    since, until = look_back(minute_start(spread["first"]), minute_start(spread["last"]), rules)
+    older = lake.read(TILES).where(
+        (F.col("window_start") >= since) & (F.col("window_start") < until) & (F.col("batch_id") != batch.id)
+    )
+    tiles = with_older(tiles_of_one(events), older, narrow=spread["users"] <= BROADCAST_USERS)
+    partitions = min(lake.shuffle_partitions, 1 + spread["events"] // streams.ROWS_A_FILE)
+    writer = writer_of({table.name: lake.place(table) for table in (TILES, FEATURE_TABLE)}, rules, batch.id)
+    with steps.step("write"):
+        written = by_user(tiles, partitions).mapInArrow(writer, "table STRING, file STRING").toArrow().to_pylist()
+    with steps.step("commit"), ThreadPoolExecutor(max_workers=2) as pool:
+        commits = [
+            pool.submit(batch.commit, lake, [one["file"] for one in written if one["table"] == table.name], table)
+            for table in (TILES, FEATURE_TABLE)
+        ]
+        for commit in commits:
+            commit.result()
+    steps.report()
 
-        def few(rows: DataFrame) -> DataFrame:
-            return streams.in_few_files(rows, spread["tiles"])
 
-        with steps.step("append"), ThreadPoolExecutor(max_workers=2) as pool:
-            writes = [
-                pool.submit(batch.append, lake, streams.stamped(few(tiles), batch), TILES),
-                pool.submit(batch.append, lake, streams.stamped(few(rows), batch), FEATURE_TABLE),
-            ]
-            for write in writes:
-                write.result()
-    finally:
-        tiles.unpersist()
-        steps.report()
+def writer_of(
+    places: dict[str, Place], rules: SessionRules, batch_id: str
+) -> Callable[[Iterator[pa.RecordBatch]], Iterator[pa.RecordBatch]]:
+    """What a worker does with its users' tiles: writes the fresh ones and the rows they change, and tells the files."""
+    micros = (datetime.now(UTC) - EPOCH) // timedelta(microseconds=1)
+
+    def stamped(rows: pa.Table) -> pa.Table:
+        now = instants(np.full(rows.num_rows, micros))
+        return rows.append_column("batch_time", now).append_column("batch_id", constant(batch_id, rows.num_rows))
+
+    def write(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+        with (
+            TableFiles(places[TILES.name], TILES) as tiles,
+            TableFiles(places[FEATURE_TABLE.name], FEATURE_TABLE) as rows,
+        ):
+            for users in whole_users(batches):
+                parts = merged(users)
+                tiles.write(stamped(parts.fresh()))
+                rows.write(stamped(feature_rows(parts, rules)))
+            told = [(files.table.name, file) for files in (tiles, rows) for file in files.finish()]
+        yield pa.RecordBatch.from_pydict({"table": [name for name, _ in told], "file": [file for _, file in told]})
+
+    return write
+
+
+def minute_start(time: datetime) -> datetime:
+    return time.replace(second=0, microsecond=0)
 
 
 def look_back(first: datetime, last: datetime, rules: SessionRules) -> tuple[datetime, datetime]:
@@ -93,18 +127,19 @@ def look_back(first: datetime, last: datetime, rules: SessionRules) -> tuple[dat
     return (first - span).replace(minute=0), (last + span + hour).replace(minute=0)
 
 
-def revised(tiles: DataFrame, older: DataFrame, rules: SessionRules, *, narrow: bool = True) -> DataFrame:
-    """Feature rows that the new partial ``tiles`` make or change, given the ``older`` ones of the look-back."""
+def with_older(tiles: DataFrame, older: DataFrame, *, narrow: bool = True) -> DataFrame:
+    """The new partial ``tiles``, marked ``fresh``, and of the ``older`` ones of the look-back those of their users.
+
+    Args:
+        narrow: whether the users are few enough to be told to every task; if not, all of ``older`` are taken.
+    """
     near = older
     if narrow:
         # By a number, which is looked up faster than a text (decision 020). Tiles of somebody else with the same number
         # would be read for nothing, and change no row. A semi-join keeps each tile once.
         users = F.broadcast(tiles.select(F.xxhash64("user_id").alias("number")))
         near = older.join(users, F.xxhash64("user_id") == F.col("number"), "left_semi")
-    all_tiles = near.select(*tiles.columns, F.lit(False).alias("fresh")).unionByName(
-        tiles.withColumn("fresh", F.lit(True))
-    )
-    return behavior(all_tiles, rules)
+    return near.select(*tiles.columns, F.lit(False).alias("fresh")).unionByName(tiles.withColumn("fresh", F.lit(True)))
 
 
 def main(env: cli.Environment = "local", overrides: cli.Overrides = None, once: cli.Once = False) -> None:

@@ -1,4 +1,4 @@
-"""Commits of files that Python workers wrote, through Delta's own transactions: its log store, fence and checkpoints."""
+"""Commits of files that workers wrote, through Delta's own transactions: its log store, fence and checkpoints."""
 
 from __future__ import annotations
 

@@ -107,20 +107,25 @@ class Lake:
         """
         if rows.columns != table.columns:
             raise SchemaError(f"Rows for {table.name}: found columns {rows.columns}, needed {table.columns}.")
-        written = rows.mapInArrow(table_files.writer_of(self.place(table), table), table_files.ADDS)
-        self.commit(table, written.toArrow()["add"].to_pylist(), batch_id=batch_id, fence=fence)
+        writer = rows.write.format("delta").mode("append").option("userMetadata", batch_id)
+        if fence is not None:
+            writer = writer.option("txnAppId", fence[0]).option("txnVersion", fence[1])
+        writer.save(self.path(table))
+
+    @property
+    def shuffle_partitions(self) -> int:
+        """Parts that Spark makes of rows by itself."""
+        return int(self.spark.conf.get("spark.sql.shuffle.partitions") or 1)
 
     def place(self, table: Table) -> table_files.Place:
         """Where Python workers write the table's files."""
         return table_files.Place(arrow_lake.address_of(self.address(table)), object_store.reach())
 
     def commit(
-        self, table: Table, adds: Sequence[str], *, batch_id: str, fence: tuple[str, int] | None = None
+        self, written: Sequence[str], table: Table, *, batch_id: str, fence: tuple[str, int] | None = None
     ) -> None:
-        """Append files that are there in one commit; see :meth:`append` and :mod:`jobs.runtime.table_files`."""
-        commits.commit(
-            self.spark, self.path(table), adds, batch_id=batch_id, fence=fence, compact=table.looked_up
-        )
+        """:meth:`append` for rows that workers have ``written`` already, see :mod:`jobs.runtime.table_files`."""
+        commits.commit(self.spark, self.path(table), written, batch_id=batch_id, fence=fence, compact=table.looked_up)
 
     def holds(self, table: Table, batch_id: str, since: datetime) -> bool:
         """Whether ``table`` has rows of a batch that was planned at ``since``."""

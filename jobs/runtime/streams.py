@@ -5,7 +5,7 @@ from __future__ import annotations
 import fcntl
 import logging
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -49,11 +49,22 @@ class Batch:
 
     def append(self, lake: Lake, rows: DataFrame, table: Table) -> None:
         """Append ``rows`` to ``table`` exactly once; a batch appends to a table once at most."""
-        if self.planned is not None and lake.holds(table, self.id, self.planned):
-            log.info("batch %s is in table %s already", self.id, table.name)
-            return
-        fence = (f"{self.query_id}:{table.name}", self.number) if self.fenced else None
-        lake.append(rows, table, batch_id=self.id, fence=fence)
+        if not self._is_in(lake, table):
+            lake.append(rows, table, batch_id=self.id, fence=self._fence(table))
+
+    def commit(self, lake: Lake, files: Sequence[str], table: Table) -> None:
+        """:meth:`append` for rows that are in ``files`` already, see :mod:`jobs.runtime.table_files`."""
+        if not self._is_in(lake, table):
+            lake.commit(files, table, batch_id=self.id, fence=self._fence(table))
+
+    def _is_in(self, lake: Lake, table: Table) -> bool:
+        if self.planned is None or not lake.holds(table, self.id, self.planned):
+            return False
+        log.info("batch %s is in table %s already", self.id, table.name)
+        return True
+
+    def _fence(self, table: Table) -> tuple[str, int] | None:
+        return (f"{self.query_id}:{table.name}", self.number) if self.fenced else None
 
 
 ROWS_A_FILE = 50_000

@@ -10,12 +10,11 @@ from __future__ import annotations
 import json
 import time
 import uuid
-from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -28,8 +27,6 @@ from jobs.runtime.arrow_lake import arrow_schema
 GROUP_BYTES = 32_000_000
 """Of Arrow's memory that become a row group: some 16 MB of a file, as ``jobs.runtime.session`` has it for Spark."""
 FILE_BYTES = 256_000_000
-ALL_DIFFERENT = ("raw", "offset", "event_id", "event_key")
-"""Columns whose values are all different: a dictionary is begun for each file, and given up."""
 LONGEST_TEXT = 32
 """Characters of a text that Delta keeps as a bound."""
 MILLISECOND = timedelta(milliseconds=1)
@@ -66,7 +63,7 @@ class TableFiles:
         self._bytes = 0
         self._open: _File | None = None
 
-    def __enter__(self) -> TableFiles:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
@@ -96,7 +93,7 @@ class TableFiles:
     def _write_group(self) -> None:
         if not self._waiting:
             return
-        rows = pa.concat_tables(self._waiting, promote_options="permissive")
+        rows = pa.concat_tables(self._waiting).unify_dictionaries()
         self._waiting, self._bytes = [], 0
         if self._open is None:
             self._open = _File(self.files, self.table, self.schema)
@@ -117,11 +114,7 @@ class _File:
         self.bounds = {name: Bounds() for name in table.statistics}
         self.rows = 0
         self.sink = files.open_output_stream(self.name)
-        named = [name for name in schema.names if name not in ALL_DIFFERENT]
-        dictionaries: Any = True if len(named) == len(schema.names) else named
-        self.writer = pq.ParquetWriter(
-            self.sink, schema, compression="snappy", use_dictionary=dictionaries, store_schema=False
-        )
+        self.writer: pq.ParquetWriter | None = None
 
     @property
     def size(self) -> int:
@@ -131,17 +124,21 @@ class _File:
         for name, bounds in self.bounds.items():
             bounds.take(rows[name])
         self.rows += rows.num_rows
-        self.writer.write_table(_as_declared(rows, self.schema), row_group_size=rows.num_rows)
+        declared = _as_declared(rows, self.schema)
+        if self.writer is None:
+            self.writer = pq.ParquetWriter(self.sink, declared.schema, compression="snappy", store_schema=False)
+        self.writer.write_table(declared, row_group_size=rows.num_rows)
 
     def finish(self) -> str:
-        self.writer.close()
+        if self.writer is not None:
+            self.writer.close()
         size = self.size
         self.sink.close()
         known = {name: bounds for name, bounds in self.bounds.items() if bounds.least is not None}
         statistics = {
             "numRecords": self.rows,
-            "minValues": {name: _lower(bounds.least) for name, bounds in known.items()},
-            "maxValues": {name: _upper(bounds.greatest) for name, bounds in known.items()},
+            "minValues": {name: lower(bounds.least) for name, bounds in known.items()},
+            "maxValues": {name: upper(bounds.greatest) for name, bounds in known.items()},
             "nullCount": {name: bounds.nulls for name, bounds in self.bounds.items()},
         }
         add = {
@@ -155,8 +152,9 @@ class _File:
         return json.dumps({"add": add})
 
     def drop(self) -> None:
-        with suppress(Exception):
-            self.writer.close()
+        if self.writer is not None:
+            with suppress(Exception):
+                self.writer.close()
         with suppress(OSError):
             self.sink.close()
             self.files.delete_file(self.name)
@@ -196,14 +194,14 @@ class Bounds:
             self.greatest = found["max"] if self.greatest is None else max(self.greatest, found["max"])
 
 
-def _lower(value: Any) -> Any:
+def lower(value: Any) -> Any:
     """A bound for a file's statistics, no greater than ``value``."""
     if isinstance(value, datetime):
         return _instant(value)
     return value[:LONGEST_TEXT] if isinstance(value, str) else value
 
 
-def _upper(value: Any) -> Any:
+def upper(value: Any) -> Any:
     """A bound no less than ``value``: a time in whole milliseconds rounded up, a cut text with the last character."""
     if isinstance(value, datetime):
         return _instant(value if value.microsecond % 1000 == 0 else value + MILLISECOND)
@@ -214,18 +212,3 @@ def _upper(value: Any) -> Any:
 
 def _instant(value: datetime) -> str:
     return value.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.") + f"{value.microsecond // 1000:03d}Z"
-
-
-def writer_of(place: Place, table: Table) -> Callable[[Iterator[pa.RecordBatch]], Iterator[pa.RecordBatch]]:
-    """For ``mapInArrow``: rows of ``table`` to the descriptions of the files they were written to (:data:`ADDS`)."""
-
-    def write(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-        with TableFiles(place, table) as files:
-            for batch in batches:
-                files.write(pa.Table.from_batches([batch]))
-        yield pa.RecordBatch.from_pydict({"add": pa.array(files.described, pa.string())})
-
-    return write
-
-
-ADDS = "add STRING"

@@ -18,7 +18,7 @@ from features.definitions import FEATURE_NAMES
 from features.errors import BehaviorError, DataLossError, EnvironmentProblem, ModelError
 from features.revisions import latest
 from features.tables import EVENTS, FEATURE_TABLE, REJECTED_EVENTS, SCORES, TILES
-from features.tiles import fold
+from features.tiles import fold, merge
 from jobs import ingest_events, promote_model, train_model
 from jobs.build_features import session_rules
 from jobs.replay_file import replay
@@ -104,6 +104,9 @@ def test_streamed_features_equal_the_batch_over_micro_batches_with_late_and_unor
     assert platform.read(TILES).select("batch_id").distinct().count() >= 3
     assert streamed.count() > 200
     assert differences(streamed, batch) == 0
+    tiles, folded = merge(platform.read(TILES)), fold(platform.read(EVENTS))
+    assert tiles.exceptAll(folded).isEmpty()
+    assert folded.exceptAll(tiles).isEmpty()
 
 
 def test_a_batch_that_runs_again_after_a_kill_writes_nothing_twice(platform: Platform, producer: EventProducer) -> None:

@@ -14,7 +14,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from pyspark.errors import StreamingQueryException
-from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import SparkSession
 from pyspark.sql import functions as F
 
 from features.behavior import SessionRules
@@ -51,17 +51,19 @@ kills = st.builds(
 
 @dataclass(frozen=True)
 class MortalLake(Lake):
-    """A lake whose appends die where ``deaths`` says, each once."""
+    """A lake whose commits die where ``deaths`` says, each once."""
 
     deaths: list[Kill] = field(default_factory=list)
 
-    def append(self, rows: DataFrame, table: Table, *, batch_id: str, fence: tuple[str, int] | None = None) -> None:
+    def commit(
+        self, written: Sequence[str], table: Table, *, batch_id: str, fence: tuple[str, int] | None = None
+    ) -> None:
         number = int(batch_id.rsplit(":", 1)[-1])
         due = [kill for kill in self.deaths if (kill.batch, kill.table) == (number, table.name)]
         if due and not due[0].after:
             self.deaths.remove(due[0])
             raise Killed
-        super().append(rows, table, batch_id=batch_id, fence=fence)
+        super().commit(written, table, batch_id=batch_id, fence=fence)
         if due:
             self.deaths.remove(due[0])
             raise Killed

@@ -12,7 +12,7 @@ from pyspark.sql import functions as F
 from features.behavior import SessionRules, behavior
 from features.tables import EVENTS
 from features.tiles import fold
-from jobs.build_features import revised
+from jobs.build_features import with_older
 
 RULES = SessionRules(gap=3, longest=10, own_past=25)
 START = datetime(2026, 2, 28, 23, 50, tzinfo=UTC)
@@ -77,7 +77,7 @@ def test_a_late_event_that_joins_two_sessions_revises_the_rows_of_both(spark: Sp
     early = [(0, None), (2, None), (6, None), (7, None)]
     assert of_batch(spark, early) == {0: (0, False), 2: (0, False), 6: (6, False), 7: (6, False)}
     older, fresh = fold(events(spark, early)), fold(events(spark, late))
-    repaired = revised(fresh, older, RULES)
+    repaired = behavior(with_older(fresh, older), RULES)
     rows = {**sessions(behavior(older, RULES)), **sessions(repaired)}
     assert rows == dict.fromkeys([0, 2, 6, 7, *[m for m, _ in late]], (0, False))
     assert {row.window_start: row.session_events for row in repaired.collect()} == {
@@ -93,5 +93,7 @@ def test_tiles_of_people_without_a_new_event_change_no_row_whether_they_are_read
 ) -> None:
     older, fresh = fold(events(spark, [(0, None), (2, None)])), fold(events(spark, [(4, None)]))
     others = older.withColumn("user_id", F.lit("bob"))
-    alone, among_others = (revised(fresh, of, RULES, narrow=narrow) for of in (older, older.unionByName(others)))
+    alone, among_others = (
+        behavior(with_older(fresh, of, narrow=narrow), RULES) for of in (older, older.unionByName(others))
+    )
     assert among_others.collect() == alone.collect() != []

@@ -1,0 +1,158 @@
+"""Partial tiles of whole users in Arrow: put in order, and those of one user, minute and page added up.
+
+:func:`features.tiles.merge` does the same with rows of Spark.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from features.compiled import compiled
+
+Longs = npt.NDArray[np.int64]
+Flags = npt.NDArray[np.bool_]
+
+MINUTE_MICROS = 60_000_000
+INSTANT = pa.timestamp("us", tz="UTC")
+COUNTS = ("events", "clicks", "views", "interactions")
+NUMBERS = 63
+"""Bits of a whole number that is not negative."""
+
+
+@dataclass(frozen=True)
+class Tiles:
+    """Merged tiles in the order of user and minute; tiles that are fresh are merged with fresh ones only.
+
+    Attributes:
+        numbers: (tiles) columns as :func:`features.kernel.rows_of` takes them; ``page`` is a code.
+        users: (tiles) code of the user.
+        starts: (users + 1) first tile of each user, and the number of tiles.
+        user_names, page_names: what the codes stand for.
+    """
+
+    numbers: dict[str, npt.NDArray[Any]]
+    users: Longs
+    starts: Longs
+    user_names: pa.Array
+    page_names: pa.Array
+
+    def names(self, at: Longs) -> pa.DictionaryArray:
+        """User ids of the tiles ``at``."""
+        return coded(self.users[at], self.user_names)
+
+    def fresh(self) -> pa.Table:
+        """The fresh ones, with the columns of table tiles but the batch's."""
+        at = np.flatnonzero(self.numbers["fresh"])
+        mark, received = self.numbers["session_mark"][at], self.numbers["received"][at]
+        return pa.table(
+            {
+                "user_id": self.names(at),
+                "window_start": instants(self.numbers["minute"][at] * MINUTE_MICROS),
+                "page": coded(self.numbers["page"][at], self.page_names),
+                **{name: pa.array(self.numbers[name][at]) for name in (*COUNTS, "second_mask")},
+                "session_mark": pa.array(mark, mask=mark < 0),
+                "last_received_at": instants(received, absent=received < 0),
+            }
+        )
+
+
+def merged(tiles: pa.Table) -> Tiles:
+    """Merge partial ``tiles`` of whole users (columns of :func:`features.behavior.by_user`), in any order."""
+    users, pages = (tiles[name].combine_chunks().dictionary_encode() for name in ("user_id", "page"))
+    user, page = (_numbers(codes.indices) for codes in (users, pages))
+    minute, fresh = _numbers(tiles["minute"]), tiles["fresh"].to_numpy()
+    order = ordered(user, minute, page, fresh.astype(np.int64))
+    counts = np.column_stack([_numbers(tiles[name]) for name in COUNTS])
+    size = tiles.num_rows
+    keys, sums = np.empty((3, size), np.int64), np.empty((7, size), np.int64)
+    is_fresh = np.empty(size, np.bool_)
+    count = add_up(
+        order, user, minute, page, fresh, counts, _numbers(tiles["second_mask"]), _numbers(tiles["session_mark"]),
+        _numbers(tiles["received"]), keys, sums, is_fresh,
+    )  # fmt: skip
+    keys, sums = keys[:, :count], sums[:, :count]
+    names = (*COUNTS, "second_mask", "session_mark", "received")
+    numbers = {"minute": keys[1], "page": keys[2], "fresh": is_fresh[:count], **dict(zip(names, sums, strict=True))}
+    starts = np.concatenate(([0], np.flatnonzero(np.diff(keys[0])) + 1, [count])).astype(np.int64)
+    return Tiles(numbers, keys[0], starts, users.dictionary, pages.dictionary)
+
+
+def ordered(*keys: Longs) -> Longs:
+    """The order that sorts by ``keys``, the first one first; by one number made of all where that has bits enough."""
+    least = [int(key.min()) for key in keys]
+    bits = [int(key.max() - low).bit_length() for key, low in zip(keys, least, strict=True)]
+    if sum(bits) > NUMBERS:
+        return np.lexsort(keys[::-1]).astype(np.int64)
+    packed = np.zeros(len(keys[0]), np.int64)
+    for key, low, width in zip(keys, least, bits, strict=True):
+        packed = (packed << width) | (key - low)
+    return np.argsort(packed).astype(np.int64)
+
+
+@compiled
+def add_up(
+    order: Longs,
+    user: Longs,
+    minute: Longs,
+    page: Longs,
+    fresh: Flags,
+    counts: Longs,
+    mask: Longs,
+    mark: Longs,
+    received: Longs,
+    keys: Longs,
+    sums: Longs,
+    is_fresh: Flags,
+) -> int:
+    """Add up neighbours in ``order`` with equal keys; return how many tiles are left.
+
+    Args:
+        counts: (tiles, 4).
+        keys: (3, tiles) out: user, minute, page.
+        sums: (7, tiles) out: the four counts, the mask, the mark, the newest arrival.
+        is_fresh: (tiles) out.
+    """
+    last = -1
+    for at in order:
+        if (
+            last < 0
+            or keys[0, last] != user[at]
+            or keys[1, last] != minute[at]
+            or keys[2, last] != page[at]
+            or is_fresh[last] != fresh[at]
+        ):
+            last += 1
+            keys[0, last], keys[1, last], keys[2, last], is_fresh[last] = user[at], minute[at], page[at], fresh[at]
+            for kind in range(4):
+                sums[kind, last] = counts[at, kind]
+            sums[4, last], sums[5, last], sums[6, last] = mask[at], mark[at], received[at]
+        else:
+            for kind in range(4):
+                sums[kind, last] += counts[at, kind]
+            sums[4, last] |= mask[at]
+            sums[5, last] = max(sums[5, last], mark[at])
+            sums[6, last] = max(sums[6, last], received[at])
+    return last + 1
+
+
+def coded(codes: Longs, names: pa.Array) -> pa.DictionaryArray:
+    return pa.DictionaryArray.from_arrays(pa.array(codes.astype(np.int32)), names)
+
+
+def constant(value: str, count: int) -> pa.DictionaryArray:
+    """``value`` in ``count`` rows."""
+    return coded(np.zeros(count, np.int64), pa.array([value]))
+
+
+def instants(micros: Longs, absent: Flags | None = None) -> pa.Array:
+    """Microseconds since 1970 as times; null where ``absent``."""
+    return pa.array(micros, mask=absent).cast(INSTANT)
+
+
+def _numbers(column: pa.Array | pa.ChunkedArray) -> Longs:
+    return column.to_numpy().astype(np.int64, copy=False)
