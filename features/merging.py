@@ -155,4 +155,5 @@ def instants(micros: Longs, absent: Flags | None = None) -> pa.Array:
 
 
 def _numbers(column: pa.Array | pa.ChunkedArray) -> Longs:
-    return column.to_numpy().astype(np.int64, copy=False)
+    numbers: Longs = column.to_numpy().astype(np.int64, copy=False)
+    return numbers

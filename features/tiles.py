@@ -17,6 +17,10 @@ SESSION_HASH_BITS = 57
 MEASURES = [name for name in TILES.columns if name not in (*TILE_KEYS, "batch_time", "batch_id")]
 
 
+FOLDED = ("user_id", "action", "page", "timestamp", "session_id", "received_at")
+"""Columns of events that tiles are made of."""
+
+
 def tiles_of_one(events: DataFrame) -> DataFrame:
     """Each of ``events`` (columns of the events table) as a partial tile: the tiles table's columns but the batch's."""
     minute = minute_of(F.col("timestamp")).alias("window_start")

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
+from functools import partial
 
 import numpy as np
 import pyarrow as pa
@@ -15,10 +16,10 @@ from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 from pyspark.sql.streaming.query import StreamingQuery
 
-from features.behavior import SessionRules, by_user, feature_rows, whole_users
+from features.behavior import SessionRules, behavior, by_user, feature_rows, whole_users
 from features.merging import constant, instants, merged
-from features.tables import EVENTS, FEATURE_TABLE, TILES
-from features.tiles import tiles_of_one
+from features.tables import EVENTS, FEATURE_TABLE, TILES, Table
+from features.tiles import FOLDED, merge, tiles_of_one
 from jobs.runtime import cli, logs, streams
 from jobs.runtime.lake import Lake
 from jobs.runtime.session import spark_session
@@ -45,16 +46,16 @@ def start(spark: SparkSession, lake: Lake, settings: Settings, *, once: bool = F
     def process(events: DataFrame, batch: streams.Batch) -> None:
         build(lake, events, rules, batch)
 
-    stream = lake.read_stream(EVENTS, settings.stream.max_files_per_trigger)
+    # Chosen in the stream: what a batch selects later does not reach the files, and events carry all that was sent.
+    stream = lake.read_stream(EVENTS, settings.stream.max_files_per_trigger).select(*FOLDED)
     return streams.start(stream, QUERY, process, settings, once=once)
 
 
 def build(lake: Lake, events: DataFrame, rules: SessionRules, batch: streams.Batch) -> None:
     """One micro-batch: append the events' partial tiles, and the rows that they change in features.
 
-    One pass of Python workers makes and writes both. The two commits are independent and each happens once, so their
-    order does not matter and a crash between them is mended when the batch runs again: the look-back never holds the
-    batch's own tiles.
+    The two commits are independent and each happens once, so their order does not matter and a crash between them is
+    mended when the batch runs again: the look-back never holds the batch's own tiles.
     """
     steps = Steps(QUERY, batch.number)
     with steps.step("look"):
@@ -76,17 +77,38 @@ def build(lake: Lake, events: DataFrame, rules: SessionRules, batch: streams.Bat
     )
     tiles = with_older(tiles_of_one(events), older, narrow=spread["users"] <= BROADCAST_USERS)
     partitions = min(lake.shuffle_partitions, 1 + spread["events"] // streams.ROWS_A_FILE)
-    writer = writer_of({table.name: lake.place(table) for table in (TILES, FEATURE_TABLE)}, rules, batch.id)
-    with steps.step("write"):
-        written = by_user(tiles, partitions).mapInArrow(writer, "table STRING, file STRING").toArrow().to_pylist()
-    with steps.step("commit"), ThreadPoolExecutor(max_workers=2) as pool:
-        commits = [
-            pool.submit(batch.commit, lake, [one["file"] for one in written if one["table"] == table.name], table)
-            for table in (TILES, FEATURE_TABLE)
-        ]
-        for commit in commits:
-            commit.result()
+    if lake.takes_files:
+        with steps.step("write"):
+            written = write_files(lake, by_user(tiles, partitions), rules, batch)
+        with steps.step("commit"):
+            side_by_side(*[partial(batch.commit, lake, files, table) for table, files in written.items()])
+    else:
+        with steps.step("append"):
+            append_rows(lake, tiles, rules, batch)
     steps.report()
+
+
+def write_files(lake: Lake, tiles: DataFrame, rules: SessionRules, batch: streams.Batch) -> dict[Table, list[str]]:
+    """One pass of Python workers over ``tiles`` (:func:`features.behavior.by_user`) makes and writes rows of both."""
+    tables = (TILES, FEATURE_TABLE)
+    writer = writer_of({table.name: lake.place(table) for table in tables}, rules, batch.id)
+    written = tiles.mapInArrow(writer, "table STRING, file STRING").toArrow().to_pylist()
+    return {table: [one["file"] for one in written if one["table"] == table.name] for table in tables}
+
+
+def append_rows(lake: Lake, tiles: DataFrame, rules: SessionRules, batch: streams.Batch) -> None:
+    """The same by Spark's own writer, in two passes: where workers cannot write a table's files."""
+    fresh = merge(tiles.where("fresh"))
+    side_by_side(
+        partial(batch.append, lake, streams.stamped(fresh, batch), TILES),
+        partial(batch.append, lake, streams.stamped(behavior(tiles, rules), batch), FEATURE_TABLE),
+    )
+
+
+def side_by_side(*works: Callable[[], None]) -> None:
+    with ThreadPoolExecutor(max_workers=len(works)) as pool:
+        for done in [pool.submit(work) for work in works]:
+            done.result()
 
 
 def writer_of(
@@ -137,7 +159,7 @@ def with_older(tiles: DataFrame, older: DataFrame, *, narrow: bool = True) -> Da
     if narrow:
         # By a number, which is looked up faster than a text (decision 020). Tiles of somebody else with the same number
         # would be read for nothing, and change no row. A semi-join keeps each tile once.
-        users = F.broadcast(tiles.select(F.xxhash64("user_id").alias("number")))
+        users = F.broadcast(tiles.select(F.xxhash64("user_id").alias("number")).distinct())
         near = older.join(users, F.xxhash64("user_id") == F.col("number"), "left_semi")
     return near.select(*tiles.columns, F.lit(False).alias("fresh")).unionByName(tiles.withColumn("fresh", F.lit(True)))
 

@@ -5,7 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from py4j.java_gateway import JavaClass  # type: ignore[import-untyped]
 from pyspark.sql import SparkSession
+
+
+def is_open_delta(spark: SparkSession) -> bool:
+    """Whether Delta's own classes are there to commit with."""
+    jvm: Any = spark.sparkContext._jvm  # noqa: SLF001
+    return isinstance(jvm.org.apache.spark.sql.delta.DeltaLog, JavaClass)
 
 
 def commit(
@@ -22,7 +29,9 @@ def commit(
     Args:
         adds: Delta's ``add`` actions as JSON, of files that are there (:class:`jobs.runtime.table_files.TableFiles`).
         fence: see :meth:`jobs.runtime.lake.Lake.append`.
-        compact: whether Delta's auto compaction looks at the table afterwards, as it does after Spark's own appends.
+        compact: whether Delta's auto compaction looks at the table afterwards, as it does after Spark's own appends. By
+            itself it joins the first few files after each start, too, whatever their number: it is asked only when
+            there can be as many as it needs.
     """
     jvm: Any = spark.sparkContext._jvm  # noqa: SLF001
     delta, session = jvm.org.apache.spark.sql.delta, spark._jsparkSession  # noqa: SLF001
@@ -33,7 +42,8 @@ def commit(
         if transaction.txnVersion(name) >= number:
             return
         actions.append(delta.actions.SetTransaction(name, number, jvm.scala.Option.empty()))
-    if compact:
+    needed = int(spark.conf.get("spark.databricks.delta.autoCompact.minNumFiles") or 0)
+    if compact and transaction.snapshot().numOfFiles() + len(adds) >= needed:
         transaction.registerPostCommitHook(getattr(getattr(delta.hooks, "AutoCompact$"), "MODULE$"))
     nothing = jvm.scala.Option.empty()
     written = delta.DeltaOperations.Write(

@@ -117,6 +117,15 @@ class Lake:
         """Parts that Spark makes of rows by itself."""
         return int(self.spark.conf.get("spark.sql.shuffle.partitions") or 1)
 
+    @property
+    def takes_files(self) -> bool:
+        """Whether Python workers can write files of the tables, and this Spark's Delta commit them.
+
+        Workers reach folders and S3. Databricks has a Delta of its own, without the open one's classes.
+        """
+        root = arrow_lake.address_of(files.absolute(self.spark, self.root))
+        return ("://" not in root or root.startswith("s3://")) and commits.is_open_delta(self.spark)
+
     def place(self, table: Table) -> table_files.Place:
         """Where Python workers write the table's files."""
         return table_files.Place(arrow_lake.address_of(self.address(table)), object_store.reach())

@@ -23,6 +23,7 @@ from jobs import ingest_events, promote_model, train_model
 from jobs.build_features import session_rules
 from jobs.replay_file import replay
 from jobs.runtime import kafka_guard, streams
+from jobs.runtime.lake import Lake
 from jobs.runtime.producer import EventProducer
 from tests.integration.conftest import Platform
 from training.scenarios import Scenario, simulate
@@ -90,9 +91,14 @@ def coordinates_of_minutes(rows: DataFrame) -> set[tuple[str, datetime]]:
     return {(row[0], row[1]) for row in rows.select("user_id", "window_start").collect()}
 
 
+@pytest.mark.parametrize("by_workers", [True, False])
 def test_streamed_features_equal_the_batch_over_micro_batches_with_late_and_unordered_events(
-    platform: Platform, producer: EventProducer
+    platform: Platform, producer: EventProducer, monkeypatch: pytest.MonkeyPatch, by_workers: bool
 ) -> None:
+    if by_workers:
+        assert platform.lake.takes_files
+    else:  # as on Databricks
+        monkeypatch.setattr(Lake, "takes_files", False)
     sent = people(900)
     late, rest = sent[:60], sent[60:]
     for part in (rest[::2], rest[1::2], late):
