@@ -42,7 +42,7 @@ def commit(
         if transaction.txnVersion(name) >= number:
             return
         actions.append(delta.actions.SetTransaction(name, number, jvm.scala.Option.empty()))
-    needed = int(spark.conf.get("spark.databricks.delta.autoCompact.minNumFiles") or 0)
+    needed = int(spark.conf.get("spark.databricks.delta.autoCompact.minNumFiles", None) or 50)
     if compact and transaction.snapshot().numOfFiles() + len(adds) >= needed:
         transaction.registerPostCommitHook(getattr(getattr(delta.hooks, "AutoCompact$"), "MODULE$"))
     nothing = jvm.scala.Option.empty()

@@ -79,8 +79,8 @@ class TableFiles:
             pyarrow.ArrowInvalid: a required column has a null.
         """
         if rows.num_rows:
-            self._waiting.append(rows)
-            self._bytes += rows.nbytes
+            self._waiting.append(_as_declared(rows, self.schema))
+            self._bytes += self._waiting[-1].nbytes
         if self._bytes >= GROUP_BYTES:
             self._write_group()
 
@@ -93,7 +93,7 @@ class TableFiles:
     def _write_group(self) -> None:
         if not self._waiting:
             return
-        rows = pa.concat_tables(self._waiting).unify_dictionaries()
+        rows = pa.concat_tables(self._waiting)
         self._waiting, self._bytes = [], 0
         if self._open is None:
             self._open = _File(self.files, self.table, self.schema)
@@ -114,7 +114,7 @@ class _File:
         self.bounds = {name: Bounds() for name in table.statistics}
         self.rows = 0
         self.sink = files.open_output_stream(self.name)
-        self.writer: pq.ParquetWriter | None = None
+        self.writer = pq.ParquetWriter(self.sink, schema, compression="snappy", store_schema=False)
 
     @property
     def size(self) -> int:
@@ -124,14 +124,10 @@ class _File:
         for name, bounds in self.bounds.items():
             bounds.take(rows[name])
         self.rows += rows.num_rows
-        declared = _as_declared(rows, self.schema)
-        if self.writer is None:
-            self.writer = pq.ParquetWriter(self.sink, declared.schema, compression="snappy", store_schema=False)
-        self.writer.write_table(declared, row_group_size=rows.num_rows)
+        self.writer.write_table(rows, row_group_size=rows.num_rows)
 
     def finish(self) -> str:
-        if self.writer is not None:
-            self.writer.close()
+        self.writer.close()
         size = self.size
         self.sink.close()
         known = {name: bounds for name, bounds in self.bounds.items() if bounds.least is not None}
@@ -152,28 +148,22 @@ class _File:
         return json.dumps({"add": add})
 
     def drop(self) -> None:
-        if self.writer is not None:
-            with suppress(Exception):
-                self.writer.close()
+        with suppress(Exception):
+            self.writer.close()
         with suppress(OSError):
             self.sink.close()
             self.files.delete_file(self.name)
 
 
 def _as_declared(rows: pa.Table, schema: pa.Schema) -> pa.Table:
-    """``rows`` with the schema's types; a dictionary stays one, which Arrow writes as it is."""
-    columns, fields = [], []
+    """``rows`` with the schema's types.
+
+    Codes become texts: a dictionary would be written whole, with names that no row has, where no erasure finds them.
+    """
     for declared in schema:
-        column = rows[declared.name]
-        if pa.types.is_dictionary(column.type):
-            declared = declared.with_type(column.type)  # noqa: PLW2901
-        elif column.type != declared.type:
-            column = column.cast(declared.type)
-        if not declared.nullable and column.null_count:
-            raise pa.ArrowInvalid(f"Column {declared.name} is required, and {column.null_count} of its values are null")
-        columns.append(column)
-        fields.append(declared)
-    return pa.Table.from_arrays(columns, schema=pa.schema(fields))
+        if not declared.nullable and (nulls := rows[declared.name].null_count):
+            raise pa.ArrowInvalid(f"Column {declared.name} is required, and {nulls} of its values are null")
+    return rows.cast(schema)
 
 
 @dataclass
@@ -186,8 +176,6 @@ class Bounds:
 
     def take(self, values: pa.ChunkedArray) -> None:
         self.nulls += values.null_count
-        if pa.types.is_dictionary(values.type):
-            values = values.cast(values.type.value_type)
         found = pc.min_max(values).as_py()
         if found["min"] is not None:
             self.least = found["min"] if self.least is None else min(self.least, found["min"])

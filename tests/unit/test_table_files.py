@@ -15,7 +15,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from features.merging import add_up, constant, ordered
+from features.merging import add_up, coded, constant, ordered
 from features.tables import TILES
 from jobs.runtime import table_files
 from jobs.runtime.arrow_lake import arrow_schema
@@ -58,8 +58,10 @@ def test_what_is_written_is_read_again_and_counted(tmp_path: Path) -> None:
 
 def test_names_that_came_as_codes_are_read_as_texts(tmp_path: Path) -> None:
     rows = tiles([NOON, NOON])
-    parts = [rows.set_column(0, "user_id", constant(name, 2)) for name in ("ann", "bob")]
+    names = pa.array(["ann", "bob", "nobody-here"])
+    parts = [rows.set_column(0, "user_id", coded(np.array([at, at]), names)) for at in (0, 1)]
     (add,) = described(tmp_path, *parts)
+    assert b"nobody-here" not in (tmp_path / add["path"]).read_bytes()  # an erasure rewrites files by their rows
     found = pq.read_table(tmp_path / add["path"])["user_id"]
     assert found.type == pa.string()
     assert found.to_pylist() == ["ann", "ann", "bob", "bob"]
