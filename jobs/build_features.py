@@ -12,6 +12,7 @@ from functools import partial
 
 import numpy as np
 import pyarrow as pa
+from pyspark import StorageLevel
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 from pyspark.sql.streaming.query import StreamingQuery
@@ -58,34 +59,39 @@ def build(lake: Lake, events: DataFrame, rules: SessionRules, batch: streams.Bat
     mended when the batch runs again: the look-back never holds the batch's own tiles.
     """
     steps = Steps(QUERY, batch.number)
-    with steps.step("look"):
-        spread = (
-            events.agg(
-                F.min("timestamp").alias("first"),
-                F.max("timestamp").alias("last"),
-                F.approx_count_distinct("user_id", 0.1).alias("users"),
-                F.count("*").alias("events"),
+    # Looked at three times. Spark counts a batch's rows by what it reads of the source, which is to be read once.
+    events = events.select(*FOLDED).persist(StorageLevel.MEMORY_AND_DISK)
+    try:
+        with steps.step("look"):
+            spread = (
+                events.agg(
+                    F.min("timestamp").alias("first"),
+                    F.max("timestamp").alias("last"),
+                    F.approx_count_distinct("user_id", 0.1).alias("users"),
+                    F.count("*").alias("events"),
+                )
+                .toArrow()
+                .to_pylist()[0]
             )
-            .toArrow()
-            .to_pylist()[0]
+        if not spread["events"]:
+            return
+        since, until = look_back(minute_start(spread["first"]), minute_start(spread["last"]), rules)
+        older = lake.read(TILES).where(
+            (F.col("window_start") >= since) & (F.col("window_start") < until) & (F.col("batch_id") != batch.id)
         )
-    if not spread["events"]:
-        return
-    since, until = look_back(minute_start(spread["first"]), minute_start(spread["last"]), rules)
-    older = lake.read(TILES).where(
-        (F.col("window_start") >= since) & (F.col("window_start") < until) & (F.col("batch_id") != batch.id)
-    )
-    tiles = with_older(tiles_of_one(events), older, narrow=spread["users"] <= BROADCAST_USERS)
-    partitions = min(lake.shuffle_partitions, 1 + spread["events"] // streams.ROWS_A_FILE)
-    if lake.takes_files:
-        with steps.step("write"):
-            written = write_files(lake, by_user(tiles, partitions), rules, batch)
-        with steps.step("commit"):
-            side_by_side(*[partial(batch.commit, lake, files, table) for table, files in written.items()])
-    else:
-        with steps.step("append"):
-            append_rows(lake, tiles, rules, batch)
-    steps.report()
+        tiles = with_older(tiles_of_one(events), older, narrow=spread["users"] <= BROADCAST_USERS)
+        partitions = min(lake.shuffle_partitions, 1 + spread["events"] // streams.ROWS_A_FILE)
+        if lake.takes_files:
+            with steps.step("write"):
+                written = write_files(lake, by_user(tiles, partitions), rules, batch)
+            with steps.step("commit"):
+                side_by_side(*[partial(batch.commit, lake, files, table) for table, files in written.items()])
+        else:
+            with steps.step("append"):
+                append_rows(lake, tiles, rules, batch)
+    finally:
+        events.unpersist()
+        steps.report()
 
 
 def write_files(lake: Lake, tiles: DataFrame, rules: SessionRules, batch: streams.Batch) -> dict[Table, list[str]]:

@@ -19,7 +19,7 @@ from features.errors import BehaviorError, DataLossError, EnvironmentProblem, Mo
 from features.revisions import latest
 from features.tables import EVENTS, FEATURE_TABLE, REJECTED_EVENTS, SCORES, TILES
 from features.tiles import fold, merge
-from jobs import ingest_events, promote_model, train_model
+from jobs import build_features, ingest_events, promote_model, train_model
 from jobs.build_features import session_rules
 from jobs.replay_file import replay
 from jobs.runtime import kafka_guard, streams
@@ -113,6 +113,17 @@ def test_streamed_features_equal_the_batch_over_micro_batches_with_late_and_unor
     tiles, folded = merge(platform.read(TILES)), fold(platform.read(EVENTS))
     assert tiles.exceptAll(folded).isEmpty()
     assert folded.exceptAll(tiles).isEmpty()
+
+
+def test_a_batch_is_counted_once_however_often_its_rows_are_looked_at(
+    platform: Platform, producer: EventProducer
+) -> None:
+    send(producer, *people(300))
+    platform.ingest()
+    query = build_features.start(platform.spark, platform.lake, platform.settings, once=True)
+    query.awaitTermination()
+    counted = sum(progress["numInputRows"] for progress in query.recentProgress)
+    assert counted == platform.read(EVENTS).count() > 0
 
 
 def test_a_batch_that_runs_again_after_a_kill_writes_nothing_twice(platform: Platform, producer: EventProducer) -> None:
