@@ -21,9 +21,8 @@ from jobs import build_features
 from jobs.runtime.lake import Lake
 
 GOAL = 0.5
-FILES_A_COMMIT = 4
-FILES_A_BATCH = 1000
-"""Of conf/base.yaml: here all that waits is one micro-batch."""
+CUT_UP = "stream.max_files_per_trigger=4"
+"""One commit a micro-batch."""
 
 
 def run(quick: bool, folder: Path) -> list[Table]:
@@ -34,8 +33,8 @@ def run(quick: bool, folder: Path) -> list[Table]:
     write_events(lake, events, users, hours, commits)
     contestants: dict[str, Callable[[Path], int]] = {
         "plain groupBy(user, minute)": lambda place: grouped(lake, place),
-        "build_features --once, as conf/base.yaml has it": lambda place: built(lake, place, FILES_A_BATCH),
-        f"build_features --once in {commits} micro-batches": lambda place: built(lake, place, FILES_A_COMMIT),
+        "build_features --once, as conf/base.yaml has it": lambda place: built(lake, place),
+        f"build_features --once in {commits} micro-batches": lambda place: built(lake, place, CUT_UP),
     }
     seconds: dict[str, list[float]] = {name: [] for name in contestants}
     written: dict[str, int] = {}
@@ -79,12 +78,13 @@ def grouped(lake: Lake, place: Path) -> int:
     return int(lake.spark.read.format("delta").load(str(place)).count())
 
 
-def built(lake: Lake, place: Path, files: int) -> int:
+def built(lake: Lake, place: Path, *limits: str) -> int:
     """The platform's own job, on the same events but with tables and a checkpoint of its own; returns revisions.
 
-    Each micro-batch takes so many ``files``, and reads again what the ones before have made of its users' past.
+    As conf has it, all that waits is one micro-batch. Cut up by ``limits``, each reads again what the ones before have
+    made of its users' past.
     """
-    settings = settings_in(place, f"stream.max_files_per_trigger={files}")
+    settings = settings_in(place, *limits)
     own = Lake(lake.spark, settings.storage.root)
     Path(own.root).mkdir(parents=True)
     Path(own.path(EVENTS)).symlink_to(lake.path(EVENTS))

@@ -27,7 +27,7 @@ from pyspark.sql.types import StructType
 from features.columns import minute_number
 from features.definitions import FEATURE_NAMES, FEATURE_VERSION
 from features.kernel import NONE, rows_of
-from features.merging import MINUTE_MICROS, Tiles, constant, instants, merged
+from features.merging import COUNTS, MINUTE_MICROS, Tiles, constant, instants, merged
 from features.tables import FEATURE_ROW
 
 CHUNK = 131_072
@@ -69,7 +69,6 @@ def behavior(tiles: DataFrame, rules: SessionRules) -> DataFrame:
     A row is right when the tiles of its user over ``rules.look_back`` minutes before it are there. A fresh tile
     can change the rows of its user from its own minute to ``rules.look_back`` minutes later; these are returned.
     """
-
     declared = StructType(FEATURE_ROW)
     plain = to_arrow_schema(declared, timezone="UTC")  # Spark reads no dictionaries
 
@@ -91,7 +90,8 @@ def by_user(tiles: DataFrame, partitions: int | None = None) -> DataFrame:
         "user_id",
         minute_number(F.col("window_start")).alias("minute"),
         "page",
-        *["events", "clicks", "views", "interactions", "second_mask"],
+        *COUNTS,
+        "second_mask",
         F.coalesce("session_mark", F.lit(NONE)).alias("session_mark"),
         F.coalesce(F.unix_micros("last_received_at"), F.lit(NONE)).alias("received"),
         fresh.alias("fresh"),

@@ -13,9 +13,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from features.compiled import compiled
-
-Longs = npt.NDArray[np.int64]
-Flags = npt.NDArray[np.bool_]
+from features.kernel import Flags, Longs
 
 MINUTE_MICROS = 60_000_000
 INSTANT = pa.timestamp("us", tz="UTC")

@@ -6,11 +6,9 @@ Reads table events (as a stream) and the look-back of table tiles; writes tables
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from functools import partial
 
-import numpy as np
 import pyarrow as pa
 from pyspark import StorageLevel
 from pyspark.sql import DataFrame, SparkSession
@@ -18,7 +16,7 @@ from pyspark.sql import functions as F
 from pyspark.sql.streaming.query import StreamingQuery
 
 from features.behavior import SessionRules, behavior, by_user, feature_rows, whole_users
-from features.merging import constant, instants, merged
+from features.merging import INSTANT, constant, merged
 from features.tables import EVENTS, FEATURE_TABLE, TILES, Table
 from features.tiles import FOLDED, merge, tiles_of_one
 from jobs.runtime import cli, logs, streams
@@ -29,7 +27,6 @@ from jobs.runtime.steps import Steps
 from jobs.runtime.table_files import Place, TableFiles
 
 QUERY = "build_features"
-EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 BROADCAST_USERS = 200_000
 """Up to so many users of a batch the look-back is cut to them before it is shuffled."""
 
@@ -75,7 +72,7 @@ def build(lake: Lake, events: DataFrame, rules: SessionRules, batch: streams.Bat
             )
         if not spread["events"]:
             return
-        since, until = look_back(minute_start(spread["first"]), minute_start(spread["last"]), rules)
+        since, until = look_back(spread["first"], spread["last"], rules)
         older = lake.read(TILES).where(
             (F.col("window_start") >= since) & (F.col("window_start") < until) & (F.col("batch_id") != batch.id)
         )
@@ -85,7 +82,7 @@ def build(lake: Lake, events: DataFrame, rules: SessionRules, batch: streams.Bat
             with steps.step("write"):
                 written = write_files(lake, by_user(tiles, partitions), rules, batch)
             with steps.step("commit"):
-                side_by_side(*[partial(batch.commit, lake, files, table) for table, files in written.items()])
+                streams.side_by_side(*[partial(batch.commit, lake, files, table) for table, files in written.items()])
         else:
             with steps.step("append"):
                 append_rows(lake, tiles, rules, batch)
@@ -105,27 +102,21 @@ def write_files(lake: Lake, tiles: DataFrame, rules: SessionRules, batch: stream
 def append_rows(lake: Lake, tiles: DataFrame, rules: SessionRules, batch: streams.Batch) -> None:
     """The same by Spark's own writer, in two passes: where workers cannot write a table's files."""
     fresh = merge(tiles.where("fresh"))
-    side_by_side(
+    streams.side_by_side(
         partial(batch.append, lake, streams.stamped(fresh, batch), TILES),
         partial(batch.append, lake, streams.stamped(behavior(tiles, rules), batch), FEATURE_TABLE),
     )
-
-
-def side_by_side(*works: Callable[[], None]) -> None:
-    with ThreadPoolExecutor(max_workers=len(works)) as pool:
-        for done in [pool.submit(work) for work in works]:
-            done.result()
 
 
 def writer_of(
     places: dict[str, Place], rules: SessionRules, batch_id: str
 ) -> Callable[[Iterator[pa.RecordBatch]], Iterator[pa.RecordBatch]]:
     """What a worker does with its users' tiles: writes the fresh ones and the rows they change, and tells the files."""
-    micros = (datetime.now(UTC) - EPOCH) // timedelta(microseconds=1)
+    now = datetime.now(UTC)
 
     def stamped(rows: pa.Table) -> pa.Table:
-        now = instants(np.full(rows.num_rows, micros))
-        return rows.append_column("batch_time", now).append_column("batch_id", constant(batch_id, rows.num_rows))
+        times = pa.repeat(pa.scalar(now, INSTANT), rows.num_rows)
+        return rows.append_column("batch_time", times).append_column("batch_id", constant(batch_id, rows.num_rows))
 
     def write(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         with (
@@ -142,17 +133,14 @@ def writer_of(
     return write
 
 
-def minute_start(time: datetime) -> datetime:
-    return time.replace(second=0, microsecond=0)
-
-
 def look_back(first: datetime, last: datetime, rules: SessionRules) -> tuple[datetime, datetime]:
-    """Times from and before which tiles bear on the minutes ``first`` to ``last``.
+    """Times from and before which tiles bear on events from ``first`` to ``last``.
 
     In whole hours, so that most batches read by the same condition: Spark need not compile it anew.
     """
     span, hour = timedelta(minutes=rules.look_back), timedelta(hours=1)
-    return (first - span).replace(minute=0), (last + span + hour).replace(minute=0)
+    since, until = (time.replace(minute=0, second=0, microsecond=0) for time in (first - span, last + span + hour))
+    return since, until
 
 
 def with_older(tiles: DataFrame, older: DataFrame, *, narrow: bool = True) -> DataFrame:

@@ -6,7 +6,7 @@ and, where it is told to go on over offsets that Kafka has deleted, ledger_gaps.
 
 from __future__ import annotations
 
-from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -94,13 +94,12 @@ def ingest(
         if privacy is not None:
             told_apart = privacy.guarded(told_apart)
         has_rejected = kept.num_rows < found.num_rows or duplicates.num_rows or (privacy and privacy.erased())
-        with steps.step("append"), ThreadPoolExecutor(max_workers=2) as pool:
+        with steps.step("append"):
             few = streams.in_few_files(told_apart, found.num_rows)
-            writes = [pool.submit(batch.append, lake, accepted(few), EVENTS)]
+            writes = [partial(batch.append, lake, accepted(few), EVENTS)]
             if has_rejected:
-                writes.append(pool.submit(batch.append, lake, rejected(few), REJECTED_EVENTS))
-            for write in writes:
-                write.result()
+                writes.append(partial(batch.append, lake, rejected(few), REJECTED_EVENTS))
+            streams.side_by_side(*writes)
         taken = kept.filter(pa.array(~repeated))["event_key"].drop_null()
         recent.accepted(taken.to_numpy(), now)
         metrics.rejected(found["reason"], duplicates.num_rows)

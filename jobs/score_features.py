@@ -6,7 +6,7 @@ Reads table features (as a stream) and the model registry; writes table scores a
 from __future__ import annotations
 
 import logging
-from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 
 from pyspark import StorageLevel
 from pyspark.sql import DataFrame, SparkSession
@@ -78,13 +78,10 @@ def append(lake: Lake, rows: DataFrame, batch: streams.Batch, *, has_shadow: boo
         return
     rows = rows.persist(StorageLevel.MEMORY_AND_DISK)
     try:
-        with ThreadPoolExecutor(max_workers=2) as pool:
-            writes = [
-                pool.submit(batch.append, lake, streams.stamped(rows.drop(SHADOW), batch), SCORES),
-                pool.submit(batch.append, lake, streams.stamped(shadow_rows(rows), batch), SHADOW_SCORES),
-            ]
-            for write in writes:
-                write.result()
+        streams.side_by_side(
+            partial(batch.append, lake, streams.stamped(rows.drop(SHADOW), batch), SCORES),
+            partial(batch.append, lake, streams.stamped(shadow_rows(rows), batch), SHADOW_SCORES),
+        )
     finally:
         rows.unpersist()
 

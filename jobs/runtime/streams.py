@@ -6,6 +6,7 @@ import fcntl
 import logging
 import re
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -180,6 +181,13 @@ def failure_of(error: StreamingQueryException, settings: Settings) -> BehaviorEr
         )
     cause = text.rsplit("terminated with exception:", maxsplit=1)[-1].strip().splitlines()[0]
     return BehaviorError(f"A stream failed: {cause[:500]} Its trace is in Spark's log; started again it goes on.")
+
+
+def side_by_side(*works: Callable[[], None]) -> None:
+    """Do independent writes at the same time; the first error among them is raised when all have ended."""
+    with ThreadPoolExecutor(max_workers=len(works)) as pool:
+        for done in [pool.submit(work) for work in works]:
+            done.result()
 
 
 def in_few_files(rows: DataFrame, count: int) -> DataFrame:
