@@ -81,3 +81,19 @@ def reject_duplicates(judged: DataFrame, duplicates: DataFrame) -> DataFrame:
             "detail": F.when(is_duplicate, F.substring("event_id", 1, 100)).otherwise(F.col("detail")),
         }
     ).select(judged.columns)
+
+
+def reject_repeated(judged: pa.Table, repeated: pa.Table) -> pa.Table:
+    """:func:`reject_duplicates` in Arrow."""
+    if not repeated.num_rows:
+        return judged
+    places = judged.select(POSITION).append_column("at", pa.array(np.arange(judged.num_rows)))
+    found = np.zeros(judged.num_rows, np.bool_)
+    found[places.join(repeated, POSITION, join_type="left semi")["at"].to_numpy()] = True
+    changed = {
+        "reason": pa.scalar("duplicate_event_id"),
+        "field": pa.scalar("event_id"),
+        "detail": pc.utf8_slice_codeunits(judged["event_id"], 0, 100),
+    }
+    columns = {name: pc.if_else(found, value, judged[name]) for name, value in changed.items()}
+    return pa.table({name: columns.get(name, judged[name]) for name in judged.column_names})

@@ -9,8 +9,12 @@ from __future__ import annotations
 
 import hashlib
 import hmac
-from collections.abc import Collection
+from collections.abc import Callable, Collection
+from dataclasses import dataclass
+from typing import Any
 
+import pyarrow as pa
+import pyarrow.compute as pc
 from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
@@ -18,6 +22,8 @@ BLOCK = 64
 ERASED_USER = "erased_user"
 """Reason of a rejected record of an erased person: its place in Kafka is kept, its bytes are not."""
 BYTES = ("raw", "kafka_key", "headers")
+PLACES = ("topic", "partition", "offset", "received_at", "ingested_at", "ingest_id")
+"""What is kept of the record of an erased person."""
 
 
 def keyed_hash(value: Column, key: bytes) -> Column:
@@ -53,11 +59,10 @@ def reject_erased(judged: DataFrame, erased: Collection[str], key: bytes) -> Dat
     who = [F.col("user_id"), F.col("kafka_key"), readable]
     gone = F.coalesce(*[F.when(_is_erased(one, erased, key), F.lit(True)) for one in who], F.lit(False))
     kept = {"reason": F.lit(ERASED_USER)}
-    places = ("topic", "partition", "offset", "received_at", "ingested_at", "ingest_id")
     return judged.withColumn("is_erased", gone).select(
         *[
             F.col(name)
-            if name in places
+            if name in PLACES
             else F.when(~F.col("is_erased"), F.col(name)).otherwise(kept.get(name)).alias(name)
             for name in judged.columns
         ]
@@ -79,6 +84,53 @@ def pseudonymise(judged: DataFrame, key: bytes) -> DataFrame:
         "user_id": keyed_hash(F.col("user_id"), key),
     }
     return judged.withColumns(changed).select(judged.columns)
+
+
+@dataclass(frozen=True)
+class Guard:
+    """:func:`reject_erased` and then, if so chosen, :func:`pseudonymise`, of packed events in Arrow.
+
+    Attributes:
+        erased: keyed hashes of the erased people.
+        key: of the hashes; empty where nobody was erased and ids stay.
+        pseudonyms: whether ids are replaced.
+    """
+
+    erased: frozenset[str] = frozenset()
+    key: bytes = b""
+    pseudonyms: bool = False
+
+    def guarded(self, judged: pa.Table) -> pa.Table:
+        """``judged`` (columns of :data:`features.packed.JUDGED`; records that have their fields) as it may be kept."""
+        columns = dict(zip(judged.column_names, judged.columns, strict=True))
+        if self.erased:
+            gone = pc.or_(self._are_erased(judged["user_id"]), self._are_erased(judged["kafka_key"]))
+            for name in judged.column_names:
+                if name not in PLACES:
+                    kept = pa.scalar(ERASED_USER if name == "reason" else None, columns[name].type)
+                    columns[name] = pc.if_else(gone, kept, columns[name])
+        if self.pseudonyms:
+            columns["user_id"] = _of_each(columns["user_id"], self._hash, pa.string())
+            for name in (*BYTES, "detail"):
+                columns[name] = pa.nulls(judged.num_rows, columns[name].type)
+        return pa.table(columns)
+
+    def _are_erased(self, values: pa.ChunkedArray) -> pa.ChunkedArray:
+        found = _of_each(values, lambda one: self._hash(one) in self.erased or _text(one) in self.erased, pa.bool_())
+        return pc.fill_null(found, False)
+
+    def _hash(self, value: str | bytes) -> str:
+        return hmac.new(self.key, value.encode() if isinstance(value, str) else value, hashlib.sha256).hexdigest()
+
+
+def _of_each(values: pa.ChunkedArray, make: Callable[[Any], Any], kind: pa.DataType) -> pa.Array:
+    """``make`` of each different value; null of null."""
+    codes = values.combine_chunks().dictionary_encode()
+    return pa.array([make(one) for one in codes.dictionary.to_pylist()], kind).take(codes.indices)
+
+
+def _text(value: str | bytes) -> str:
+    return value if isinstance(value, str) else value.decode("utf-8", "replace")
 
 
 def _is_erased(value: Column, erased: Collection[str], key: bytes) -> Column:

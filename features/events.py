@@ -31,10 +31,13 @@ import numpy as np
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 from pyspark.sql.pandas.functions import arrow_udf
+from pyspark.sql.types import StructField, StructType
 
-from features import judging
+from features import judging, packed
 from features.columns import cast_to, shaped
 from features.errors import ConfigurationError, SchemaError
+from features.packed import KNOWN_ACTIONS
+from features.plain_json import Ints
 from features.plain_reading import reader
 from features.tables import COORDINATES, EVENTS, REJECTED_EVENTS
 
@@ -63,8 +66,6 @@ REASONS: dict[str, str] = {
 
 RECORD = ("key", "value", "headers", "topic", "partition", "offset", "timestamp", "ingested_at", "ingest_id")
 POSITION = tuple(column.name for column in COORDINATES)
-KNOWN_ACTIONS = ("click", "view", "interaction")
-
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 READING = ", ".join(
     f"{name} {EVENTS.schema[name].dataType.simpleString()}"
@@ -129,6 +130,21 @@ def judge(records: DataFrame, rules: JudgingRules) -> DataFrame:
     return read.transform(with_times, rules).transform(with_verdict, rules).transform(as_judged)
 
 
+def judge_packed(records: DataFrame, rules: JudgingRules) -> DataFrame:
+    """:func:`judge` with most accepted records in packs, see :mod:`features.packed`.
+
+    Returns:
+        Rows of two kinds. A pack has ``events`` and ``arrivals`` (binary), ``ingested_at``, and nothing else. In a row
+        of one record these two are null, and the other columns are as :func:`judge` has them.
+    """
+    require(records, RECORD)
+    rows = records.select(*RECORD)
+    fields = [StructField(field.name, field.dataType) for field in rows.schema]
+    read = rows.mapInArrow(packed.packer(limits_of(rules)), StructType([*fields, StructField("plain", packed.PACKED)]))
+    judged = read.transform(with_text, rules).transform(with_reading, rules)
+    return judged.transform(with_times, rules).transform(with_verdict, rules).transform(as_judged, in_packs=True)
+
+
 def accepted(judged: DataFrame) -> DataFrame:
     """The events among the judged records, in the schema order of table ``events``."""
     return shaped(judged.where(F.col("reason").isNull()), EVENTS.schema)
@@ -154,11 +170,16 @@ def coordinates() -> list[str]:
 
 def with_plain(records: DataFrame, rules: JudgingRules) -> DataFrame:
     """``plain``: the fields of an event beyond doubt, else null. These are most records, and they need no more."""
-    second = 1_000_000
-    limits = (rules.max_bytes, rules.max_depth, _micros(rules.oldest), rules.max_future_seconds * second)
-    read = arrow_udf(reader(np.array(limits, np.int64)), READING)  # type: ignore[call-overload]  # by its hints
+    read = arrow_udf(reader(limits_of(rules)), READING)  # type: ignore[call-overload]  # by its hints
     now = F.coalesce(F.unix_micros("ingested_at"), F.lit(0))
     return records.withColumn("plain", read(F.col("value"), now))
+
+
+def limits_of(rules: JudgingRules) -> Ints:
+    """As :func:`features.plain_reading.plain_readings` takes them."""
+    second = 1_000_000
+    limits = (rules.max_bytes, rules.max_depth, _micros(rules.oldest), rules.max_future_seconds * second)
+    return np.array(limits, np.int64)
 
 
 def _micros(moment: datetime) -> int:
@@ -263,8 +284,8 @@ def is_blank(text: str) -> str:
     return f"NOT {judging.matches(text, VISIBLE)}"
 
 
-def as_judged(records: DataFrame) -> DataFrame:
-    """One explicit row per record.
+def as_judged(records: DataFrame, *, in_packs: bool = False) -> DataFrame:
+    """One explicit row per record; or per pack, if the plain ones are ``in_packs``.
 
     The row goes through a generator of one element: Spark does not push a filter on ``reason`` below it, where it
     would judge every record twice.
@@ -279,7 +300,8 @@ def as_judged(records: DataFrame) -> DataFrame:
         "properties": "if(size(properties) > 0, properties, NULL)",
     }
     either = [
-        f"CASE WHEN plain IS NOT NULL THEN plain.{name} WHEN reason IS NULL THEN {value} END AS {name}"
+        f"CASE WHEN plain IS NOT NULL THEN {'NULL' if in_packs else f'plain.{name}'}"
+        f" WHEN reason IS NULL THEN {value} END AS {name}"
         for name, value in strict.items()
     ]
     changed = {
@@ -288,5 +310,6 @@ def as_judged(records: DataFrame) -> DataFrame:
     }
     names = [field.name for field in EVENTS.schema if field.name not in POSITION]
     fields = [f"{changed.get(name, name)} AS {name}" for name in names]
-    row = ", ".join(["reason", "told.field AS field", "told.detail AS detail", *fields, *POSITION])
-    return records.selectExpr("reason", "told", *either, *POSITION).selectExpr(f"inline(array(struct({row})))")
+    packs = [f"plain.{name} AS {name}" for name in packed.PACKED.fieldNames()] if in_packs else []
+    row = ", ".join([*packs, "reason", "told.field AS field", "told.detail AS detail", *fields, *POSITION])
+    return records.selectExpr("plain", "reason", "told", *either, *POSITION).selectExpr(f"inline(array(struct({row})))")

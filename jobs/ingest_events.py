@@ -6,6 +6,7 @@ and, where it is told to go on over offsets that Kafka has deleted, ledger_gaps.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
 from functools import partial
 
 import pyarrow as pa
@@ -15,9 +16,11 @@ from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 from pyspark.sql.streaming.query import StreamingQuery
 
-from features.duplicates import ARRIVAL, POSITION, is_repeated, reject_duplicates
-from features.events import JudgingRules, accepted, judge, rejected
-from features.tables import ERASURES, EVENTS, LEDGER_GAPS, REJECTED_EVENTS
+from features.duplicates import ARRIVAL, POSITION, is_repeated, reject_duplicates, reject_repeated
+from features.erasure import Guard
+from features.events import JudgingRules, accepted, judge_packed, rejected
+from features.packed import JUDGED, arrivals_of, packs_in, rows_in, unpack
+from features.tables import ERASURES, EVENTS, LEDGER_GAPS, REJECTED_EVENTS, Table
 from jobs.runtime import cli, kafka, logs, metrics, streams
 from jobs.runtime.erasures import Privacy
 from jobs.runtime.kafka_guard import KafkaGuard
@@ -26,6 +29,7 @@ from jobs.runtime.recent_keys import RecentKeys
 from jobs.runtime.session import spark_session
 from jobs.runtime.settings import IngestSettings, Settings, load_settings
 from jobs.runtime.steps import Steps
+from jobs.runtime.table_files import Place, TableFiles
 
 QUERY = "ingest_events"
 
@@ -60,7 +64,7 @@ def start(spark: SparkSession, lake: Lake, settings: Settings, *, once: bool = F
     records = kafka.read_stream(spark, settings.kafka).withColumn("ingest_id", F.lit(""))
     records = records.coalesce(cores) if is_local else records
     # In the stream, not in each batch: the strict reading is a long text, which Spark parses and resolves only once so.
-    judged = judge(records, judging_rules(settings.ingest))
+    judged = judge_packed(records, judging_rules(settings.ingest))
     return streams.start(judged, QUERY, process, settings, once=once, trigger=settings.ingest.trigger)
 
 
@@ -80,32 +84,86 @@ def ingest(
     try:
         with steps.step("judge"):
             now_of_batch = F.unix_micros("ingested_at").alias("now")
-            found = judged.select(now_of_batch, "reason", "event_key", *ARRIVAL).toArrow()
-        if not found.num_rows:
-            return
-        now = found["now"][0].as_py()
+            collected = judged.select(now_of_batch, "arrivals", "reason", "event_key", *ARRIVAL).toArrow()
+            if not collected.num_rows:
+                return
+            now, found = collected["now"][0].as_py(), arrivals_of(collected)
         kept = found.filter(pc.is_null(found["reason"]))
         with steps.step("find duplicates"):
             repeated = is_repeated(kept, recent.before(batch.id, now), now)
-            duplicates = kept.filter(pa.array(repeated)).select(POSITION)
-        told_apart = judged
-        if duplicates.num_rows:
-            told_apart = reject_duplicates(judged, lake.spark.createDataFrame(duplicates))
-        if privacy is not None:
-            told_apart = privacy.guarded(told_apart)
-        has_rejected = kept.num_rows < found.num_rows or duplicates.num_rows or (privacy and privacy.erased())
-        with steps.step("append"):
-            few = streams.in_few_files(told_apart, found.num_rows)
-            writes = [partial(batch.append, lake, accepted(few), EVENTS)]
-            if has_rejected:
-                writes.append(partial(batch.append, lake, rejected(few), REJECTED_EVENTS))
-            streams.side_by_side(*writes)
+            duplicates = kept.filter(pa.array(repeated))
+        few = streams.in_few_files(judged, found.num_rows).drop("arrivals")
+        if lake.takes_files:
+            with steps.step("write"):
+                written = write_files(lake, few, duplicates, batch, privacy)
+            with steps.step("commit"):
+                commits = [partial(batch.commit, lake, files, table) for table, files in written.items()]
+                streams.side_by_side(*commits)
+        else:
+            with steps.step("append"):
+                append_rows(lake, few, duplicates, batch, privacy)
         taken = kept.filter(pa.array(~repeated))["event_key"].drop_null()
         recent.accepted(taken.to_numpy(), now)
         metrics.rejected(found["reason"], duplicates.num_rows)
     finally:
         judged.unpersist()
         steps.report()
+
+
+def write_files(
+    lake: Lake, judged: DataFrame, duplicates: pa.Table, batch: streams.Batch, privacy: Privacy | None
+) -> dict[Table, list[str]]:
+    """Python workers write packed events and the rows that Spark has judged; per table Delta's descriptions of files."""
+    rows = without_repeated(judged, duplicates.filter(pc.invert(duplicates["is_packed"])))
+    rows = rows if privacy is None else privacy.guarded(rows)
+    guard = Guard() if privacy is None else privacy.guard()
+    packed = duplicates.filter(duplicates["is_packed"]).select(POSITION)
+    places = {table.name: lake.place(table) for table in (EVENTS, REJECTED_EVENTS)}
+    written = rows.mapInArrow(writer_of(places, packed, guard), "table STRING, file STRING").toArrow().to_pylist()
+    of_table = {
+        table: [one["file"] for one in written if one["table"] == table.name] for table in (EVENTS, REJECTED_EVENTS)
+    }
+    return {table: files for table, files in of_table.items() if files or table is EVENTS}
+
+
+def writer_of(
+    places: dict[str, Place], repeated: pa.Table, guard: Guard
+) -> Callable[[Iterator[pa.RecordBatch]], Iterator[pa.RecordBatch]]:
+    """What a worker does with judged records: writes each to the table it belongs to, and tells the files."""
+
+    def write(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+        with (
+            TableFiles(places[EVENTS.name], EVENTS) as events,
+            TableFiles(places[REJECTED_EVENTS.name], REJECTED_EVENTS) as others,
+        ):
+            for batch in batches:
+                packs = (guard.guarded(reject_repeated(pack, repeated)) for pack in packs_in(batch))
+                for judged in (*packs, rows_in(batch)):
+                    is_event = judged["reason"].is_null()
+                    events.write(judged.filter(is_event).select(EVENTS.columns))
+                    others.write(judged.filter(pc.invert(is_event)).select(REJECTED_EVENTS.columns))
+            told = [(files.table.name, file) for files in (events, others) for file in files.finish()]
+        yield pa.RecordBatch.from_pydict({"table": [name for name, _ in told], "file": [file for _, file in told]})
+
+    return write
+
+
+def append_rows(
+    lake: Lake, judged: DataFrame, duplicates: pa.Table, batch: streams.Batch, privacy: Privacy | None
+) -> None:
+    """The same by Spark's own writer: where workers cannot write a table's files."""
+    rows = without_repeated(judged.mapInArrow(unpack, JUDGED), duplicates)
+    rows = rows if privacy is None else privacy.guarded(rows)
+    streams.side_by_side(
+        partial(batch.append, lake, accepted(rows), EVENTS),
+        partial(batch.append, lake, rejected(rows), REJECTED_EVENTS),
+    )
+
+
+def without_repeated(judged: DataFrame, duplicates: pa.Table) -> DataFrame:
+    if not duplicates.num_rows:
+        return judged
+    return reject_duplicates(judged, judged.sparkSession.createDataFrame(duplicates.select(POSITION)))
 
 
 def main(env: cli.Environment = "local", overrides: cli.Overrides = None, once: cli.Once = False) -> None:

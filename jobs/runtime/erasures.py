@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 from pyspark.sql import DataFrame
 
-from features.erasure import pseudonymise, reject_erased, without_erased
+from features.erasure import Guard, pseudonymise, reject_erased, without_erased
 from features.errors import ConfigurationError
 from features.tables import ERASURES
 from jobs.runtime import files
@@ -72,6 +72,10 @@ class Privacy:
         if self.erased():
             return secret_key(self.settings, "people were erased, who are known by their hashes under it only")
         return b""
+
+    def guard(self) -> Guard:
+        """:meth:`guarded` for packed events."""
+        return Guard(self.erased(), self.key(), self.settings.ingest.pseudonymise)
 
     def guarded(self, judged: DataFrame) -> DataFrame:
         """Judged records as they may be written."""
