@@ -66,6 +66,7 @@ def in_parts(records: pa.RecordBatch) -> Batches:
 
 
 def packed(records: pa.RecordBatch, limits: Ints) -> Batches:
+    records = records.set_column(records.schema.get_field_index("headers"), "headers", headers_in(records["headers"]))
     now = pc.fill_null(records["ingested_at"].cast(pa.int64()), 0)
     readings = plain_readings(records["value"], now, limits)
     taken = readings.is_valid()
@@ -81,6 +82,13 @@ def packed(records: pa.RecordBatch, limits: Ints) -> Batches:
     doubtful = records.filter(pc.invert(taken))
     if doubtful.num_rows:
         yield pa.record_batch([*doubtful.columns, pa.nulls(doubtful.num_rows, PLAIN)], schema=schema)
+
+
+def headers_in(lists: pa.ListArray) -> pa.ListArray:
+    """Null where there are none, as Kafka's source has it."""
+    if not len(lists.values):
+        return pa.nulls(len(lists), lists.type)
+    return pc.if_else(pc.equal(pc.list_value_length(lists), 0), pa.scalar(None, lists.type), lists)
 
 
 def events_of(records: pa.RecordBatch, readings: pa.StructArray) -> pa.Table:
