@@ -30,15 +30,12 @@ from datetime import UTC, datetime, timedelta
 import numpy as np
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
-from pyspark.sql.pandas.functions import arrow_udf
 from pyspark.sql.types import StructField, StructType
 
 from features import judging, packed
 from features.columns import cast_to, shaped
 from features.errors import ConfigurationError, SchemaError
-from features.packed import KNOWN_ACTIONS
 from features.plain_json import Ints
-from features.plain_reading import reader
 from features.tables import COORDINATES, EVENTS, REJECTED_EVENTS
 
 REASONS: dict[str, str] = {
@@ -67,11 +64,6 @@ REASONS: dict[str, str] = {
 RECORD = ("key", "value", "headers", "topic", "partition", "offset", "timestamp", "ingested_at", "ingest_id")
 POSITION = tuple(column.name for column in COORDINATES)
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-READING = ", ".join(
-    f"{name} {EVENTS.schema[name].dataType.simpleString()}"
-    for name in (*judging.REQUIRED[:3], *judging.IDS, "properties", *judging.TIMES)
-)
-"""What the quick reading gives; the fields as :func:`features.plain_reading.plain_readings` orders them."""
 LONGEST_RECORD = 16_000_000
 DEEPEST = 200
 
@@ -125,26 +117,19 @@ def judge(records: DataFrame, rules: JudgingRules) -> DataFrame:
     Raises:
         SchemaError: ``records`` lacks a column.
     """
+    return judge_in_packs(records, rules).mapInArrow(packed.unpack, packed.JUDGED)
+
+
+def judge_in_packs(records: DataFrame, rules: JudgingRules) -> DataFrame:
+    """:func:`judge` with events beyond doubt in packs (:mod:`features.packed`), for who can write them as they are.
+
+    Returns:
+        Rows of two kinds. A pack has ``events``, ``arrivals``, ``ingested_at`` and ``ingest_id``, and nothing else. In
+        a row of one record the first two are null, and the other columns are as :func:`judge` has them.
+    """
     require(records, RECORD)
     read = with_plain(records, rules).transform(with_text, rules).transform(with_reading, rules)
     return read.transform(with_times, rules).transform(with_verdict, rules).transform(as_judged)
-
-
-def judge_packed(records: DataFrame, rules: JudgingRules) -> DataFrame:
-    """:func:`judge` with most accepted records in packs, see :mod:`features.packed`.
-
-    Returns:
-        Rows of two kinds. A pack has ``events`` and ``arrivals`` (binary), ``ingested_at``, and nothing else. In a row
-        of one record these two are null, and the other columns are as :func:`judge` has them.
-    """
-    require(records, RECORD)
-    # Java's Arrow takes time by the square of the rows for lists that are null: ten times that of all else.
-    some = F.coalesce("headers", F.array().cast(records.schema["headers"].dataType))
-    rows = records.withColumn("headers", some).select(*RECORD)
-    fields = [StructField(field.name, field.dataType) for field in rows.schema]
-    read = rows.mapInArrow(packed.packer(limits_of(rules)), StructType([*fields, StructField("plain", packed.PACKED)]))
-    judged = read.transform(with_text, rules).transform(with_reading, rules)
-    return judged.transform(with_times, rules).transform(with_verdict, rules).transform(as_judged, in_packs=True)
 
 
 def accepted(judged: DataFrame) -> DataFrame:
@@ -171,10 +156,10 @@ def coordinates() -> list[str]:
 
 
 def with_plain(records: DataFrame, rules: JudgingRules) -> DataFrame:
-    """``plain``: the fields of an event beyond doubt, else null. These are most records, and they need no more."""
-    read = arrow_udf(reader(limits_of(rules)), READING)  # type: ignore[call-overload]  # by its hints
-    now = F.coalesce(F.unix_micros("ingested_at"), F.lit(0))
-    return records.withColumn("plain", read(F.col("value"), now))
+    """``plain``: a pack of events beyond doubt, else null. These are most records, and they need no more."""
+    rows = packed.without_null_lists(records.select(*RECORD))
+    fields = [StructField(field.name, field.dataType) for field in (*rows.schema, packed.PLAIN)]
+    return rows.mapInArrow(packed.packer(limits_of(rules)), StructType(fields))
 
 
 def limits_of(rules: JudgingRules) -> Ints:
@@ -286,32 +271,27 @@ def is_blank(text: str) -> str:
     return f"NOT {judging.matches(text, VISIBLE)}"
 
 
-def as_judged(records: DataFrame, *, in_packs: bool = False) -> DataFrame:
-    """One explicit row per record; or per pack, if the plain ones are ``in_packs``.
-
-    The row goes through a generator of one element: Spark does not push a filter on ``reason`` below it, where it
-    would judge every record twice.
-    """
-    known = ", ".join(f"'{name}'" for name in KNOWN_ACTIONS)
+def as_judged(records: DataFrame) -> DataFrame:
+    """One explicit row per pack or record in doubt."""
+    known = ", ".join(f"'{name}'" for name in packed.KNOWN_ACTIONS)
     lower = "lower(action)"
     is_known = f"{lower} IN ({known}) AND octet_length({lower}) = octet_length(action)"
-    strict = {
+    kept = {
         **{name: name for name in ("user_id", "action", "page")},
         **{name: f"if({is_blank(name)}, NULL, {name})" for name in judging.IDS},
         **{name: f"{name}_time" for name in judging.TIMES},
         "properties": "if(size(properties) > 0, properties, NULL)",
     }
-    either = [
-        f"CASE WHEN plain IS NOT NULL THEN {'NULL' if in_packs else f'plain.{name}'}"
-        f" WHEN reason IS NULL THEN {value} END AS {name}"
-        for name, value in strict.items()
-    ]
+    accepted_only = [f"CASE WHEN reason IS NULL THEN {value} END AS {name}" for name, value in kept.items()]
     changed = {
         "action": f"if({is_known}, {lower}, action)",
         "event_key": "if(event_id IS NULL, NULL, xxhash64(event_id))",
     }
-    names = [field.name for field in EVENTS.schema if field.name not in POSITION]
-    fields = [f"{changed.get(name, name)} AS {name}" for name in names]
-    packs = [f"plain.{name} AS {name}" for name in packed.PACKED.fieldNames()] if in_packs else []
-    row = ", ".join([*packs, "reason", "told.field AS field", "told.detail AS detail", *fields, *POSITION])
-    return records.selectExpr("plain", "reason", "told", *either, *POSITION).selectExpr(f"inline(array(struct({row})))")
+    return records.selectExpr("plain", "reason", "told", *accepted_only, *POSITION).selectExpr(
+        "plain.events",
+        "plain.arrivals",
+        "reason",
+        "told.field AS field",
+        "told.detail AS detail",
+        *[f"{changed.get(name, name)} AS {name}" for name in EVENTS.columns],
+    )

@@ -1,8 +1,8 @@
-"""Judged records as Arrow tables within rows of Spark, one for thousands of events.
+"""Judged records as Arrow tables within rows of Spark, thousands of events in one.
 
-Nearly all records are events beyond doubt (:mod:`features.plain_json`). A worker reads them and knows every column of
-table events, and as rows they would only go to Java, into a cache, and back to the worker that writes them. Packed they
-pass Java as bytes that nobody looks into; records in doubt stay rows, and Spark judges these.
+Nearly all records are events beyond doubt (:mod:`features.plain_json`). A Python worker reads them and so knows every
+column of table events; as rows they would go to Java, into a cache, and back to the worker that writes them. Packed,
+they pass Java as bytes that nobody looks into. Records in doubt stay rows, and Spark judges these.
 """
 
 from __future__ import annotations
@@ -13,23 +13,17 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import xxhash
+from pyspark.sql import DataFrame
+from pyspark.sql import functions as F
 from pyspark.sql.pandas.types import to_arrow_schema
-from pyspark.sql.types import BinaryType, StructField, StructType
+from pyspark.sql.types import ArrayType, BinaryType, MapType, StructField, StructType
 
 from features.duplicates import ARRIVAL
 from features.plain_json import Ints
 from features.plain_reading import plain_readings
 from features.tables import EVENTS, REJECTED_EVENTS
 
-PACKED = StructType([StructField("events", BinaryType()), StructField("arrivals", BinaryType())])
-"""``events``: columns of table events but ``ingest_id``. ``arrivals``: what repeated ids are found by."""
-PLAIN = pa.struct([(name, pa.binary()) for name in PACKED.fieldNames()])
 KNOWN_ACTIONS = ("click", "view", "interaction")
-PACK_BYTES = 16_000_000
-"""Of records that make a pack at most: a value of Spark may have 2 GB, a record 16 MB."""
-SEED = 42
-"""Of Spark's xxhash64."""
-
 VERDICT = ("reason", "field", "detail")
 JUDGED = StructType(
     [
@@ -37,70 +31,68 @@ JUDGED = StructType(
         for field in (*REJECTED_EVENTS.schema.fields[: len(VERDICT)], *EVENTS.schema.fields)
     ]
 )
-"""Rows that :func:`features.events.judge` gives."""
-EVENT_COLUMNS = to_arrow_schema(EVENTS.schema, timezone="UTC")
+"""Columns of judged records: the verdict, and all of table events."""
+PLAIN = StructField("plain", StructType([StructField("events", BinaryType()), StructField("arrivals", BinaryType())]))
+"""A pack, or null. ``events``: columns of table events but ``ingest_id``. ``arrivals``: see :data:`FOUND_BY`."""
+FOUND_BY = ("event_key", *ARRIVAL)
+"""Columns by which repeated ids are found."""
+PACK_BYTES = 16_000_000
+"""Of records that make a pack, at most, unless one has more: a value of Spark ends at 2 GB."""
+SEED = 42
+"""Of Spark's xxhash64."""
 
 Batches = Iterator[pa.RecordBatch]
 
+_JUDGED = to_arrow_schema(JUDGED, timezone="UTC")
+_EVENTS = pa.schema([field for field in _JUDGED if field.name not in (*VERDICT, "ingest_id")])
+_PLAIN = to_arrow_schema(StructType([PLAIN])).field(0)
+
+
+# --- into packs ---
+
 
 def packer(limits: Ints) -> Callable[[Batches], Batches]:
-    """What a worker does with Kafka's records (:data:`features.events.RECORD`): it adds ``plain`` (:data:`PACKED`).
+    """What a worker does with Kafka's records (:data:`features.events.RECORD`): it adds :data:`PLAIN`.
 
-    A row is a pack of events, whose other columns are null but for ``ingested_at``, or one record in doubt.
+    A row is a pack, whose other columns are null but for ``ingested_at`` and ``ingest_id``, or one record in doubt.
     """
 
     def pack(batches: Batches) -> Batches:
         for batch in batches:
-            for records in in_parts(batch):
-                yield from packed(records, limits)
+            parts = max(1, batch.nbytes // PACK_BYTES)
+            size = -(-batch.num_rows // parts)
+            for start in range(0, batch.num_rows, size or 1):
+                yield from _packed(batch.slice(start, size), limits)
 
     return pack
 
 
-def in_parts(records: pa.RecordBatch) -> Batches:
-    """``records`` cut into parts of about :data:`PACK_BYTES`."""
-    parts = max(1, records.nbytes // PACK_BYTES)
-    size = -(-records.num_rows // parts)
-    for start in range(0, records.num_rows, max(1, size)):
-        yield records.slice(start, size)
-
-
-def packed(records: pa.RecordBatch, limits: Ints) -> Batches:
-    records = records.set_column(records.schema.get_field_index("headers"), "headers", headers_in(records["headers"]))
+def _packed(records: pa.RecordBatch, limits: Ints) -> Batches:
+    records = null_where_empty(records)
+    schema = pa.schema([*(field.with_nullable(True) for field in records.schema), _PLAIN])
     now = pc.fill_null(records["ingested_at"].cast(pa.int64()), 0)
     readings = plain_readings(records["value"], now, limits)
     taken = readings.is_valid()
-    schema = pa.schema([*(field.with_nullable(True) for field in records.schema), ("plain", PLAIN)])
-    events = events_of(records.filter(taken), readings.filter(taken))
+    events = _events_of(records.filter(taken), readings.filter(taken))
     if events.num_rows:
-        packs = [as_value(as_bytes(part)) for part in (events, events.select(["event_key", *ARRIVAL]))]
-        columns = {name: pa.nulls(1, schema.field(name).type) for name in records.schema.names}
-        columns["ingested_at"] = records["ingested_at"].slice(0, 1)
-        yield pa.record_batch(
-            [*columns.values(), pa.StructArray.from_arrays(packs, fields=PLAIN.fields)], schema=schema
-        )
+        packs = [_as_value(part) for part in (events, events.select(FOUND_BY))]
+        row = {field.name: pa.nulls(1, field.type) for field in records.schema}
+        row |= {name: records[name].slice(0, 1) for name in ("ingested_at", "ingest_id")}
+        plain = pa.StructArray.from_arrays(packs, fields=_PLAIN.type.fields)
+        yield pa.record_batch([*row.values(), plain], schema=schema)
     doubtful = records.filter(pc.invert(taken))
     if doubtful.num_rows:
-        yield pa.record_batch([*doubtful.columns, pa.nulls(doubtful.num_rows, PLAIN)], schema=schema)
+        yield pa.record_batch([*doubtful.columns, pa.nulls(doubtful.num_rows, _PLAIN.type)], schema=schema)
 
 
-def headers_in(lists: pa.ListArray) -> pa.ListArray:
-    """Null where there are none, as Kafka's source has it."""
-    if not len(lists.values):
-        return pa.nulls(len(lists), lists.type)
-    return pc.if_else(pc.equal(pc.list_value_length(lists), 0), pa.scalar(None, lists.type), lists)
-
-
-def events_of(records: pa.RecordBatch, readings: pa.StructArray) -> pa.Table:
-    """Columns of table events but ``ingest_id`` from ``records`` and what was read in them."""
-    columns = dict(zip(readings.type.names, readings.flatten(), strict=True))
+def _events_of(records: pa.RecordBatch, readings: pa.StructArray) -> pa.Table:
+    columns = dict(zip(records.schema.names, records.columns, strict=True))
+    columns |= {"raw": columns["value"], "kafka_key": columns["key"], "received_at": columns["timestamp"]}
+    columns |= dict(zip(readings.type.names, readings.flatten(), strict=True))
     lower = pc.ascii_lower(columns["action"])
     columns["action"] = pc.if_else(pc.is_in(lower, pa.array(KNOWN_ACTIONS)), lower, columns["action"])
     columns["event_key"] = keys_of(columns["event_id"])
-    source = {"raw": "value", "kafka_key": "key", "received_at": "timestamp"}
-    fields = [field for field in EVENT_COLUMNS if field.name != "ingest_id"]
-    arrays = [columns[f.name] if f.name in columns else records[source.get(f.name, f.name)] for f in fields]
-    return pa.table([array.cast(f.type) for array, f in zip(arrays, fields, strict=True)], schema=pa.schema(fields))
+    return pa.table([columns[field.name].cast(field.type) for field in _EVENTS], schema=_EVENTS)
 
 
 def keys_of(ids: pa.Array) -> pa.Array:
@@ -110,57 +102,84 @@ def keys_of(ids: pa.Array) -> pa.Array:
     return pa.array(np.fromiter(hashes, np.uint64, len(ids)).view(np.int64), mask=absent)
 
 
-def as_bytes(table: pa.Table) -> pa.Buffer:
+def _as_value(table: pa.Table) -> pa.Array:
+    """``table`` as the one value of a binary array."""
     sink = pa.BufferOutputStream()
     with pa.ipc.new_stream(sink, table.schema) as stream:
         stream.write_table(table)
-    return sink.getvalue()
+    content = sink.getvalue()
+    return pa.Array.from_buffers(pa.binary(), 1, [None, pa.py_buffer(np.array([0, content.size], np.int32)), content])
 
 
-def as_value(content: pa.Buffer) -> pa.Array:
-    """One binary value, not copied."""
-    offsets = pa.py_buffer(np.array([0, content.size], np.int32))
-    return pa.Array.from_buffers(pa.binary(), 1, [None, offsets, content])
+# --- out of packs ---
 
 
 def arrivals_of(judged: pa.Table) -> pa.Table:
-    """Of each record its reason, key and arrival: ``judged`` (these columns and ``arrivals``) with packs unpacked.
-
-    ``is_packed`` tells where a record came from.
-    """
-    names = ["reason", "event_key", *ARRIVAL]
-    rows = judged.filter(judged["arrivals"].is_null()).select(names)
-    parts = [rows.append_column("is_packed", pa.array(np.zeros(rows.num_rows, np.bool_)))]
+    """Of each record its ``reason``, :data:`FOUND_BY`, and whether it ``is_packed``; from these columns and packs."""
+    rows = judged.filter(judged["arrivals"].is_null()).select(["reason", *FOUND_BY])
+    parts = [rows.append_column("is_packed", pa.repeat(False, rows.num_rows))]
     for pack in judged["arrivals"].drop_null():
-        events = table_in(pack)
-        columns = [pa.nulls(events.num_rows, pa.string()), *[events[name] for name in names[1:]]]
-        parts.append(pa.table([*columns, pa.array(np.ones(events.num_rows, np.bool_))], schema=parts[0].schema))
+        events = _table_in(pack)
+        columns = [pa.nulls(events.num_rows, pa.string()), *events.columns, pa.repeat(True, events.num_rows)]
+        parts.append(pa.table(columns, schema=parts[0].schema))
     return pa.concat_tables(parts)
 
 
 def packs_in(judged: pa.RecordBatch) -> Iterator[pa.Table]:
-    """The packs among rows of ``judged``, as tables with the columns of :data:`JUDGED`."""
-    for row in np.flatnonzero(judged["events"].is_valid().to_numpy(zero_copy_only=False)):
-        events = table_in(judged["events"][int(row)])
+    """The packs among rows of ``judged``, each as a table with the columns of :data:`JUDGED`."""
+    for row in np.flatnonzero(judged["events"].is_valid()):
+        events = _table_in(judged["events"][int(row)])
         columns = dict(zip(events.column_names, events.columns, strict=True))
         columns |= {name: pa.nulls(events.num_rows, pa.string()) for name in VERDICT}
         columns["ingest_id"] = pa.repeat(judged["ingest_id"][int(row)], events.num_rows)
-        yield pa.table({name: columns[name] for name in JUDGED.fieldNames()})
+        yield pa.table([columns[name] for name in _JUDGED.names], schema=_JUDGED)
 
 
 def rows_in(judged: pa.RecordBatch) -> pa.Table:
-    """The rows that are no packs, with the columns of :data:`JUDGED`."""
-    rows = judged.filter(judged["events"].is_null())
-    return pa.Table.from_batches([rows]).select(JUDGED.fieldNames())
+    """The rows of ``judged`` that are no packs, with the columns of :data:`JUDGED`."""
+    rows = null_where_empty(judged.filter(judged["events"].is_null()))
+    return pa.Table.from_batches([rows]).select(_JUDGED.names).cast(_JUDGED)
 
 
 def unpack(batches: Batches) -> Batches:
     """What a worker does to give Spark a row for each record."""
-    declared = to_arrow_schema(JUDGED, timezone="UTC")
     for batch in batches:
         for table in (*packs_in(batch), rows_in(batch)):
-            yield from table.cast(declared).to_batches()
+            yield from table.to_batches()
 
 
-def table_in(pack: pa.BinaryScalar) -> pa.Table:
+def _table_in(pack: pa.BinaryScalar) -> pa.Table:
     return pa.ipc.open_stream(pack.as_buffer()).read_all()
+
+
+# --- lists on their way to a worker ---
+
+
+def without_null_lists(rows: DataFrame) -> DataFrame:
+    """``rows`` with empty lists and maps in place of null ones, for their way to Python.
+
+    Java's Arrow takes time by the square of a batch's rows where lists are null (apache/arrow#40796): headers and
+    properties, which few records have, took three quarters of the time of all columns.
+    """
+    empty = {ArrayType: F.array(), MapType: F.create_map()}
+    lists = {field.name: empty[type(field.dataType)] for field in rows.schema if type(field.dataType) in empty}
+    return rows.withColumns({
+        name: F.coalesce(name, nothing.cast(rows.schema[name].dataType)) for name, nothing in lists.items()
+    })  # fmt: skip
+
+
+def null_where_empty(rows: pa.RecordBatch) -> pa.RecordBatch:
+    """The lists of :func:`without_null_lists` as they were: none that is sent is empty."""
+    for place, field in enumerate(rows.schema):
+        if pa.types.is_list(field.type) or pa.types.is_map(field.type):
+            lists = rows.column(place)
+            offsets = np.asarray(lists.offsets)
+            empty = np.diff(offsets) == 0
+            rows = rows.set_column(place, field.with_nullable(True), _masked(lists, empty))
+    return rows
+
+
+def _masked(lists: pa.Array, empty: np.ndarray) -> pa.Array:
+    if empty.all():
+        return pa.nulls(len(lists), lists.type)
+    return pc.if_else(empty, pa.scalar(None, lists.type), lists)

@@ -1,8 +1,6 @@
-"""Arrow in, Arrow out: :mod:`features.plain_json` as a column of Spark."""
+"""Arrow in, Arrow out: what :mod:`features.plain_json` reads."""
 
 from __future__ import annotations
-
-from collections.abc import Callable
 
 import numpy as np
 import pyarrow as pa
@@ -69,12 +67,3 @@ def texts(data: Bytes, begins: Ints, ends: Ints) -> pa.StringArray:
     gather(data, begins, begins + lengths, offsets, out)
     mask = pa.py_buffer(np.packbits(~absent, bitorder="little")) if absent.any() else None
     return pa.StringArray.from_buffers(len(begins), pa.py_buffer(offsets), pa.py_buffer(out), mask)
-
-
-def reader(limits: Ints) -> Callable[[pa.Array, pa.Array], pa.Array]:
-    """:func:`plain_readings` with its limits, as an Arrow function of Spark takes it."""
-
-    def read(values: pa.Array, now: pa.Array) -> pa.Array:
-        return plain_readings(values, now, limits)
-
-    return read

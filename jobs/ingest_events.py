@@ -16,10 +16,10 @@ from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 from pyspark.sql.streaming.query import StreamingQuery
 
-from features.duplicates import ARRIVAL, POSITION, is_repeated, reject_duplicates, reject_repeated
+from features.duplicates import POSITION, is_repeated, reject_duplicates, reject_repeated
 from features.erasure import Guard
-from features.events import JudgingRules, accepted, judge_packed, rejected
-from features.packed import JUDGED, arrivals_of, packs_in, rows_in, unpack
+from features.events import JudgingRules, accepted, judge_in_packs, rejected
+from features.packed import FOUND_BY, JUDGED, arrivals_of, packs_in, rows_in, unpack, without_null_lists
 from features.tables import ERASURES, EVENTS, LEDGER_GAPS, REJECTED_EVENTS, Table
 from jobs.runtime import cli, kafka, logs, metrics, streams
 from jobs.runtime.erasures import Privacy
@@ -64,7 +64,7 @@ def start(spark: SparkSession, lake: Lake, settings: Settings, *, once: bool = F
     records = kafka.read_stream(spark, settings.kafka).withColumn("ingest_id", F.lit(""))
     records = records.coalesce(cores) if is_local else records
     # In the stream, not in each batch: the strict reading is a long text, which Spark parses and resolves only once so.
-    judged = judge_packed(records, judging_rules(settings.ingest))
+    judged = judge_in_packs(records, judging_rules(settings.ingest))
     return streams.start(judged, QUERY, process, settings, once=once, trigger=settings.ingest.trigger)
 
 
@@ -84,7 +84,7 @@ def ingest(
     try:
         with steps.step("judge"):
             now_of_batch = F.unix_micros("ingested_at").alias("now")
-            collected = judged.select(now_of_batch, "arrivals", "reason", "event_key", *ARRIVAL).toArrow()
+            collected = judged.select(now_of_batch, "arrivals", "reason", *FOUND_BY).toArrow()
             if not collected.num_rows:
                 return
             now, found = collected["now"][0].as_py(), arrivals_of(collected)
@@ -92,7 +92,7 @@ def ingest(
         with steps.step("find duplicates"):
             repeated = is_repeated(kept, recent.before(batch.id, now), now)
             duplicates = kept.filter(pa.array(repeated))
-        few = streams.in_few_files(judged, found.num_rows).drop("arrivals")
+        few = streams.in_few_files(without_null_lists(judged.drop("arrivals")), found.num_rows)
         if lake.takes_files:
             with steps.step("write"):
                 written = write_files(lake, few, duplicates, batch, privacy)
@@ -113,7 +113,7 @@ def ingest(
 def write_files(
     lake: Lake, judged: DataFrame, duplicates: pa.Table, batch: streams.Batch, privacy: Privacy | None
 ) -> dict[Table, list[str]]:
-    """Python workers write packed events and the rows that Spark has judged; per table Delta's descriptions of files."""
+    """Python workers write packed events and rows that Spark has judged; per table Delta's descriptions of files."""
     rows = without_repeated(judged, duplicates.filter(pc.invert(duplicates["is_packed"])))
     rows = rows if privacy is None else privacy.guarded(rows)
     guard = Guard() if privacy is None else privacy.guard()

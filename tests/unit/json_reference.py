@@ -8,8 +8,8 @@ from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from features.events import KNOWN_ACTIONS
 from features.judging import FIELDS, TIMES
+from features.packed import KNOWN_ACTIONS
 from serving.judging import is_blank, micros
 
 BLANKS = " \t\n\r"
