@@ -17,14 +17,14 @@ from pyspark.sql.streaming.query import StreamingQuery
 
 from features.behavior import SessionRules, behavior, by_user, feature_rows, whole_users
 from features.merging import INSTANT, constant, merged
-from features.tables import EVENTS, FEATURE_TABLE, TILES, Table
+from features.tables import EVENTS, FEATURE_TABLE, TILES
 from features.tiles import FOLDED, merge, tiles_of_one
 from jobs.runtime import cli, logs, streams
 from jobs.runtime.lake import Lake
 from jobs.runtime.session import spark_session
 from jobs.runtime.settings import Settings, load_settings
 from jobs.runtime.steps import Steps
-from jobs.runtime.table_files import Place, TableFiles
+from jobs.runtime.table_files import TableFiles
 
 QUERY = "build_features"
 BROADCAST_USERS = 200_000
@@ -80,7 +80,8 @@ def build(lake: Lake, events: DataFrame, rules: SessionRules, batch: streams.Bat
         partitions = min(lake.shuffle_partitions, 1 + spread["events"] // streams.ROWS_A_FILE)
         if lake.takes_files:
             with steps.step("write"):
-                written = write_files(lake, by_user(tiles, partitions), rules, batch)
+                users = by_user(tiles, partitions)
+                written = lake.written_by_workers(users, (TILES, FEATURE_TABLE), writer_of(rules, batch.id))
             with steps.step("commit"):
                 streams.side_by_side(*[partial(batch.commit, lake, files, table) for table, files in written.items()])
         else:
@@ -89,14 +90,6 @@ def build(lake: Lake, events: DataFrame, rules: SessionRules, batch: streams.Bat
     finally:
         events.unpersist()
         steps.report()
-
-
-def write_files(lake: Lake, tiles: DataFrame, rules: SessionRules, batch: streams.Batch) -> dict[Table, list[str]]:
-    """One pass of Python workers over ``tiles`` (:func:`features.behavior.by_user`) makes and writes rows of both."""
-    tables = (TILES, FEATURE_TABLE)
-    writer = writer_of({table.name: lake.place(table) for table in tables}, rules, batch.id)
-    written = tiles.mapInArrow(writer, "table STRING, file STRING").toArrow().to_pylist()
-    return {table: [one["file"] for one in written if one["table"] == table.name] for table in tables}
 
 
 def append_rows(lake: Lake, tiles: DataFrame, rules: SessionRules, batch: streams.Batch) -> None:
@@ -108,27 +101,19 @@ def append_rows(lake: Lake, tiles: DataFrame, rules: SessionRules, batch: stream
     )
 
 
-def writer_of(
-    places: dict[str, Place], rules: SessionRules, batch_id: str
-) -> Callable[[Iterator[pa.RecordBatch]], Iterator[pa.RecordBatch]]:
-    """What a worker does with its users' tiles: writes the fresh ones and the rows they change, and tells the files."""
+def writer_of(rules: SessionRules, batch_id: str) -> Callable[[Iterator[pa.RecordBatch], TableFiles, TableFiles], None]:
+    """What a worker does with its users' tiles: it writes the fresh ones, and the rows that they change."""
     now = datetime.now(UTC)
 
     def stamped(rows: pa.Table) -> pa.Table:
         times = pa.repeat(pa.scalar(now, INSTANT), rows.num_rows)
         return rows.append_column("batch_time", times).append_column("batch_id", constant(batch_id, rows.num_rows))
 
-    def write(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-        with (
-            TableFiles(places[TILES.name], TILES) as tiles,
-            TableFiles(places[FEATURE_TABLE.name], FEATURE_TABLE) as rows,
-        ):
-            for users in whole_users(batches):
-                parts = merged(users)
-                tiles.write(stamped(parts.fresh()))
-                rows.write(stamped(feature_rows(parts, rules)))
-            told = [(files.table.name, file) for files in (tiles, rows) for file in files.finish()]
-        yield pa.RecordBatch.from_pydict({"table": [name for name, _ in told], "file": [file for _, file in told]})
+    def write(batches: Iterator[pa.RecordBatch], tiles: TableFiles, rows: TableFiles) -> None:
+        for users in whole_users(batches):
+            parts = merged(users)
+            tiles.write(stamped(parts.fresh()))
+            rows.write(stamped(feature_rows(parts, rules)))
 
     return write
 

@@ -29,7 +29,7 @@ from jobs.runtime.recent_keys import RecentKeys
 from jobs.runtime.session import spark_session
 from jobs.runtime.settings import IngestSettings, Settings, load_settings
 from jobs.runtime.steps import Steps
-from jobs.runtime.table_files import Place, TableFiles
+from jobs.runtime.table_files import TableFiles
 
 QUERY = "ingest_events"
 
@@ -95,10 +95,10 @@ def ingest(
         few = streams.in_few_files(without_null_lists(judged.drop("arrivals")), found.num_rows)
         if lake.takes_files:
             with steps.step("write"):
-                written = write_files(lake, few, duplicates, batch, privacy)
+                written = write_files(lake, few, duplicates, privacy)
             with steps.step("commit"):
-                commits = [partial(batch.commit, lake, files, table) for table, files in written.items()]
-                streams.side_by_side(*commits)
+                filled = [(files, table) for table, files in written.items() if files or table is EVENTS]
+                streams.side_by_side(*[partial(batch.commit, lake, *one) for one in filled])
         else:
             with steps.step("append"):
                 append_rows(lake, few, duplicates, batch, privacy)
@@ -110,40 +110,26 @@ def ingest(
         steps.report()
 
 
-def write_files(
-    lake: Lake, judged: DataFrame, duplicates: pa.Table, batch: streams.Batch, privacy: Privacy | None
-) -> dict[Table, list[str]]:
-    """Python workers write packed events and rows that Spark has judged; per table Delta's descriptions of files."""
+def write_files(lake: Lake, judged: DataFrame, duplicates: pa.Table, privacy: Privacy | None) -> dict[Table, list[str]]:
+    """Python workers write packed events, and rows that Spark has judged; per table Delta's descriptions of files."""
     rows = without_repeated(judged, duplicates.filter(pc.invert(duplicates["is_packed"])))
-    rows = rows if privacy is None else privacy.guarded(rows)
-    guard = Guard() if privacy is None else privacy.guard()
-    packed = duplicates.filter(duplicates["is_packed"]).select(POSITION)
-    places = {table.name: lake.place(table) for table in (EVENTS, REJECTED_EVENTS)}
-    written = rows.mapInArrow(writer_of(places, packed, guard), "table STRING, file STRING").toArrow().to_pylist()
-    of_table = {
-        table: [one["file"] for one in written if one["table"] == table.name] for table in (EVENTS, REJECTED_EVENTS)
-    }
-    return {table: files for table, files in of_table.items() if files or table is EVENTS}
+    guard = Guard()
+    if privacy is not None:
+        rows, guard = privacy.guarded(rows), privacy.guard()
+    repeated = duplicates.filter(duplicates["is_packed"]).select(POSITION)
+    return lake.written_by_workers(rows, (EVENTS, REJECTED_EVENTS), writer_of(repeated, guard))
 
 
-def writer_of(
-    places: dict[str, Place], repeated: pa.Table, guard: Guard
-) -> Callable[[Iterator[pa.RecordBatch]], Iterator[pa.RecordBatch]]:
-    """What a worker does with judged records: writes each to the table it belongs to, and tells the files."""
+def writer_of(repeated: pa.Table, guard: Guard) -> Callable[[Iterator[pa.RecordBatch], TableFiles, TableFiles], None]:
+    """What a worker does with judged records: it writes each to the one table it belongs to."""
 
-    def write(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-        with (
-            TableFiles(places[EVENTS.name], EVENTS) as events,
-            TableFiles(places[REJECTED_EVENTS.name], REJECTED_EVENTS) as others,
-        ):
-            for batch in batches:
-                packs = (guard.guarded(reject_repeated(pack, repeated)) for pack in packs_in(batch))
-                for judged in (*packs, rows_in(batch)):
-                    is_event = judged["reason"].is_null()
-                    events.write(judged.filter(is_event).select(EVENTS.columns))
-                    others.write(judged.filter(pc.invert(is_event)).select(REJECTED_EVENTS.columns))
-            told = [(files.table.name, file) for files in (events, others) for file in files.finish()]
-        yield pa.RecordBatch.from_pydict({"table": [name for name, _ in told], "file": [file for _, file in told]})
+    def write(batches: Iterator[pa.RecordBatch], events: TableFiles, others: TableFiles) -> None:
+        for batch in batches:
+            packs = (guard.guarded(reject_repeated(pack, repeated)) for pack in packs_in(batch))
+            for judged in (*packs, rows_in(batch)):
+                is_event = judged["reason"].is_null()
+                events.write(judged.filter(is_event).select(EVENTS.columns))
+                others.write(judged.filter(pc.invert(is_event)).select(REJECTED_EVENTS.columns))
 
     return write
 

@@ -126,7 +126,20 @@ class Lake:
         root = arrow_lake.address_of(files.absolute(self.spark, self.root))
         return ("://" not in root or root.startswith("s3://")) and commits.is_open_delta(self.spark)
 
-    def place(self, table: Table) -> table_files.Place:
+    def written_by_workers(
+        self, rows: DataFrame, tables: Sequence[Table], write: table_files.Write
+    ) -> dict[Table, list[str]]:
+        """Let Python workers write files of ``tables`` from ``rows``; per table what :meth:`commit` takes.
+
+        Args:
+            write: called once in each task, with its batches and an open :class:`~jobs.runtime.table_files.TableFiles`
+                for each table.
+        """
+        places = [(table, self._place(table)) for table in tables]
+        told = rows.mapInArrow(table_files.writer(places, write), table_files.TOLD).toArrow().to_pylist()
+        return {table: [one["file"] for one in told if one["table"] == table.name] for table in tables}
+
+    def _place(self, table: Table) -> table_files.Place:
         """Where Python workers write the table's files."""
         return table_files.Place(arrow_lake.address_of(self.address(table)), object_store.reach())
 

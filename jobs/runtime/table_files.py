@@ -10,7 +10,8 @@ from __future__ import annotations
 import json
 import time
 import uuid
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -105,6 +106,26 @@ class TableFiles:
         if self._open is not None:
             self.described.append(self._open.finish())
         self._open = None
+
+
+Write = Callable[..., None]
+"""Takes a task's batches, and a :class:`TableFiles` for each table."""
+TOLD = "table STRING, file STRING"
+
+
+def writer(
+    places: Sequence[tuple[Table, Place]], write: Write
+) -> Callable[[Iterator[pa.RecordBatch]], Iterator[pa.RecordBatch]]:
+    """What a worker does: ``write`` puts rows into files, and it tells (:data:`TOLD`) their descriptions."""
+
+    def work(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+        with ExitStack() as stack:
+            files = [stack.enter_context(TableFiles(place, table)) for table, place in places]
+            write(batches, *files)
+            told = [(one.table.name, add) for one in files for add in one.finish()]
+        yield pa.RecordBatch.from_pydict({"table": [name for name, _ in told], "file": [add for _, add in told]})
+
+    return work
 
 
 class _File:
