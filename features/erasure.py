@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import hmac
 from collections.abc import Callable, Collection
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import pyarrow as pa
@@ -88,7 +88,7 @@ def pseudonymise(judged: DataFrame, key: bytes) -> DataFrame:
 
 @dataclass(frozen=True)
 class Guard:
-    """:func:`reject_erased` and then, if so chosen, :func:`pseudonymise`, of packed events in Arrow.
+    """:func:`reject_erased` and then, if so chosen, :func:`pseudonymise`, for rows of Spark and for packed events.
 
     Attributes:
         erased: keyed hashes of the erased people.
@@ -97,11 +97,16 @@ class Guard:
     """
 
     erased: frozenset[str] = frozenset()
-    key: bytes = b""
+    key: bytes = field(default=b"", repr=False)
     pseudonyms: bool = False
 
-    def guarded(self, judged: pa.Table) -> pa.Table:
-        """``judged`` (columns of :data:`features.packed.JUDGED`; records that have their fields) as it may be kept."""
+    def rows(self, judged: DataFrame) -> DataFrame:
+        """Judged records as they may be kept."""
+        kept = reject_erased(judged, self.erased, self.key)
+        return pseudonymise(kept, self.key) if self.pseudonyms else kept
+
+    def pack(self, judged: pa.Table) -> pa.Table:
+        """Events (columns of :data:`features.packed.JUDGED`) as they may be kept."""
         columns = dict(zip(judged.column_names, judged.columns, strict=True))
         if self.erased:
             gone = pc.or_(self._are_erased(judged["user_id"]), self._are_erased(judged["kafka_key"]))

@@ -125,11 +125,13 @@ def judge_in_packs(records: DataFrame, rules: JudgingRules) -> DataFrame:
 
     Returns:
         Rows of two kinds. A pack has ``events``, ``arrivals``, ``ingested_at`` and ``ingest_id``, and nothing else. In
-        a row of one record the first two are null, and the other columns are as :func:`judge` has them.
+        a row of one record the first two are null, and the other columns are as :func:`judge` has them, but that lists
+        and maps are empty in place of null.
     """
     require(records, RECORD)
     read = with_plain(records, rules).transform(with_text, rules).transform(with_reading, rules)
-    return read.transform(with_times, rules).transform(with_verdict, rules).transform(as_judged)
+    judged = read.transform(with_times, rules).transform(with_verdict, rules).transform(as_judged)
+    return packed.without_null_lists(judged)
 
 
 def accepted(judged: DataFrame) -> DataFrame:

@@ -19,7 +19,7 @@ from pyspark.sql.streaming.query import StreamingQuery
 from features.duplicates import POSITION, is_repeated, reject_duplicates, reject_repeated
 from features.erasure import Guard
 from features.events import JudgingRules, accepted, judge_in_packs, rejected
-from features.packed import FOUND_BY, JUDGED, arrivals_of, packs_in, rows_in, unpack, without_null_lists
+from features.packed import FOUND_BY, JUDGED, arrivals_of, packs_in, rows_in, unpack
 from features.tables import ERASURES, EVENTS, LEDGER_GAPS, REJECTED_EVENTS, Table
 from jobs.runtime import cli, kafka, logs, metrics, streams
 from jobs.runtime.erasures import Privacy
@@ -68,13 +68,7 @@ def start(spark: SparkSession, lake: Lake, settings: Settings, *, once: bool = F
     return streams.start(judged, QUERY, process, settings, once=once, trigger=settings.ingest.trigger)
 
 
-def ingest(
-    lake: Lake,
-    judged: DataFrame,
-    batch: streams.Batch,
-    recent: RecentKeys,
-    privacy: Privacy | None = None,
-) -> None:
+def ingest(lake: Lake, judged: DataFrame, batch: streams.Batch, recent: RecentKeys, privacy: Privacy) -> None:
     """One micro-batch of judged Kafka records: append each to the one table it belongs to.
 
     Records of erased people are kept as rejected ones without content, see :mod:`features.erasure`.
@@ -92,16 +86,16 @@ def ingest(
         with steps.step("find duplicates"):
             repeated = is_repeated(kept, recent.before(batch.id, now), now)
             duplicates = kept.filter(pa.array(repeated))
-        few = streams.in_few_files(without_null_lists(judged.drop("arrivals")), found.num_rows)
+        few, guard = streams.in_few_files(judged.drop("arrivals"), found.num_rows), privacy.guard()
         if lake.takes_files:
             with steps.step("write"):
-                written = write_files(lake, few, duplicates, privacy)
+                written = write_files(lake, few, duplicates, guard)
             with steps.step("commit"):
                 filled = [(files, table) for table, files in written.items() if files or table is EVENTS]
                 streams.side_by_side(*[partial(batch.commit, lake, *one) for one in filled])
         else:
             with steps.step("append"):
-                append_rows(lake, few, duplicates, batch, privacy)
+                append_rows(lake, few, duplicates, batch, guard)
         taken = kept.filter(pa.array(~repeated))["event_key"].drop_null()
         recent.accepted(taken.to_numpy(), now)
         metrics.rejected(found["reason"], duplicates.num_rows)
@@ -110,14 +104,11 @@ def ingest(
         steps.report()
 
 
-def write_files(lake: Lake, judged: DataFrame, duplicates: pa.Table, privacy: Privacy | None) -> dict[Table, list[str]]:
+def write_files(lake: Lake, judged: DataFrame, duplicates: pa.Table, guard: Guard) -> dict[Table, list[str]]:
     """Python workers write packed events, and rows that Spark has judged; per table Delta's descriptions of files."""
     rows = without_repeated(judged, duplicates.filter(pc.invert(duplicates["is_packed"])))
-    guard = Guard()
-    if privacy is not None:
-        rows, guard = privacy.guarded(rows), privacy.guard()
-    repeated = duplicates.filter(duplicates["is_packed"]).select(POSITION)
-    return lake.written_by_workers(rows, (EVENTS, REJECTED_EVENTS), writer_of(repeated, guard))
+    write = writer_of(duplicates.filter(duplicates["is_packed"]).select(POSITION), guard)
+    return lake.written_by_workers(guard.rows(rows), (EVENTS, REJECTED_EVENTS), write)
 
 
 def writer_of(repeated: pa.Table, guard: Guard) -> Callable[[Iterator[pa.RecordBatch], TableFiles, TableFiles], None]:
@@ -125,7 +116,7 @@ def writer_of(repeated: pa.Table, guard: Guard) -> Callable[[Iterator[pa.RecordB
 
     def write(batches: Iterator[pa.RecordBatch], events: TableFiles, others: TableFiles) -> None:
         for batch in batches:
-            packs = (guard.guarded(reject_repeated(pack, repeated)) for pack in packs_in(batch))
+            packs = (guard.pack(reject_repeated(pack, repeated)) for pack in packs_in(batch))
             for judged in (*packs, rows_in(batch)):
                 is_event = judged["reason"].is_null()
                 events.write(judged.filter(is_event).select(EVENTS.columns))
@@ -134,12 +125,9 @@ def writer_of(repeated: pa.Table, guard: Guard) -> Callable[[Iterator[pa.RecordB
     return write
 
 
-def append_rows(
-    lake: Lake, judged: DataFrame, duplicates: pa.Table, batch: streams.Batch, privacy: Privacy | None
-) -> None:
+def append_rows(lake: Lake, judged: DataFrame, duplicates: pa.Table, batch: streams.Batch, guard: Guard) -> None:
     """The same by Spark's own writer: where workers cannot write a table's files."""
-    rows = without_repeated(judged.mapInArrow(unpack, JUDGED), duplicates)
-    rows = rows if privacy is None else privacy.guarded(rows)
+    rows = guard.rows(without_repeated(judged.mapInArrow(unpack, JUDGED), duplicates))
     streams.side_by_side(
         partial(batch.append, lake, accepted(rows), EVENTS),
         partial(batch.append, lake, rejected(rows), REJECTED_EVENTS),

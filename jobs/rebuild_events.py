@@ -78,7 +78,7 @@ def rebuild(spark: SparkSession, lake: Lake, settings: Settings) -> Rebuilt:
         records = as_read(events).unionByName(as_read(refused.join(events.select(POSITION), POSITION, "left_anti")))
         privacy = Privacy(lake, settings)
         verdicts = _kept(judge(records, ingest_events.judging_rules(settings.ingest)))
-        told = _kept(privacy.guarded(_with_duplicates(verdicts, events, refused, settings)))
+        told = _kept(privacy.guard().rows(_with_duplicates(verdicts, events, refused, settings)))
         work = _work(told, events, refused)
         try:
             come, gone, *changed = [frame.persist(StorageLevel.MEMORY_AND_DISK).count() for frame in work.frames()]

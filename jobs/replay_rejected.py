@@ -91,7 +91,7 @@ def _passing(candidates: DataFrame, privacy: Privacy, settings: Settings, batch:
     now = datetime.now(UTC)
     as_read = candidates.withColumnsRenamed({"raw": "value", "kafka_key": "key", "received_at": "timestamp"})
     as_read = as_read.withColumns({"ingested_at": F.lit(now), "ingest_id": F.lit(batch)})
-    return privacy.without_erased(accepted(privacy.guarded(judge(as_read, judging_rules(settings.ingest)))))
+    return privacy.without_erased(accepted(privacy.guard().rows(judge(as_read, judging_rules(settings.ingest)))))
 
 
 def _unrepeated(events: DataFrame, passing: DataFrame, settings: Settings) -> DataFrame:

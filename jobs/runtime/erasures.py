@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 from pyspark.sql import DataFrame
 
-from features.erasure import Guard, pseudonymise, reject_erased, without_erased
+from features.erasure import Guard, without_erased
 from features.errors import ConfigurationError
 from features.tables import ERASURES
 from jobs.runtime import files
@@ -64,25 +64,18 @@ class Privacy:
         Raises:
             ConfigurationError: with what to set.
         """
-        self.key()
-
-    def key(self) -> bytes:
-        if self.settings.ingest.pseudonymise:
-            return secret_key(self.settings, "ingest.pseudonymise replaces user ids by hashes under it")
-        if self.erased():
-            return secret_key(self.settings, "people were erased, who are known by their hashes under it only")
-        return b""
+        self.guard()
 
     def guard(self) -> Guard:
-        """:meth:`guarded` for packed events."""
-        return Guard(self.erased(), self.key(), self.settings.ingest.pseudonymise)
-
-    def guarded(self, judged: DataFrame) -> DataFrame:
-        """Judged records as they may be written."""
-        key, erased = self.key(), self.erased()
-        kept = reject_erased(judged, erased, key)
-        return pseudonymise(kept, key) if self.settings.ingest.pseudonymise else kept
+        """What is done to judged records before they are kept, as of now."""
+        erased, pseudonyms, key = self.erased(), self.settings.ingest.pseudonymise, b""
+        if pseudonyms:
+            key = secret_key(self.settings, "ingest.pseudonymise replaces user ids by hashes under it")
+        elif erased:
+            key = secret_key(self.settings, "people were erased, who are known by their hashes under it only")
+        return Guard(erased, key, pseudonyms)
 
     def without_erased(self, rows: DataFrame) -> DataFrame:
         """Rows with a ``user_id``, those of erased people left out."""
-        return without_erased(rows, self.erased(), self.key())
+        guard = self.guard()
+        return without_erased(rows, guard.erased, guard.key)

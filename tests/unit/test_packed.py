@@ -121,7 +121,7 @@ def test_a_pack_is_guarded_and_rid_of_repeated_ids_as_rows_of_spark_are(
 ) -> None:
     events = with_odd_people()
     repeated = events.filter(pa.array([at % 3 == 0 for at in range(events.num_rows)])).select(POSITION)
-    found = Guard(erased, KEY, pseudonyms).guarded(reject_repeated(events, repeated))
+    found = Guard(erased, KEY, pseudonyms).pack(reject_repeated(events, repeated))
     rows: DataFrame = spark.createDataFrame(events)
     rows = reject_erased(reject_duplicates(rows, spark.createDataFrame(repeated)), erased, KEY)
     expected = (pseudonymise(rows, KEY) if pseudonyms else rows).orderBy("offset").toArrow()
