@@ -59,7 +59,7 @@ def test_a_job_tells_its_batches_its_rejected_records_its_verdicts_and_its_model
         assert time.monotonic() < end, sorted(found)
     assert found["behavior_rejected_records_total not_json"] - before == 1
     assert found["behavior_query_running ingest_events"] in (0, 1)
-    assert found["behavior_batch_step_seconds ingest_events append"] > 0
+    assert found["behavior_batch_step_seconds ingest_events write"] > 0
     assert found["behavior_score_delay_seconds_count"] >= 1
     topic = watched.settings.kafka.topic
     lags = [value for name, value in found.items() if name.startswith("behavior_kafka_lag_offsets") and topic in name]
