@@ -10,6 +10,7 @@ from datetime import UTC, datetime, timedelta
 from functools import partial
 
 import pyarrow as pa
+import pyarrow.compute as pc
 from pyspark import StorageLevel
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
@@ -25,10 +26,11 @@ from jobs.runtime.session import spark_session
 from jobs.runtime.settings import Settings, load_settings
 from jobs.runtime.steps import Steps
 from jobs.runtime.table_files import TableFiles
+from jobs.runtime.table_reads import Wanted
 
 QUERY = "build_features"
-BROADCAST_USERS = 200_000
-"""Up to so many users of a batch the look-back is cut to them before it is shuffled."""
+FEW_USERS = 200_000
+"""Of up to so many users of a batch only their own look-back is read; of more, everybody's."""
 
 
 def session_rules(settings: Settings) -> SessionRules:
@@ -60,24 +62,18 @@ def build(lake: Lake, events: DataFrame, rules: SessionRules, batch: streams.Bat
     events = events.select(*FOLDED).persist(StorageLevel.MEMORY_AND_DISK)
     try:
         with steps.step("look"):
-            spread = (
-                events.agg(
-                    F.min("timestamp").alias("first"),
-                    F.max("timestamp").alias("last"),
-                    F.approx_count_distinct("user_id", 0.1).alias("users"),
-                    F.count("*").alias("events"),
-                )
+            people = (
+                events.groupBy("user_id")
+                .agg(F.min("timestamp").alias("first"), F.max("timestamp").alias("last"), F.count("*").alias("events"))
                 .toArrow()
-                .to_pylist()[0]
             )
-        if not spread["events"]:
+        if not people.num_rows:
             return
-        since, until = look_back(spread["first"], spread["last"], rules)
-        older = lake.read(TILES).where(
-            (F.col("window_start") >= since) & (F.col("window_start") < until) & (F.col("batch_id") != batch.id)
-        )
-        tiles = with_older(tiles_of_one(events), older, narrow=spread["users"] <= BROADCAST_USERS)
-        partitions = min(lake.shuffle_partitions, 1 + spread["events"] // streams.ROWS_A_FILE)
+        count = pc.sum(people["events"]).as_py()
+        since, until = look_back(pc.min(people["first"]).as_py(), pc.max(people["last"]).as_py(), rules)
+        wanted = Wanted(people["user_id"].combine_chunks(), since, until, batch.id)
+        tiles = older_and_new(lake, tiles_of_one(events), wanted)
+        partitions = min(lake.shuffle_partitions, 1 + count // streams.ROWS_A_FILE)
         if lake.takes_files:
             with steps.step("write"):
                 users = by_user(tiles, partitions)
@@ -128,16 +124,25 @@ def look_back(first: datetime, last: datetime, rules: SessionRules) -> tuple[dat
     return since, until
 
 
+def older_and_new(lake: Lake, tiles: DataFrame, wanted: Wanted) -> DataFrame:
+    """The new partial ``tiles``, marked ``fresh``, and the ``wanted`` ones of the look-back."""
+    is_few = len(wanted.users) <= FEW_USERS
+    if is_few and (near := lake.read_people(TILES, tiles.columns, wanted)) is not None:
+        return with_older(tiles, near, narrow=False)
+    inside = (F.col("window_start") >= wanted.since) & (F.col("window_start") < wanted.until)
+    return with_older(tiles, lake.read(TILES).where(inside & (F.col("batch_id") != wanted.not_batch)), narrow=is_few)
+
+
 def with_older(tiles: DataFrame, older: DataFrame, *, narrow: bool = True) -> DataFrame:
     """The new partial ``tiles``, marked ``fresh``, and of the ``older`` ones of the look-back those of their users.
 
     Args:
-        narrow: whether the users are few enough to be told to every task; if not, all of ``older`` are taken.
+        narrow: whether to leave out other users' tiles, which change no row, before they are shuffled.
     """
     near = older
     if narrow:
         # By a number, which is looked up faster than a text (decision 020). Tiles of somebody else with the same number
-        # would be read for nothing, and change no row. A semi-join keeps each tile once.
+        # would be read for nothing. A semi-join keeps each tile once.
         users = F.broadcast(tiles.select(F.xxhash64("user_id").alias("number")).distinct())
         near = older.join(users, F.xxhash64("user_id") == F.col("number"), "left_semi")
     return near.select(*tiles.columns, F.lit(False).alias("fresh")).unionByName(tiles.withColumn("fresh", F.lit(True)))

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
+from typing import Any
 
 from delta.tables import DeltaTable
 from pyspark.sql import DataFrame, SparkSession
@@ -13,7 +14,7 @@ from pyspark.sql import functions as F
 
 from features.errors import SchemaError
 from features.tables import TABLES, Table
-from jobs.runtime import arrow_lake, commits, files, object_store, table_files
+from jobs.runtime import arrow_lake, commits, files, object_store, table_files, table_reads
 
 LOOKED_UP = {
     # A batch opens every file of the last hours: without this, one more per batch until maintenance comes.
@@ -30,6 +31,7 @@ class Lake:
 
     spark: SparkSession
     root: str
+    _opened: dict[str, Any] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     def path(self, table: Table) -> str:
         return f"{self.root.rstrip('/')}/{table.name}"
@@ -85,6 +87,18 @@ class Lake:
         if version is not None:
             reader = reader.option("versionAsOf", version)
         return reader.load(self.path(table))
+
+    def read_people(self, table: Table, columns: Sequence[str], wanted: table_reads.Wanted) -> DataFrame | None:
+        """Rows of few people, read by Python workers; None where they cannot read the table's files."""
+        if not self.takes_files:
+            return None
+        place = self._place(table)
+        opened = self._opened.get(table.name)
+        self._opened[table.name] = opened = table_reads.newest(place, opened)
+        if not table_reads.is_plain(opened):
+            return None
+        parts = table_reads.parts_of(opened, table.time, wanted)
+        return table_reads.rows_of(self.spark, place, parts, table, columns, wanted)
 
     def read_stream(self, table: Table, max_files: int) -> DataFrame:
         """New rows of ``table`` as a stream; rewrites by maintenance and erasure are passed over."""

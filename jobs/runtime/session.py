@@ -46,7 +46,10 @@ ENGINE = {
     "spark.sql.parquet.outputTimestampType": "TIMESTAMP_MICROS",
     # A task reads whole row groups. Folded tiles are so small that a day of a million users was one group by default,
     # 128 MB, and one core read it while the others waited.
-    "spark.hadoop.parquet.block.size": "16777216",
+    "spark.hadoop.parquet.block.size": "8388608",
+    # A row group has the names of many people. By default their dictionary is given up at 1 MB, and who looks for one
+    # has to read a name in every row.
+    "spark.hadoop.parquet.dictionary.page.size": "8388608",
     # Columns whose values are all different: a dictionary is begun for each file, and given up.
     **{
         f"spark.hadoop.parquet.enable.dictionary#{name}": "false" for name in ("raw", "offset", "event_id", "event_key")

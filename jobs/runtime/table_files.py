@@ -25,8 +25,8 @@ from pyarrow import fs
 from features.tables import Table
 from jobs.runtime.arrow_lake import arrow_schema
 
-GROUP_BYTES = 32_000_000
-"""Of Arrow's memory that become a row group: some 16 MB of a file, as ``jobs.runtime.session`` has it for Spark."""
+GROUP_BYTES = 16_000_000
+"""Of Arrow's memory that become a row group: some 8 MB of a file, as ``jobs.runtime.session`` has it for Spark."""
 FILE_BYTES = 256_000_000
 LONGEST_TEXT = 32
 """Characters of a text that Delta keeps as a bound."""
