@@ -25,7 +25,7 @@ from features.tables import Table
 from jobs.runtime.table_files import Place
 
 PART_BYTES = 8_000_000
-"""Of a file that one task reads: some row group of it."""
+"""What a task is worth: a row group of a large file, or many small files."""
 
 
 @dataclass(frozen=True)
@@ -40,11 +40,12 @@ class Wanted:
 
 @dataclass(frozen=True)
 class Part:
-    """Every ``of``-th row group of a file, from number ``first`` on."""
+    """Every ``of``-th row group of a file, from number ``first`` on; about so many bytes."""
 
     file: str
     first: int
     of: int
+    bytes: int
 
 
 def newest(place: Place, opened: DeltaTable | None) -> DeltaTable:
@@ -74,15 +75,16 @@ def parts_of(table: DeltaTable, time: str, wanted: Wanted) -> list[Part]:
     found = []
     for path, size in (one for one, is_near in zip(zip(paths, sizes, strict=True), near, strict=True) if is_near):
         count = -(-size // PART_BYTES)
-        found += [Part(path, first, count) for first in range(count)]
+        found += [Part(path, first, count, size // count) for first in range(count)]
     return found
 
 
 def rows_of(
     spark: SparkSession, place: Place, parts: Sequence[Part], table: Table, columns: Sequence[str], wanted: Wanted
 ) -> DataFrame:
-    """The ``wanted`` rows of ``parts``, read by as many tasks as there are cores."""
-    tasks = max(1, min(len(parts), spark.sparkContext.defaultParallelism))
+    """The ``wanted`` rows of ``parts``, read by as many tasks as their bytes are worth and there are cores for."""
+    worth = -(-sum(part.bytes for part in parts) // PART_BYTES)
+    tasks = max(1, min(worth, len(parts), spark.sparkContext.defaultParallelism))
     mixed = [part for task in range(tasks) for part in parts[task::tasks]]
     fields = [StructField(name, table.schema[name].dataType) for name in columns]
     read = reader(place, mixed, table.time, StructType(fields), wanted)
