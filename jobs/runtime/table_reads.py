@@ -111,15 +111,13 @@ def reader(
 
 
 def _rows_of_group(file: pq.ParquetFile, group: int, time: str, schema: pa.Schema, wanted: Wanted) -> pa.Table:
-    def column(name: str) -> pa.ChunkedArray:
-        return file.read_row_group(group, [name], use_threads=False)[name]
-
-    names = column("user_id")
+    names = file.read_row_group(group, ["user_id"], use_threads=False)["user_id"]
     places = np.flatnonzero(np.concatenate([_is_one_of(chunk, wanted.users) for chunk in names.chunks]))
     if not len(places):
         return schema.empty_table()
-    others = {name: column(name).take(places) for name in ("batch_id", *schema.names) if name != "user_id"}
-    rows = pa.table({"user_id": names.take(places), **others})
+    others = ["batch_id", *(name for name in schema.names if name != "user_id")]
+    rows = file.read_row_group(group, others, use_threads=False).take(places)
+    rows = rows.append_column("user_id", names.take(places))
     rows = rows.filter(pc.not_equal(rows["batch_id"].cast(pa.string()), wanted.not_batch)).select(schema.names)
     rows = rows.cast(schema)
     return rows.filter(pc.and_(pc.greater_equal(rows[time], wanted.since), pc.less(rows[time], wanted.until)))
