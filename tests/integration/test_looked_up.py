@@ -7,6 +7,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from delta.tables import DeltaTable
 from pyspark.sql import DataFrame, SparkSession
@@ -15,7 +16,9 @@ from pyspark.sql import functions as F
 from features.columns import shaped
 from features.tables import FEATURE_TABLE, TILES, Table
 from jobs import build_features
+from jobs.runtime import table_files, table_reads
 from jobs.runtime.lake import Lake
+from jobs.runtime.table_files import Place, TableFiles
 from jobs.runtime.table_reads import Wanted
 from tests.integration.upkeep import Act, Platform, small_platform
 
@@ -60,7 +63,7 @@ SEEN = [name for name in TILES.columns if name not in ("batch_time", "batch_id")
 def some_tiles(spark: SparkSession, number: int) -> DataFrame:
     """Of people and minutes that differ from ``number`` to ``number``; every third batch is q:1."""
     names = ", ".join(f"'{name}'" for name in PEOPLE[:-1])
-    rows = spark.range(400).selectExpr(
+    rows = spark.range(2_000).selectExpr(
         f"CASE WHEN id % 5 = 4 THEN concat('user ', id) ELSE element_at(array({names}), CAST(1 + id % 5 AS INT)) END"
         " AS user_id",
         f"timestamp_seconds({int(NOON.timestamp())} + 60 * pmod(xxhash64(id, {number}), 600)) AS window_start",
@@ -69,10 +72,14 @@ def some_tiles(spark: SparkSession, number: int) -> DataFrame:
         "if(id % 9 = 0, NULL, timestamp_micros(1772366400123456 + id)) AS last_received_at",
         f"timestamp_seconds({int(NOON.timestamp())}) AS batch_time", f"'q:{number % 3}' AS batch_id",
     )  # fmt: skip
-    return shaped(rows.orderBy("user_id"), TILES.schema)
+    return shaped(rows.coalesce(1).sortWithinPartitions("user_id"), TILES.schema)
 
 
-def test_people_are_read_by_workers_as_a_join_reads_them(spark: SparkSession, tmp_path: Path) -> None:
+def test_people_are_read_by_workers_as_a_join_reads_them(
+    spark: SparkSession, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(table_reads, "PART_BYTES", 20_000)
+    monkeypatch.setattr(table_files, "GROUP_BYTES", 1)
     lake = Lake(spark, str(tmp_path))
     lake.create(TILES)
     wanted = Wanted(pa.array(PEOPLE), NOON + timedelta(minutes=100), NOON + timedelta(minutes=300), "q:1")
@@ -89,16 +96,22 @@ def test_people_are_read_by_workers_as_a_join_reads_them(spark: SparkSession, tm
 
     found = by_workers()
     assert found == []
-    for number in range(4):  # of several row groups; the last two as Spark writes times by itself
-        kind = "INT96" if number > 1 else "TIMESTAMP_MICROS"
-        before = spark.conf.get("spark.sql.parquet.outputTimestampType")
-        spark.conf.set("spark.sql.parquet.outputTimestampType", kind)
-        small = some_tiles(spark, number).write.format("delta").mode("append").option("parquet.block.size", 1000)
-        small.option("parquet.page.row.count.limit", 50).save(lake.path(TILES))
-        spark.conf.set("spark.sql.parquet.outputTimestampType", str(before))
+    for number in range(4):
+        if number < 2:  # as workers write them, in many row groups
+            with TableFiles(Place(lake.path(TILES)), TILES) as files:
+                for part in some_tiles(spark, number).toArrow().to_batches(max_chunksize=300):
+                    files.write(pa.Table.from_batches([part]))
+                lake.commit(files.finish(), TILES, batch_id="workers")
+        else:  # with times as Spark writes them by itself
+            before = spark.conf.get("spark.sql.parquet.outputTimestampType")
+            spark.conf.set("spark.sql.parquet.outputTimestampType", "INT96")
+            lake.append(some_tiles(spark, number), TILES, batch_id="spark")
+            spark.conf.set("spark.sql.parquet.outputTimestampType", str(before))
         found = by_workers()
         assert found == joined()
     assert len(found) > 100
+    groups = [pq.ParquetFile(file).num_row_groups for file in tmp_path.joinpath(TILES.name).glob("*.parquet")]
+    assert sorted(groups)[-2:] == [7, 7]
 
     log = tmp_path / TILES.name / "_delta_log"
     for number in range(4, 24):

@@ -38,6 +38,7 @@ def test_is_rejected_with_its_reason_and_its_bytes(judged: dict[str, Row], sente
     value, reason = REJECTED[sentence]
     row = judged[sentence]
     assert (row["reason"], None if row["raw"] is None else bytes(row["raw"])) == (reason, value)
+    assert (row["headers"], row["properties"]) == (None, None)
     assert row["user_id"] is None
     assert len(row["detail"] or "") <= 200
 
