@@ -33,9 +33,9 @@ def keyed_hash(value: Column, key: bytes) -> Column:
     return F.sha2(F.concat(outer, F.unhex(F.sha2(F.concat(inner, value.cast("binary")), 256))), 256)
 
 
-def keyed_hash_of(value: str, key: bytes) -> str:
-    """:func:`keyed_hash` of one text."""
-    return hmac.new(key, value.encode(), hashlib.sha256).hexdigest()
+def keyed_hash_of(value: str | bytes, key: bytes) -> str:
+    """:func:`keyed_hash` of one text or its bytes."""
+    return hmac.new(key, value.encode() if isinstance(value, str) else value, hashlib.sha256).hexdigest()
 
 
 def without_erased(rows: DataFrame, erased: Collection[str], key: bytes) -> DataFrame:
@@ -115,17 +115,16 @@ class Guard:
                     kept = pa.scalar(ERASED_USER if name == "reason" else None, columns[name].type)
                     columns[name] = pc.if_else(gone, kept, columns[name])
         if self.pseudonyms:
-            columns["user_id"] = _of_each(columns["user_id"], self._hash, pa.string())
+            columns["user_id"] = _of_each(columns["user_id"], lambda one: keyed_hash_of(one, self.key), pa.string())
             for name in (*BYTES, "detail"):
                 columns[name] = pa.nulls(judged.num_rows, columns[name].type)
         return pa.table(columns)
 
     def _are_erased(self, values: pa.ChunkedArray) -> pa.ChunkedArray:
-        found = _of_each(values, lambda one: self._hash(one) in self.erased or _text(one) in self.erased, pa.bool_())
-        return pc.fill_null(found, False)
+        def is_erased(one: str | bytes) -> bool:
+            return keyed_hash_of(one, self.key) in self.erased or _text(one) in self.erased
 
-    def _hash(self, value: str | bytes) -> str:
-        return hmac.new(self.key, value.encode() if isinstance(value, str) else value, hashlib.sha256).hexdigest()
+        return pc.fill_null(_of_each(values, is_erased, pa.bool_()), False)
 
 
 def _of_each(values: pa.ChunkedArray, make: Callable[[Any], Any], kind: pa.DataType) -> pa.Array:

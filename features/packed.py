@@ -160,8 +160,8 @@ def _table_in(pack: pa.BinaryScalar) -> pa.Table:
 def without_null_lists(rows: DataFrame) -> DataFrame:
     """``rows`` with empty lists and maps in place of null ones, for their way to Python.
 
-    Java's Arrow takes time by the square of a batch's rows where lists are null (apache/arrow#40796): headers and
-    properties, which few records have, took three quarters of the time of all columns.
+    Java's Arrow (19, of Spark 4.2) takes time by the square of a batch's rows where lists are null (decision 090):
+    headers and properties, which few records have, took more than half of the time of all columns.
     """
     empty = {ArrayType: F.array(), MapType: F.create_map()}
     lists = {field.name: empty[type(field.dataType)] for field in rows.schema if type(field.dataType) in empty}

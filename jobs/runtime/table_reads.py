@@ -66,16 +66,14 @@ def is_plain(table: DeltaTable) -> bool:
 
 def parts_of(table: DeltaTable, time: str, wanted: Wanted) -> list[Part]:
     """What to read of the newest state of ``table``; files outside of the times are passed over."""
-    adds = pa.table(table.get_add_actions(flatten=True))
-    paths, sizes = adds["path"].to_pylist(), adds["size_bytes"].to_pylist()
-    near = [True] * len(paths)
-    if f"min.{time}" in adds.column_names:
-        spans = zip(adds[f"min.{time}"].to_pylist(), adds[f"max.{time}"].to_pylist(), strict=True)
-        near = [low is None or high is None or (low < wanted.until and high >= wanted.since) for low, high in spans]
-    found = []
-    for path, size in (one for one, is_near in zip(zip(paths, sizes, strict=True), near, strict=True) if is_near):
+    found: list[Part] = []
+    for add in pa.table(table.get_add_actions(flatten=True)).to_pylist():
+        first, last = add.get(f"min.{time}"), add.get(f"max.{time}")
+        if first is not None and last is not None and (first >= wanted.until or last < wanted.since):
+            continue
+        size = add["size_bytes"]
         count = -(-size // PART_BYTES)
-        found += [Part(path, first, count, size // count) for first in range(count)]
+        found += [Part(add["path"], number, count, size // count) for number in range(count)]
     return found
 
 
