@@ -97,8 +97,8 @@ class Lake:
         self._opened[table.name] = opened = table_reads.newest(place, opened)
         if not table_reads.is_plain(opened):
             return None
-        parts = table_reads.parts_of(opened, table.time, wanted)
-        return table_reads.rows_of(self.spark, place, parts, table, columns, wanted)
+        near = table_reads.files_of(opened, table.time, wanted)
+        return table_reads.rows_of(self.spark, place, near, table, columns, wanted)
 
     def read_stream(self, table: Table, max_files: int) -> DataFrame:
         """New rows of ``table`` as a stream; rewrites by maintenance and erasure are passed over."""

@@ -10,7 +10,6 @@ import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from itertools import pairwise
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -23,8 +22,8 @@ from pyspark.sql.types import StructField, StructType
 from features.tables import Table
 from jobs.runtime.table_files import Place
 
-PART_BYTES = 8_000_000
-"""What a task is worth: some rows of a large file, or many small files."""
+TASK_BYTES = 8_000_000
+"""What a task is worth: a large file, or many small ones."""
 
 
 @dataclass(frozen=True)
@@ -38,12 +37,10 @@ class Wanted:
 
 
 @dataclass(frozen=True)
-class Part:
-    """So many ``rows`` of a file from the ``first`` on (None: all that follow); about so many bytes."""
+class File:
+    """A file of a table, by its path in it."""
 
-    file: str
-    first: int
-    rows: int | None
+    path: str
     bytes: int
 
 
@@ -63,39 +60,34 @@ def is_plain(table: DeltaTable) -> bool:
     return not table.protocol().reader_features
 
 
-def parts_of(table: DeltaTable, time: str, wanted: Wanted) -> list[Part]:
+def files_of(table: DeltaTable, time: str, wanted: Wanted) -> list[File]:
     """What to read of the newest state of ``table``; files outside of the times are passed over."""
-    found: list[Part] = []
+    found: list[File] = []
     for add in pa.table(table.get_add_actions(flatten=True)).to_pylist():
         first, last = add.get(f"min.{time}"), add.get(f"max.{time}")
         if first is not None and last is not None and (first >= wanted.until or last < wanted.since):
             continue
-        size, rows = add["size_bytes"], add.get("num_records")
-        if rows is None:  # a writer that keeps no statistics
-            found.append(Part(add["path"], 0, None, size))
-            continue
-        count = -(-size // PART_BYTES)
-        bounds = [rows * number // count for number in range(count + 1)]
-        found += [Part(add["path"], one, end - one, size // count) for one, end in pairwise(bounds)]
+        found.append(File(add["path"], add["size_bytes"]))
     return found
 
 
 def rows_of(
-    spark: SparkSession, place: Place, parts: Sequence[Part], table: Table, columns: Sequence[str], wanted: Wanted
+    spark: SparkSession, place: Place, files: Sequence[File], table: Table, columns: Sequence[str], wanted: Wanted
 ) -> DataFrame:
-    """The ``wanted`` rows of ``parts``, read by as many tasks as their bytes are worth and there are cores for."""
-    worth = -(-sum(part.bytes for part in parts) // PART_BYTES)
-    tasks = max(1, min(worth, len(parts), spark.sparkContext.defaultParallelism))
-    mixed = [part for task in range(tasks) for part in parts[task::tasks]]
+    """The ``wanted`` rows of ``files``, read by as many tasks as their bytes are worth and there are cores for."""
+    worth = -(-sum(file.bytes for file in files) // TASK_BYTES)
+    tasks = max(1, min(worth, len(files), spark.sparkContext.defaultParallelism))
+    largest_first = sorted(files, key=lambda file: file.bytes, reverse=True)
+    mixed = [file for task in range(tasks) for file in largest_first[task::tasks]]
     fields = [StructField(name, table.schema[name].dataType) for name in columns]
     read = reader(place, mixed, table.time, StructType(fields), wanted)
     return spark.range(0, len(mixed), 1, tasks).mapInArrow(read, StructType(fields))
 
 
 def reader(
-    place: Place, parts: Sequence[Part], time: str, declared: StructType, wanted: Wanted
+    place: Place, files: Sequence[File], time: str, declared: StructType, wanted: Wanted
 ) -> Callable[[Iterator[pa.RecordBatch]], Iterator[pa.RecordBatch]]:
-    """What a worker does: numbers of ``parts`` in, their rows out."""
+    """What a worker does: numbers of ``files`` in, their rows out."""
     schema = to_arrow_schema(declared, timezone="UTC")
 
     def read(numbers: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
@@ -104,15 +96,13 @@ def reader(
 
         asked = pl.col("user_id").is_in(pl.Series(wanted.users).implode()) & (pl.col("batch_id") != wanted.not_batch)
         for number in (number for batch in numbers for number in batch["id"].to_pylist()):
-            part = parts[number]
             file = pl.scan_parquet(
-                f"{place.address}/{part.file}",
+                f"{place.address}/{files[number].path}",
                 glob=False,
                 credential_provider=None,  # credentials are the environment's, as for deltalake
                 storage_options=place.options,
             )
-            found = file.slice(part.first, part.rows).filter(asked).select(schema.names).collect()
-            rows = found.to_arrow().cast(schema)
+            rows = file.filter(asked).select(schema.names).collect().to_arrow().cast(schema)
             # Not asked of Polars: to it, times as Spark writes them by itself (INT96) are of another type.
             inside = pc.and_(pc.greater_equal(rows[time], wanted.since), pc.less(rows[time], wanted.until))
             yield from rows.filter(inside).to_batches()

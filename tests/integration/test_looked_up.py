@@ -78,7 +78,7 @@ def some_tiles(spark: SparkSession, number: int) -> DataFrame:
 def test_people_are_read_by_workers_as_a_join_reads_them(
     spark: SparkSession, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(table_reads, "PART_BYTES", 20_000)
+    monkeypatch.setattr(table_reads, "TASK_BYTES", 20_000)
     monkeypatch.setattr(table_files, "GROUP_BYTES", 1)
     lake = Lake(spark, str(tmp_path))
     lake.create(TILES)
