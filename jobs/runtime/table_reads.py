@@ -1,7 +1,7 @@
 """Rows of some people from a Delta table, read by Python workers with Polars.
 
-A look-back reads the tiles of thousands of people to keep those of a few. Polars looks the names of a file up in its
-dictionaries, and of the other columns unpacks only pages with somebody's rows (decision 095).
+A look-back reads the tiles of thousands of people to keep those of a few. Polars looks the names of a file up first,
+and unpacks the other columns only for the rows it found (decision 095).
 """
 
 from __future__ import annotations
