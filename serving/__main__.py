@@ -8,6 +8,7 @@ import typer
 
 from features.errors import EnvironmentProblem
 from jobs.runtime import cli
+from jobs.runtime.logs import serving_to_stderr
 from jobs.runtime.settings import load_settings
 from serving.app import create_app
 from serving.server import serving
@@ -25,6 +26,7 @@ def main(
     feedback, and events to the topic kafka.topic. Ctrl-C ends it.
     """
     settings = load_settings(env, overrides or ())
+    serving_to_stderr(settings.log)
     stop = cli.stop_signal(with_owner=with_owner)
     app = create_app(settings, bootstrap_servers=bootstrap_servers, topic=topic)
     with serving(app, settings.serving, any_port=any_port) as server:

@@ -10,6 +10,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, gene
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
 from starlette.types import Scope
 
+from serving.problems import route_of
 from serving.services import Services
 
 SECONDS = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10)
@@ -40,7 +41,7 @@ class Metrics:
 
     def observe(self, scope: Scope, status: int, seconds: float) -> None:
         """One answer."""
-        path = getattr(scope.get("route"), "path", "other")
+        path = route_of(scope)
         self._requests.labels(path, status).inc()
         if path not in STREAMS:
             self._seconds.labels(path).observe(seconds)

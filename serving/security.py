@@ -19,7 +19,6 @@ from http import HTTPStatus
 from ipaddress import ip_address
 from time import perf_counter
 from typing import Any
-from urllib.parse import urlsplit
 
 from starlette.middleware.cors import CORSMiddleware
 from starlette.responses import Response
@@ -28,7 +27,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from features.errors import ConfigurationError
 from jobs.runtime.settings import Settings
 from serving.limits import Buckets, client_of
-from serving.problems import problem
+from serving.problems import mistake, problem
 
 EVENTS = "/events"
 OPEN = ("/health", "/healthz")
@@ -96,6 +95,7 @@ class Guard:
         self._app = app
         self._token = token_of(settings)
         self._open = {*OPEN, EVENTS} if settings.collector.public else set(OPEN)
+        self._pages = {name.lower() for name in limits.allowed_hosts}
         self._names = known_names(limits.host, limits.allowed_hosts)
         self._known_hosts: set[bytes] = set()
         self._buckets = Buckets(limits.rate_per_second, limits.burst)
@@ -117,6 +117,11 @@ class Guard:
         try:
             refused = self._refused(scope)
             await (self._app if refused is None else refused)(scope, receive, answered)
+        except Exception as error:  # the framework's own answer would come from outside of this layer: without headers
+            answer = mistake(scope, error)
+            if status:
+                raise  # half an answer is out: the connection ends
+            await answer(scope, receive, answered)
         finally:
             if self._observe is not None:
                 self._observe(scope, status, perf_counter() - began)
@@ -142,8 +147,8 @@ class Guard:
             given = _token_in(headers.get(b"authorization", b""))
             if not hmac.compare_digest(given, self._token):
                 return _unauthorized()
-        if method not in SAFE_METHODS and path != EVENTS and b"origin" in headers:
-            return self._refused_origin(headers[b"origin"], host)
+        if method not in SAFE_METHODS and path != EVENTS and not self._is_of_ours(headers, host):
+            return problem(HTTPStatus.FORBIDDEN, "Pages of another site, or of another port, may not send this.")
         return None
 
     def _is_known(self, host: bytes) -> bool:
@@ -154,15 +159,19 @@ class Guard:
             self._known_hosts.add(host)
         return True
 
-    def _refused_origin(self, origin: bytes, host: bytes) -> Response | None:
-        try:
-            place = urlsplit(origin.decode("latin-1"))
-            ours = place.netloc.lower() == host.decode("latin-1").lower() or place.hostname in self._names - LOCAL
-        except ValueError:
-            ours = False
-        if ours:
-            return None
-        return problem(HTTPStatus.FORBIDDEN, "Pages of another site may not send this.")
+    def _is_of_ours(self, headers: dict[bytes, bytes], host: bytes) -> bool:
+        """Whether no page sends this, or one of exactly our origin: name and port.
+
+        Another port of this machine is another program, and its pages are another's. A proxy may ask by a name of its
+        own, so pages of ``serving.allowed_hosts`` are ours, too.
+        """
+        if headers.get(b"sec-fetch-site", b"none") not in (b"none", b"same-origin"):
+            return False
+        origin = headers.get(b"origin")
+        if origin is None:
+            return True
+        scheme, _, place = origin.decode("latin-1").lower().partition("://")
+        return scheme in ("http", "https") and (place == host.decode("latin-1").lower() or place in self._pages)
 
 
 LOCAL = {"localhost", "ip6-localhost"}

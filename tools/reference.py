@@ -338,7 +338,8 @@ def _setting(
     """Row of a setting: name, meaning, values, limits."""
     if _is_secret(field):
         section, key = name.upper().split(".")
-        return f"`{name}`", field.description or "", f"`BEHAVIOR_{section}__{key}` {SECRET}", "text"
+        meaning = field.description or comment
+        return f"`{name}`", meaning, f"`BEHAVIOR_{section}__{key}` {SECRET}", "text"
     default = values["base"].get(name, field.get_default(call_default_factory=True))
     shown = [f"`{_written(default)}`"]
     shown += [f"{env}: `{_written(found[name])}`" for env, found in values.items() if env != "base" and name in found]
@@ -346,7 +347,8 @@ def _setting(
 
 
 def _is_secret(field: FieldInfo) -> bool:
-    return field.annotation is SecretStr or SecretStr in get_args(field.annotation)
+    kinds = (field.annotation, *get_args(field.annotation))
+    return any(kind is SecretStr or SecretStr in get_args(kind) for kind in kinds)
 
 
 def _written(value: Any) -> str:

@@ -27,6 +27,7 @@ from jobs.runtime.producer import EventProducer, producer_from
 from jobs.runtime.settings import AlertSettings, KafkaSettings
 
 log = logging.getLogger(__name__)
+logging.getLogger("httpx").setLevel(logging.WARNING)  # it tells each address at INFO, and the webhook's is a secret
 
 MOST_AT_ONCE = 1000
 LOOK_SECONDS = 5.0
@@ -166,13 +167,14 @@ def kafka_courier(root: str, folder: str, kafka: KafkaSettings) -> Courier:
 
 def webhook_courier(root: str, folder: str, chosen: AlertSettings) -> Courier:
     """A POST per revision to ``alerts.webhook``; one that is refused or not answered so often is given up."""
-    address, token = str(chosen.webhook), chosen.webhook_token
+    assert chosen.webhook is not None
+    address, token = chosen.webhook.get_secret_value(), chosen.webhook_token
     headers = {"Content-Type": "application/json"}
     if token is not None:
         headers["Authorization"] = f"Bearer {token.get_secret_value()}"
     client = httpx.Client(timeout=chosen.webhook_seconds, headers=headers, follow_redirects=False, trust_env=False)
     attempts = Retrying(
-        retry=retry_if_exception_type(httpx.HTTPError),
+        retry=retry_if_exception_type(httpx.HTTPError),  # an address that is none is not tried again
         stop=stop_after_attempt(chosen.webhook_attempts),
         wait=wait_random_exponential(multiplier=0.5, max=10),
         reraise=True,
@@ -187,7 +189,7 @@ def webhook_courier(root: str, folder: str, chosen: AlertSettings) -> Courier:
         for row in rows:
             try:
                 attempts.copy()(post, row)
-            except httpx.HTTPError as error:
+            except (httpx.HTTPError, httpx.InvalidURL) as error:
                 lost += 1
                 log.warning(
                     "alert %s revision %s was given up after %d attempts: the webhook %s",
@@ -198,7 +200,7 @@ def webhook_courier(root: str, folder: str, chosen: AlertSettings) -> Courier:
     return Courier("webhook", root, folder, deliver, from_start=False, most=1)
 
 
-def _why(error: httpx.HTTPError) -> str:
+def _why(error: httpx.HTTPError | httpx.InvalidURL) -> str:
     """Without the address, which may hold a secret."""
     if isinstance(error, httpx.HTTPStatusError):
         return f"answered {error.response.status_code}"

@@ -6,6 +6,7 @@ import subprocess
 from pathlib import Path
 
 from features.errors import EnvironmentProblem
+from jobs.runtime.logs import keep
 from jobs.runtime.processes import end, start_beside
 
 
@@ -17,8 +18,10 @@ class EventSource:
         self._process: subprocess.Popen[bytes] | None = None
         if command is None:
             return
-        with log_file.open("wb") as log:
-            self._process = start_beside(command, log, log)
+        self._process = start_beside(command, subprocess.PIPE, subprocess.STDOUT)
+        assert self._process.stdout is not None
+        log_file.unlink(missing_ok=True)  # what is told of a failure is of this process
+        self._kept = keep(self._process.stdout, log_file)
 
     @property
     def sends(self) -> bool:
@@ -33,6 +36,7 @@ class EventSource:
         """
         code = self._process.poll() if self._process is not None else None
         if code:
+            self._kept.join()
             text = self.log_file.read_text(encoding="utf-8", errors="replace")
             raise EnvironmentProblem(f"The source of events failed: {text.strip()[-600:]}")
         return code is not None

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import psutil
 
+from jobs.runtime.logs import keep
 from jobs.runtime.processes import end, start_beside
 from jobs.runtime.settings import Settings
 
@@ -27,7 +28,7 @@ class ServerProcess:
     Args:
         settings: of the run; they name the broker.
         overrides: what the run was started with, which the settings do not remember.
-        log_file: takes what the server says besides.
+        log_file: takes what the server says besides; rotated.
     """
 
     def __init__(
@@ -39,8 +40,10 @@ class ServerProcess:
         command += [word for override in overrides for word in ("--set", override)]
         self._wanted, self._log_file, self._tell = settings.serving.port, log_file, tell
         self._is_stopped = False
-        with log_file.open("wb") as log:
-            self.process = start_beside(command, subprocess.PIPE, log)
+        self.process = start_beside(command, subprocess.PIPE, subprocess.PIPE)
+        assert self.process.stderr is not None
+        log_file.unlink(missing_ok=True)  # what is told of a failed start is of this one
+        self._kept = keep(self.process.stderr, log_file)
         with contextlib.suppress(psutil.Error):
             psutil.Process(self.process.pid).nice(NICENESS)
         threading.Thread(target=self._listen, name="server's address", daemon=True).start()
@@ -62,5 +65,6 @@ class ServerProcess:
                 return
         if not self._is_stopped:
             self.process.wait()
+            self._kept.join()
             text = self._log_file.read_text(encoding="utf-8", errors="replace").strip()
             self._tell(f"The live page and the API are not there. {text[-500:]}")

@@ -9,7 +9,7 @@ import json
 import os
 import re
 import zipfile
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from importlib.resources.abc import Traversable
 from pathlib import Path
@@ -18,6 +18,7 @@ from zoneinfo import available_timezones
 
 import yaml
 from pydantic import (
+    AfterValidator,
     AwareDatetime,
     BaseModel,
     ConfigDict,
@@ -247,6 +248,12 @@ class ScoreSettings(Section):
     shadow: bool = False
 
 
+def _address(secret: SecretStr) -> SecretStr:
+    if not re.match(r"https?://[^/\s]+\S*$", secret.get_secret_value()):
+        raise ValueError("needed: an address such as https://host/path (it is not shown: it may be a secret)")
+    return secret
+
+
 class AlertSettings(Section):
     """Alerts: when they are revised, whom they are sent to, and how they weigh together."""
 
@@ -254,7 +261,10 @@ class AlertSettings(Section):
     worse_by: float = Field(0.01, ge=0)
     remember_hours: int = Field(48, ge=1)
     kafka: bool = True
-    webhook: Annotated[str, Field(pattern=r"^https?://[^/\s]+")] | None = None
+    webhook: Annotated[SecretStr, AfterValidator(_address)] | None = Field(
+        None,
+        description="address that every revision is posted to: often a secret by itself, so not for conf/",
+    )
     webhook_token: SecretStr | None = Field(None, description="sent as Authorization: Bearer")
     webhook_attempts: int = Field(6, ge=1)
     webhook_seconds: float = Field(5, gt=0)
@@ -456,7 +466,12 @@ def load_settings(env: str, overrides: Iterable[str] = ()) -> Settings:
     except ValidationError as error:
         raise ConfigurationError(_explain(error)) from None
     except SettingsError as error:
-        raise ConfigurationError(f"An environment variable BEHAVIOR_… cannot be read: {error}.") from None
+        # Of its words only the field's name: the value may hold a password.
+        found = re.search(r'field "(\w+)"', str(error))
+        name = f"BEHAVIOR_{found[1].upper()}" if found else "BEHAVIOR_…"
+        raise ConfigurationError(
+            f"The environment variable {name} (or {name}__…) cannot be read: lists and sections are JSON there."
+        ) from None
     object_store.prepare(loaded.s3)
     return loaded
 
@@ -476,10 +491,17 @@ def _read(path: Traversable) -> dict[str, Any]:
     try:
         content = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
     except yaml.YAMLError as error:
-        raise ConfigurationError(f"{path} is not valid YAML: {' '.join(str(error).split())}") from None
+        raise ConfigurationError(f"{path} is not valid YAML: {_yaml_fault(error)}.") from None
     if not isinstance(content, dict):
         raise ConfigurationError(f"{path} must hold sections with keys, found {type(content).__name__}.")
     return content
+
+
+def _yaml_fault(error: yaml.YAMLError) -> str:
+    """What is wrong and where, without the line itself, which may hold a secret."""
+    mark = getattr(error, "problem_mark", None)
+    where = f" in line {mark.line + 1}, column {mark.column + 1}" if mark is not None else ""
+    return f"{getattr(error, 'problem', None) or type(error).__name__}{where}"
 
 
 def _merge(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
@@ -496,8 +518,16 @@ def _parse_overrides(overrides: Iterable[str]) -> dict[str, Any]:
         name, equals, value = text.partition("=")
         parts = name.strip().split(".")
         if not equals or not all(parts) or len(parts) < 2:
-            raise ConfigurationError(f"--set {text!r}: needed section.key=value, for example --set kafka.topic=clicks.")
-        parsed = yaml.safe_load(value)
+            shown = name if re.fullmatch(r"[a-z0-9_.]{1,60}", name) else "…"
+            raise ConfigurationError(
+                f"--set {shown}{equals and '=…'}: needed section.key=value, for example --set kafka.topic=clicks."
+            )
+        try:
+            parsed = yaml.safe_load(value)
+        except yaml.YAMLError as error:
+            raise ConfigurationError(
+                f"--set {name}: the value is not valid YAML: {_yaml_fault(error)}. Put it in quotes."
+            ) from None
         if isinstance(parsed, datetime):
             parsed = value
         for part in reversed(parts):
@@ -515,6 +545,24 @@ def _explain(error: ValidationError) -> str:
         elif problem["type"] == "missing":
             sentences.append(f"Setting {key} is missing: give it in conf/ or with --set {key}=….")
         else:
-            found = "" if isinstance(problem["input"], Mapping) else f" (found {problem['input']!r})"
+            found = f" (found {problem['input']!r})" if may_be_told(problem["loc"]) else ""
             sentences.append(f"Setting {key}: {problem['msg']}{found}.")
     return " ".join(sentences)
+
+
+SECRETIVE = re.compile(r"password|token|secret|key|webhook|ur[il]$|endpoint|servers|options|conf$")
+"""Settings whose values may hold a secret: addresses, too, for a login can be written into one."""
+
+
+def may_be_told(place: Sequence[str | int]) -> bool:
+    """Whether an error may quote the value at this place: of a known setting only, and of none that may be a secret."""
+    kind: Any = Settings
+    for name in place:
+        if not (isinstance(kind, type) and issubclass(kind, BaseModel)):
+            return True  # a part of a list or of a choice
+        if name not in kind.model_fields or SECRETIVE.search(str(name)):
+            return False
+        kind = kind.model_fields[str(name)].annotation
+        if "SecretStr" in str(kind):
+            return False
+    return not (isinstance(kind, type) and issubclass(kind, BaseModel))

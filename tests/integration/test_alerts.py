@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import random
 import threading
 import time
@@ -17,6 +18,7 @@ from typing import Any
 import pytest
 from confluent_kafka import Consumer
 from deltalake import DeltaTable
+from pydantic import SecretStr
 from pyspark.sql import functions as F
 
 from features.errors import BehaviorError, EnvironmentProblem
@@ -95,6 +97,8 @@ def scored(tmp_path: Path) -> Scored:
 
 
 def with_alerts(settings: Settings, **changes: Any) -> Settings:
+    if "webhook" in changes:
+        changes["webhook"] = SecretStr(changes["webhook"])
     return settings.model_copy(update={"alerts": settings.alerts.model_copy(update=changes)})
 
 
@@ -399,9 +403,15 @@ def test_a_webhook_that_fails_twice_gets_the_alert_at_the_third_attempt(scored: 
     assert (state.asked, mark, alert["user_id"]) == (3, f"{alert['alert_id']}-1", "ada")
 
 
-def test_what_a_webhook_never_takes_is_given_up_and_counted_and_the_next_alert_goes_on(scored: Scored) -> None:
+def test_what_a_webhook_never_takes_is_given_up_and_counted_and_the_next_alert_goes_on(
+    scored: Scored, caplog: pytest.LogCaptureFixture
+) -> None:
+    """And no line of any level names the address: whoever knows it can post there."""
+    caplog.set_level(logging.INFO)
     with receiver(500, 500, 200) as (address, state):
-        settings = with_alerts(scored.settings, webhook=address, webhook_attempts=2, webhook_seconds=30.0)
+        settings = with_alerts(
+            scored.settings, webhook=f"{address}/s3cret-part", webhook_attempts=2, webhook_seconds=30.0
+        )
         stream = AlertStream(settings)
         stream.start(follow=False)
         for user in ("ada", "bob"):
@@ -409,6 +419,8 @@ def test_what_a_webhook_never_takes_is_given_up_and_counted_and_the_next_alert_g
             stream.drain()
         (courier,) = stream.couriers
         stream.stop()
+    assert "was given up after 2 attempts: the webhook answered 500" in caplog.text
+    assert "s3cret-part" not in caplog.text
     assert (courier.delivered, courier.given_up) == (1, 1)
     assert [alert["user_id"] for _, alert in state.got] == ["bob"]
 

@@ -32,11 +32,22 @@ def test_it_says_where_it_listens_takes_another_port_where_one_is_taken_and_ends
             address = re.findall(r"http://[\d.]+:\d+", said)[0]
             with urlopen(f"{address}/health", timeout=60) as answer:
                 assert answer.status == 200
+            garbage(int(address.rpartition(":")[2]), 300)
         finally:
             assert server.process.stdin is not None
             server.process.stdin.close()
         assert server.process.wait(60) == 0
         server.stop()
+    lines = (tmp_path / "serving.log").read_text().splitlines()
+    assert 1 <= sum("Invalid HTTP request" in line for line in lines) <= 20, "one client may not fill the log"
+
+
+def garbage(port: int, requests: int) -> None:
+    """Requests that are none; each is answered before the next."""
+    for _ in range(requests):
+        with socket.create_connection(("127.0.0.1", port), 10) as connection:
+            connection.sendall(b"\x00 garbage\r\n\r\n")
+            assert connection.recv(100).startswith(b"HTTP/1.1 400")
 
 
 def test_where_it_cannot_start_the_reason_is_told(tmp_path: Path) -> None:

@@ -28,7 +28,8 @@ from features.definitions import FEATURE_NAMES
 from features.errors import ConfigurationError
 from jobs.runtime.settings import Settings
 from serving.app import create_app
-from serving.server import Serving
+from serving.security import HEADERS
+from serving.server import Serving, serving
 from tests.unit.serving_samples import (
     Answer,
     ask,
@@ -408,6 +409,25 @@ def test_every_answer_carries_the_security_headers(server: Serving) -> None:
         assert "server" not in headers
 
 
+def test_a_mistake_of_ours_is_answered_as_all_else_and_the_log_names_nobody(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    settings = settings_of(tmp_path)
+    app = create_app(settings)
+
+    @app.get("/broken/{user_id}")
+    def broken(user_id: str) -> None:
+        raise RuntimeError("a mistake")
+
+    with serving(app, settings.serving) as server:
+        answer = ask(server, "GET", "/broken/ada-lovelace")
+    assert (answer.status, answer.content["title"]) == (500, "Internal Server Error")
+    assert set(HEADERS) <= set(answer.headers)
+    assert "GET /broken/{user_id} failed" in caplog.text
+    assert caplog.text.count("RuntimeError: a mistake") == 1
+    assert "lovelace" not in caplog.text
+
+
 def test_a_name_that_is_not_ours_is_not_answered(server: Serving) -> None:
     assert ask(server, "GET", "/health", Host="evil.example").status == 421
     assert ask(server, "GET", "/health", Host=f"localhost:{server.port}").status == 200
@@ -417,8 +437,23 @@ def test_pages_of_other_sites_may_change_nothing(server: Serving) -> None:
     body = {"verdict": True}
     assert ask(server, "POST", "/alerts/a-1/feedback", body, Origin="https://evil.example").status == 403
     assert ask(server, "POST", "/alerts/a-1/feedback", body, Origin="null").status == 403
+    for other in (f"http://{server.host}:1", f"http://{server.host}", "http://localhost:3000", f"ftp://{server.host}"):
+        assert ask(server, "POST", "/alerts/a-1/feedback", body, Origin=other).status == 403, other
     ours = f"http://{server.host}:{server.port}"
-    assert ask(server, "POST", "/alerts/a-1/feedback", body, Origin=ours).status == 201
+    for site in ("cross-site", "same-site"):
+        assert ask(server, "POST", "/alerts/a-1/feedback", body, Origin=ours, Sec_Fetch_Site=site).status == 403
+    assert ask(server, "POST", "/alerts/a-1/feedback", body, Origin=ours, Sec_Fetch_Site="same-origin").status == 201
+
+
+def test_behind_a_proxy_the_pages_of_its_name_are_ours_and_those_of_its_other_ports_are_not(tmp_path: Path) -> None:
+    with server_of(settings_of(tmp_path, "serving.allowed_hosts=[behaviour.example]")) as server:
+
+        def status(origin: str) -> int:
+            return ask(server, "POST", "/alerts/a-1/feedback", {"verdict": True}, Origin=origin).status
+
+        assert status("https://behaviour.example") == 404  # there is no such alert
+        assert status("https://behaviour.example:8443") == 403
+        assert status("https://evil.behaviour.example") == 403
 
 
 def test_pages_that_may_send_events_may_read_nothing_else(tmp_path: Path) -> None:
