@@ -133,7 +133,9 @@ def drop_replaced(lake: Lake, settings: Settings, table: Table) -> str | None:
     else:
         condition = _written_before(datetime.now(UTC) - max(age, UNDER_WAY))
     old = lake.read(table).where(condition)
-    replaced = old.groupBy(*table.keys, _day(table)).count().where("count > 1")
+    # The key is packed: a table may have a column of any name, risk has a day.
+    subjects = old.select(F.struct(*table.keys).alias("key"), _day(table))
+    replaced = subjects.groupBy("key", "day").count().where("count > 1")
     days = [row[0] for row in replaced.select("day").distinct().collect()]
     saved = 0
     for day in sorted(days):
