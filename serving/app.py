@@ -8,6 +8,7 @@ from contextlib import asynccontextmanager
 from fastapi import FastAPI
 
 from jobs.ingest_events import judging_rules
+from jobs.runtime.model_keys import trust_of
 from jobs.runtime.settings import Settings
 from serving import alerts, collector, documentation, health, metrics, patterns, people, predictions
 from serving.page import routes as page
@@ -29,9 +30,10 @@ def create_app(settings: Settings, *, bootstrap_servers: str | None = None, topi
     is answered 503 until they are back.
 
     Raises:
-        ConfigurationError: others could reach the server and there is no token.
+        ConfigurationError: others could reach the server and there is no token, or a key of models is none.
     """
     token_of(settings)  # middleware is made later, when it could only be logged
+    trust_of(settings)  # ... and the registry in a thread
     services = Services.of(settings, bootstrap_servers=bootstrap_servers, topic=topic)
     live = live_page(settings, services.lake, bootstrap_servers, topic)
 

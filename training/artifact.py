@@ -1,8 +1,7 @@
-"""The files of a registered model: written once, compared by SHA-256, and read with our own list of trusted types."""
+"""The files of a registered model: compared with what was registered, and read with our own list of trusted types."""
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Mapping
 from importlib.metadata import version as installed
@@ -19,6 +18,7 @@ from features.errors import ModelError
 from training.detectors import FROM_PYOD
 from training.model import Model, Parameters
 from training.reference import Reference, from_json
+from training.trust import check_files
 
 TRUSTED_TYPES = (
     "numpy.clip",
@@ -37,7 +37,6 @@ TRUSTED_TYPES = (
 
 MODEL_FILE = "model.skops"
 BEHAVIOR_FILE = "extra_files/behavior.json"
-FILES = (MODEL_FILE, BEHAVIOR_FILE)
 
 LIBRARIES = ("scikit-learn", "numpy", "skops", "numba", "pandas", "mlflow", "pyod")
 """Recorded with each version."""
@@ -62,28 +61,12 @@ def other_libraries(trained_with: Mapping[str, str], preset: str) -> str:
     return ", ".join(f"{name} {trained_with.get(name)} (here {here[name]})" for name in names)
 
 
-def hashes(folder: Path) -> dict[str, str]:
-    """The SHA-256 of each file, by the tag it is kept under."""
-    return {hash_tag(name): sha256(folder / name) for name in FILES}
-
-
-def hash_tag(file: str) -> str:
-    return f"sha256.{Path(file).name}"
-
-
-def sha256(file: Path) -> str:
-    """The hash of a file's content, in hexadecimal."""
-    with file.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
-
-
 def read(folder: Path, tags: Mapping[str, str], what: str) -> tuple[Model, Reference]:
-    """The model in a folder, after its files were compared with the hashes in ``tags``.
+    """The model in a folder, after all its files were compared with the hashes in ``tags``.
 
-    Raises ModelError when a file is missing or another one than was registered, or holds what is not trusted.
+    Raises ModelError when a file is missing, another one than was registered or added, or holds what is not trusted.
     """
-    for name in FILES:
-        _compare_hash(folder / name, tags.get(hash_tag(name)), what)
+    check_files(folder, tags, what)
     reference = from_json((folder / BEHAVIOR_FILE).read_text(encoding="utf-8"))
     pipeline = unpack(folder / MODEL_FILE)
     check_signature(pipeline, reference, what)
@@ -133,14 +116,3 @@ def compare(folder: Path, model: Model, example: pd.DataFrame) -> None:
     stored = unpack(folder / MODEL_FILE)
     if not np.array_equal(stored.predict(model.columns(example)), model.score(example)):
         raise ModelError("The stored model gives other scores than the trained one; it was not registered.")
-
-
-def _compare_hash(file: Path, recorded: str | None, what: str) -> None:
-    if not file.is_file():
-        raise ModelError(f"{file.name} of {what} is not in the artifact store. Promote another version or train again.")
-    found = sha256(file)
-    if found != recorded:
-        raise ModelError(
-            f"{file.name} of {what} is not the file that was registered: its SHA-256 is {found[:12]}…, "
-            f"recorded was {(recorded or 'nothing')[:12]}…. Promote another version or train again."
-        )

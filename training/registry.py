@@ -3,9 +3,9 @@
 What is registered is a plain scikit-learn pipeline in skops' format with ``behavior.json`` beside it, so that
 ``mlflow.pyfunc.load_model("models:/NAME@champion").predict(frame)`` gives the platform's scores without this package.
 
-skops in MLflow is no border: MLflow reads the list of trusted types from the model's own file. So a version carries the
-SHA-256 of both files as tags, and :meth:`Registry.load` compares them and then loads with our own constant list
-(:mod:`training.artifact`).
+That call is no border: MLflow runs what the model's own folder names, its list of trusted types and its code. So a
+version carries the SHA-256 of every file of the folder, signed where there is a key (:mod:`training.trust`), and
+:meth:`Registry.load` compares them and then loads with our own constant list (:mod:`training.artifact`).
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
+import re
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -38,6 +39,7 @@ from training.gate import Verdict
 from training.model import Model
 from training.pictures import pictures
 from training.reference import Reference
+from training.trust import Trust
 
 log = logging.getLogger(__name__)
 
@@ -78,7 +80,8 @@ class Registry:
 
     ``artifacts`` is where files go when the experiment does not exist yet; None means beside an sqlite file,
     and for a server that the server decides. With ``strict_libraries`` a model that was trained with other
-    libraries is refused, else it is loaded with a warning.
+    libraries is refused, else it is loaded with a warning. ``trust`` signs what is registered, and says whose versions
+    are loaded.
     """
 
     name: str
@@ -86,6 +89,7 @@ class Registry:
     experiment: str = "user_behavior"
     artifacts: str | None = None
     strict_libraries: bool = True
+    trust: Trust = field(default_factory=Trust)
     _loaded: dict[str, LoadedModel] = field(default_factory=dict, init=False, repr=False)
 
     # --- writing ---
@@ -104,8 +108,8 @@ class Registry:
             logged = _log_model(model, reference, example)
             folder = self._download(logged, Path(target))
             artifact.compare(folder, model, example)
-            tags = _tags(model, reference, record) | artifact.hashes(folder) | {"run_id": run_id}
-            return self._register(logged, run_id, tags)
+            tags = _tags(model, reference, record) | {"run_id": run_id}
+            return self._register(logged, run_id, tags | self.trust.seal(self.name, folder, tags))
 
     def promote(self, version: str, why: str = "", gate: str = "") -> None:
         """Make a version the champion after loading it once; the champion so far becomes ``previous_champion``.
@@ -209,8 +213,9 @@ class Registry:
     def load(self, version: str) -> LoadedModel:
         """Download a version, check it, load it; a version that was loaded before is not fetched again.
 
-        Raises ModelError when the version is not there, its files are not those that were registered, it holds a
-        type that is not trusted, or it was trained with another feature version or other libraries.
+        Raises ModelError when the version is not there, its files are not those that were registered, its signature
+        is missing or wrong, it holds a type that is not trusted, or it was trained with another feature version or
+        other libraries.
         """
         if version not in self._loaded:
             with self._translated(), tempfile.TemporaryDirectory(prefix="model-") as target:
@@ -223,6 +228,11 @@ class Registry:
         return self._loaded[version]
 
     # --- inside ---
+
+    @property
+    def _place(self) -> str:
+        """The address without a login that may be written into it."""
+        return re.sub(r"//[^/@]*@", "//…@", self.tracking_uri)
 
     def _client(self) -> MlflowClient:
         return MlflowClient(tracking_uri=self.tracking_uri, registry_uri=self.tracking_uri)
@@ -243,9 +253,9 @@ class Registry:
             yield
         except MlflowException as error:
             if error.error_code == "RESOURCE_DOES_NOT_EXIST":
-                raise ModelError(f"The registry at {self.tracking_uri} does not have it: {error.message}") from error
+                raise ModelError(f"The registry at {self._place} does not have it: {error.message}") from error
             raise ModelError(
-                f"The model registry at {self.tracking_uri} did not answer as needed: {_first_line(error)}. "
+                f"The model registry at {self._place} did not answer as needed: {_first_line(error)}. "
                 "Check that it runs and that model.tracking_uri is right."
             ) from error
         except OSError as error:
@@ -279,9 +289,10 @@ class Registry:
         """Refuse a version whose tags or place say that it cannot be right, before anything is downloaded."""
         if not str(found.source).startswith("models:/m-"):
             raise ModelError(
-                f"The {what} lies at {found.source}, outside of the registry at {self.tracking_uri}, and was not "
+                f"The {what} lies at {found.source}, outside of the registry at {self._place}, and was not "
                 "loaded. Only models that train_model registered there are used."
             )
+        self.trust.check_tags(self.name, found.tags, what)
         trained_on = found.tags.get("feature_version")
         if trained_on != FEATURE_VERSION:
             raise ModelError(

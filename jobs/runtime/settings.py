@@ -212,6 +212,8 @@ class ModelSettings(Section):
     driver_memory: str | None = None
     trial_users: int = Field(1000, ge=100)
     strict_libraries: bool = True
+    public_key: str | None = None
+    require_signature: bool | None = None
 
 
 class GateSettings(Section):
@@ -408,6 +410,9 @@ class Settings(BaseSettings):
     collector: CollectorSettings
     api_token: SecretStr | None = Field(
         None, description="what the server asks for, 16 characters or more; needed where serving.host is not loopback"
+    )
+    model_key: SecretStr | None = Field(
+        None, description="signs the models that are registered; needed where they are trained, and nowhere else"
     )
     pseudonym_key: SecretStr | None = Field(
         None, description="key of the hashes of erase_user and ingest.pseudonymise; never change or lose it"

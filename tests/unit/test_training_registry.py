@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import socket
 import subprocess
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -19,15 +21,16 @@ from mlflow import MlflowClient
 from sklearn.neighbors import LocalOutlierFactor
 from sklearn.preprocessing import FunctionTransformer
 
-from features.errors import ModelError
+from features.errors import ConfigurationError, ModelError
 from jobs.runtime.models import registry_of
 from jobs.runtime.settings import load_settings
+from serving.app import create_app
 from tests.unit.training_samples import SMALL, feature_rows, small_model, small_reference
-from training.artifact import sha256
 from training.champion import ChampionFollower
 from training.model import Parameters, fit
 from training.registry import Registry, TrainingRecord
 from training.summary import describe
+from training.trust import FILES, SIGNATURE, Trust, new_pair, sha256
 
 NAME = "behavior_test"
 RECORD = TrainingRecord("lake/features", 7, {"note": "a test"}, {"rows_seen": 600.0}, {"who": "tests"})
@@ -48,6 +51,7 @@ def both(tmp_path_factory: pytest.TempPathFactory) -> Registry:
 @pytest.fixture
 def registry(both: Registry) -> Iterator[Registry]:
     """A fresh look at it: nothing is cached; aliases are taken away afterwards."""
+    mlflow.set_registry_uri(both.tracking_uri)  # which clients that are told only where runs are go by
     yield Registry(NAME, both.tracking_uri, both.experiment)
     client = MlflowClient(both.tracking_uri)
     for alias in client.get_registered_model(NAME).aliases:
@@ -193,25 +197,183 @@ def tagged(registry: Registry, key: str, value: str) -> str:
     return before
 
 
+@contextmanager
+def relisted(registry: Registry, file: Path) -> Iterator[None]:
+    """While the block runs, version 2's list of files has the hash of this file as it is now."""
+    listed = json.loads(MlflowClient(registry.tracking_uri).get_model_version(NAME, "2").tags[FILES])
+    (name,) = [one for one in listed if Path(one).name == file.name]
+    before = tagged(registry, FILES, json.dumps({**listed, name: sha256(file)}))
+    try:
+        yield
+    finally:
+        tagged(registry, FILES, before)
+
+
+@pytest.fixture
+def folder(registry: Registry) -> Path:
+    """Version 2's folder in the artifact store."""
+    return artifact(registry, "2", "MLmodel").parent
+
+
+def test_code_put_beside_a_model_is_refused_and_does_not_run(registry: Registry, folder: Path, tmp_path: Path) -> None:
+    """MLflow's own loading runs it: the model itself is intact, and its MLmodel names a folder of code."""
+    ran, described = tmp_path / "ran", folder / "MLmodel"
+    (folder / "code").mkdir()
+    (folder / "code" / "sitecustom.py").write_text("")
+    evil = folder / "code" / "evil.py"
+    evil.write_text(
+        f"from pathlib import Path\nfrom mlflow.sklearn import _load_pyfunc\nPath({str(ran)!r}).write_text('ran')\n"
+    )
+    before = described.read_text()
+    flavor = re.sub(r"loader_module: mlflow\.sklearn", "loader_module: evil\n    code: code", before)
+    try:
+        for text, said in (
+            (before, r"'code/evil\.py' lies beside version 2"),
+            (flavor, r"MLmodel of version 2.*is not the"),
+        ):
+            described.write_text(text)
+            with pytest.raises(ModelError, match=said):
+                registry.load("2")
+            with pytest.raises(ModelError, match=said):
+                registry.promote("2")
+        assert not ran.exists()
+        mlflow.set_tracking_uri(registry.tracking_uri)
+        mlflow.pyfunc.load_model(f"models:/{NAME}/2")
+        assert ran.exists(), "this test is of worth only while MLflow's own call runs it"
+    finally:
+        described.write_text(before)
+        shutil.rmtree(folder / "code")
+    assert registry.load("2").version == "2"
+
+
+@pytest.mark.parametrize("name", ["requirements.txt", "conda.yaml", "MLmodel"])
+def test_any_file_of_a_model_that_was_changed_or_is_gone_is_refused(
+    registry: Registry, folder: Path, name: str
+) -> None:
+    file = folder / name
+    before = file.read_bytes()
+    try:
+        file.write_bytes(before + b"\n")
+        with pytest.raises(ModelError, match=rf"{name} of version 2.*is not the file that was registered"):
+            registry.load("2")
+        file.unlink()
+        with pytest.raises(ModelError, match=rf"{name} of version 2.*is not in the artifact store"):
+            registry.load("2")
+    finally:
+        file.write_bytes(before)
+
+
+def test_a_version_without_a_list_of_its_files_is_refused_with_what_to_run(registry: Registry) -> None:
+    before = tagged(registry, FILES, "")
+    try:
+        with pytest.raises(ModelError, match=r"no list of its files.*python -m jobs\.train_model"):
+            registry.load("2")
+    finally:
+        tagged(registry, FILES, before)
+
+
+# --- signatures ---
+
+OURS, THEIRS = new_pair(), new_pair()
+
+
+@pytest.fixture(scope="module")
+def signed(tmp_path_factory: pytest.TempPathFactory) -> Registry:
+    """Version 1 is signed by us, 2 is the same model signed by others, 3 by nobody."""
+    place = f"sqlite:///{tmp_path_factory.mktemp('signed')}/mlflow.db"
+    for private in (OURS[0], THEIRS[0], None):
+        registry = Registry(NAME, place, experiment="tests", trust=Trust.of(private, None, required=None))
+        registry.log_and_register(small_model(), small_reference(), feature_rows(9))
+    return Registry(NAME, place, experiment="tests")
+
+
+def looking(signed: Registry, private: str | None, public: str | None, *, required: bool | None = None) -> Registry:
+    return Registry(NAME, signed.tracking_uri, trust=Trust.of(private, public, required=required))
+
+
+def test_with_a_key_only_what_its_owner_signed_is_loaded_and_the_public_half_is_enough(signed: Registry) -> None:
+    for registry in (looking(signed, None, OURS[1]), looking(signed, OURS[0], None), looking(signed, *OURS)):
+        assert registry.load("1").version == "1"
+        with pytest.raises(ModelError, match=r"signature of version 2.*does not fit"):
+            registry.load("2")
+        with pytest.raises(ModelError, match=r"version 3 .*is not signed.*model\.require_signature"):
+            registry.promote("3")
+
+
+def test_unsigned_versions_are_taken_without_a_key_and_where_conf_says_so(
+    signed: Registry, caplog: pytest.LogCaptureFixture
+) -> None:
+    assert looking(signed, None, None).load("3").version == "3"
+    assert looking(signed, None, OURS[1], required=False).load("3").version == "3"
+    assert "version 3" in caplog.text
+    assert "is not signed; it is taken" in caplog.text
+    with pytest.raises(ModelError, match="does not fit"):
+        looking(signed, None, OURS[1], required=False).load("2")
+
+
+def test_a_signature_of_another_version_or_of_other_tags_does_not_fit(signed: Registry) -> None:
+    client = MlflowClient(signed.tracking_uri, signed.tracking_uri)
+    first = client.get_model_version(NAME, "1").tags
+    client.set_model_version_tag(NAME, "3", SIGNATURE, first[SIGNATURE])
+    client.set_model_version_tag(NAME, "1", "parameters", '{"trees": 1}')
+    try:
+        for version in ("1", "3"):
+            with pytest.raises(ModelError, match=f"signature of version {version}.*does not fit"):
+                looking(signed, None, OURS[1]).load(version)
+    finally:
+        client.delete_model_version_tag(NAME, "3", SIGNATURE)
+        client.set_model_version_tag(NAME, "1", "parameters", first["parameters"])
+
+
+def test_a_stream_goes_on_with_the_model_in_hand_when_another_one_is_not_to_be_trusted(signed: Registry) -> None:
+    registry = looking(signed, None, OURS[1])
+    registry.promote("1")
+    follower = ChampionFollower(registry)
+    follower.follow()
+    MlflowClient(signed.tracking_uri, signed.tracking_uri).set_registered_model_alias(NAME, "champion", "2")
+    followed = follower.follow()
+    assert followed.champion.version == "1"
+    assert "signature of version 2" in str(followed.trouble)
+
+
+@pytest.mark.parametrize(
+    ("overrides", "said"),
+    [
+        (["model.public_key=nonsense"], r"model\.public_key is no key of ours.*python -m training\.trust"),
+        (["model.require_signature=true"], r"no key is known.*python -m training\.trust"),
+        ([f"model.public_key='{THEIRS[1]}'", f"model_key.x={OURS[0]}"], "model_key"),
+    ],
+)
+def test_keys_that_are_none_are_told_before_anything_starts(overrides: list[str], said: str) -> None:
+    with pytest.raises(ConfigurationError, match=said) as refused:
+        registry_of(load_settings("local", overrides))
+    assert OURS[0] not in str(refused.value)
+
+
+def test_the_halves_of_two_keys_do_not_fit(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("BEHAVIOR_MODEL_KEY", OURS[0])
+    assert registry_of(load_settings("local")).trust.required
+    with pytest.raises(ConfigurationError, match="is not the public half"):
+        create_app(load_settings("local", [f"model.public_key='{THEIRS[1]}'"]))
+
+
 def test_types_we_do_not_trust_are_not_loaded_even_with_the_right_hash(registry: Registry, model_file: Path) -> None:
     """MLflow's own list of trusted types lies in the artifact, so whoever can write it could name any type."""
     skops.io.dump(FunctionTransformer(subprocess.call), model_file)
-    before = tagged(registry, "sha256.model.skops", sha256(model_file))
-    try:
-        with pytest.raises(ModelError, match="types that are not trusted and was not loaded"):
-            registry.load("2")
-    finally:
-        tagged(registry, "sha256.model.skops", before)
+    with (
+        relisted(registry, model_file),
+        pytest.raises(ModelError, match="types that are not trusted and was not loaded"),
+    ):
+        registry.load("2")
 
 
 def test_something_else_than_a_pipeline_is_not_loaded(registry: Registry, model_file: Path) -> None:
     skops.io.dump(LocalOutlierFactor(novelty=True).fit(feature_rows(30)[["session_events"]]), model_file)
-    before = tagged(registry, "sha256.model.skops", sha256(model_file))
-    try:
-        with pytest.raises(ModelError, match="holds a LocalOutlierFactor and not a pipeline of ours"):
-            registry.load("2")
-    finally:
-        tagged(registry, "sha256.model.skops", before)
+    with (
+        relisted(registry, model_file),
+        pytest.raises(ModelError, match="holds a LocalOutlierFactor and not a pipeline of ours"),
+    ):
+        registry.load("2")
 
 
 def test_a_model_of_another_signature_is_refused_with_what_to_run(registry: Registry) -> None:
@@ -224,13 +386,11 @@ def test_a_model_of_another_signature_is_refused_with_what_to_run(registry: Regi
         small_reference("plain").to_json(): r"takes the columns .*view_share.* describes clicks_per_minute, pages_per_",
     }.items():
         file.write_text(given)
-        before = tagged(registry, "sha256.behavior.json", sha256(file))
         try:
-            with pytest.raises(ModelError, match=said):
+            with relisted(registry, file), pytest.raises(ModelError, match=said):
                 registry.promote("2")
         finally:
             file.write_text(content)
-            tagged(registry, "sha256.behavior.json", before)
     assert registry.resolve_champion() is None
 
 
