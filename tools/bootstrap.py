@@ -37,6 +37,7 @@ except ImportError:
     sys.exit("set-up: Windows itself is not supported: use the Windows Subsystem for Linux.")
 
 VENV_BYTES, CACHE_BYTES, JARS_BYTES = 2 * machine.GIGABYTE, 2 * machine.GIGABYTE, machine.GIGABYTE // 5
+LOG_STORE_SOURCE = Path("tools/java/behavior/LocalLogStore.java")
 PYTHON_VARIABLES = {"PYTHONHOME", "PYTHONPATH", "VIRTUAL_ENV", "CONDA_PREFIX", "__PYVENV_LAUNCHER__"}
 INSTALL_OPTIONS = re.compile(
     r"PIP_(TARGET|PREFIX|USER|REQUIRE_VIRTUALENV|CONSTRAINT|NO_BINARY|NO_DEPS)"
@@ -85,6 +86,7 @@ class Project:
         self.packages_lock = root / "requirements.lock"
         self.tools_lock = root / "conf" / "bootstrap.lock"
         self.jars_lock = root / "conf" / "jars.lock"
+        self.log_store = self.jars / "spark" / "behavior-local-log-store.jar"
         self.venv_stamp = self.venv / "stamp.json"
         self.venv_begun = self.venv / "begun"
         self.jars_stamp = self.jars / "stamp.json"
@@ -102,10 +104,10 @@ class Project:
         return self.python.exists() and read_stamp(self.venv_stamp) == self.venv_wanted()
 
     def jars_wanted(self) -> dict[str, object]:
-        return {"jars": digest(self.jars_lock)}
+        return {"jars": digest(self.jars_lock), "log_store": digest(self.root / LOG_STORE_SOURCE)}
 
     def jars_ready(self) -> bool:
-        stamped = read_stamp(self.jars_stamp) == self.jars_wanted()
+        stamped = read_stamp(self.jars_stamp) == self.jars_wanted() and self.log_store.exists()
         return stamped and not jars.missing(jars.read_lock(self.jars_lock), self.jars)
 
     def ready(self) -> bool:
@@ -266,6 +268,11 @@ def install_jars(project: Project, programs: Programs, java: Path) -> None:
     if project.jars_stamp.exists():
         project.jars_stamp.unlink()
     jars.install(jars.read_lock(project.jars_lock), project.jars, java, ivy_jar(project), programs.run)
+
+
+def build_log_store(project: Project, programs: Programs) -> None:
+    """Last: it needs the packages and the jars."""
+    programs.run("building the log store", [str(project.python), "-m", "tools.log_stores"], project.root)
     write_stamp(project.jars_stamp, project.jars_wanted())
 
 
@@ -324,6 +331,8 @@ def set_up(project: Project, lock: int) -> None:
                 *([] if jars_ready else [pool.submit(install_jars, project, programs, java)]),
                 started=started,
             )
+            if not jars_ready:
+                wait(pool.submit(build_log_store, project, programs), started=started)
         finally:
             programs.end()
     if not packages_ready:

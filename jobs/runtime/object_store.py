@@ -10,19 +10,10 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING
 
-from py4j.protocol import Py4JError  # type: ignore[import-untyped]
-
-from features.errors import EnvironmentProblem
-
 if TYPE_CHECKING:
-    from pyspark.sql import SparkSession
-
     from jobs.runtime.settings import S3Settings, Settings, StorageSettings
 
 S3A = "s3a://"
-# Two drivers must not write the same commit of a table. Delta's own way on S3 knows only of one driver; this log store
-# asks S3 to refuse what is there already, as deltalake does. `make s3-jars` builds it (tools/java).
-LOG_STORE = "behavior.S3LogStore"
 CREDENTIALS = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN")
 
 
@@ -53,7 +44,7 @@ def spark_conf(settings: Settings) -> dict[str, str]:
     """
     if not is_s3(settings.storage):
         return {}
-    found = {"spark.delta.logStore.s3a.impl": LOG_STORE}
+    found: dict[str, str] = {}
     endpoint = settings.s3.endpoint or os.environ.get("AWS_ENDPOINT_URL")
     region = settings.s3.region or os.environ.get("AWS_REGION")
     if endpoint:
@@ -65,23 +56,3 @@ def spark_conf(settings: Settings) -> dict[str, str]:
     # Python workers write the tables' files; where executors have no role of their own, they go by the driver's.
     found |= {f"spark.executorEnv.{name}": os.environ[name] for name in CREDENTIALS if name in os.environ}
     return found
-
-
-def check(spark: SparkSession, storage: StorageSettings) -> None:
-    """Refuse to go on where Spark could not write a table on S3.
-
-    Raises:
-        EnvironmentProblem: the jars that ``make s3-jars`` fetches are not on Spark's class path.
-    """
-    if not is_s3(storage):
-        return
-    jvm = spark.sparkContext._jvm  # noqa: SLF001
-    assert jvm is not None
-    try:
-        jvm.java.lang.Thread.currentThread().getContextClassLoader().loadClass(LOG_STORE)
-    except Py4JError:
-        raise EnvironmentProblem(
-            f"Tables or checkpoints are on S3 ({storage.root}, {storage.checkpoints}), but Spark has no class "
-            f"{LOG_STORE}: give it the jars of .jars/s3 (`make s3-jars` fetches them) with --jars, or put them into "
-            "the jars folder of its installation."
-        ) from None

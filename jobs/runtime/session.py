@@ -13,7 +13,7 @@ from pyspark.errors import PySparkRuntimeError
 from pyspark.sql import SparkSession
 
 from features.errors import EnvironmentProblem
-from jobs.runtime import object_store
+from jobs.runtime import log_stores, object_store
 from jobs.runtime.java import NEEDED, java_program
 from jobs.runtime.settings import PROJECT, Settings
 
@@ -67,7 +67,6 @@ LOCAL = {
     "spark.sql.streaming.checkpointFileManagerClass": (
         "org.apache.spark.sql.execution.streaming.checkpointing.FileSystemBasedCheckpointFileManager"
     ),
-    "spark.delta.logStore.file.impl": "io.delta.storage.LocalLogStore",
     # Delta's VACUUM lists folders in so many tasks; by default 10,000, for minutes.
     "spark.sql.sources.parallelPartitionDiscovery.parallelism": "4",
 }
@@ -87,6 +86,7 @@ def spark_session(settings: Settings, logs: Path | None = None) -> SparkSession:
         "spark.sql.shuffle.partitions": str(spark.shuffle_partitions),
         "spark.databricks.delta.snapshotPartitions": str(settings.storage.snapshot_partitions),
         **object_store.spark_conf(settings),
+        **log_stores.spark_conf(settings.storage),
     }
     if spark.master and spark.master.startswith("local"):
         os.environ.setdefault("PYSPARK_PYTHON", sys.executable)
@@ -111,7 +111,7 @@ def spark_session(settings: Settings, logs: Path | None = None) -> SparkSession:
     for key, value in (conf | spark.conf).items():
         builder = builder.config(key, value)
     session = started(builder)
-    object_store.check(session, settings.storage)
+    log_stores.check(session, settings.storage)
     return session
 
 
