@@ -9,14 +9,18 @@ from __future__ import annotations
 
 import hashlib
 import hmac
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
+
+from features.mentions import names_in
+from features.packed import null_where_empty, without_null_lists
 
 BLOCK = 64
 ERASED_USER = "erased_user"
@@ -35,81 +39,62 @@ def keyed_hash(value: Column, key: bytes) -> Column:
 
 def keyed_hash_of(value: str | bytes, key: bytes) -> str:
     """:func:`keyed_hash` of one text or its bytes."""
-    return hmac.new(key, value.encode() if isinstance(value, str) else value, hashlib.sha256).hexdigest()
+    return hmac.digest(key, value.encode("utf-8", "replace") if isinstance(value, str) else value, "sha256").hex()
 
 
 def without_erased(rows: DataFrame, erased: Collection[str], key: bytes) -> DataFrame:
-    """The rows whose ``user_id`` (or, where ids are pseudonyms, the hash itself) is none of the ``erased`` hashes."""
-    return rows.where(~_is_erased(F.col("user_id"), erased, key)) if erased else rows
+    """The rows whose ``user_id`` (or, where ids are pseudonyms, the hash itself) is none of the ``erased`` hashes.
 
-
-def reject_erased(judged: DataFrame, erased: Collection[str], key: bytes) -> DataFrame:
-    """Turn records of erased people into rejected ones without content.
-
-    Args:
-        judged: as :func:`features.events.judge` returns it.
-        erased: keyed hashes; of some hundred people, since they become part of the plan.
-
-    A record is a person's when its user id or its Kafka key is, or, where it was rejected and so has no user id,
-    when the ``user_id`` that can still be read in it is.
+    They are joined, not listed: a list of some thousand would make Spark's plan too large.
     """
     if not erased:
-        return judged
-    readable = F.when(F.col("reason").isNotNull(), F.get_json_object(F.col("raw").cast("string"), "$.user_id"))
-    who = [F.col("user_id"), F.col("kafka_key"), readable]
-    gone = F.coalesce(*[F.when(_is_erased(one, erased, key), F.lit(True)) for one in who], F.lit(False))
-    kept = {"reason": F.lit(ERASED_USER)}
-    return judged.withColumn("is_erased", gone).select(
-        *[
-            F.col(name)
-            if name in PLACES
-            else F.when(~F.col("is_erased"), F.col(name)).otherwise(kept.get(name)).alias(name)
-            for name in judged.columns
-        ]
-    )
-
-
-def pseudonymise(judged: DataFrame, key: bytes) -> DataFrame:
-    """Replace user ids by their keyed hashes and leave out what holds them as they came: value, Kafka key, headers.
-
-    Fields that senders fill freely (page, session_id, properties) stay as they are. Rejected records lose
-    their value too and cannot be replayed; ``detail`` is left out, since it quotes them.
-    """
-    changed = {
-        **{
-            name: F.lit(None).cast(judged.schema[name].dataType)
-            for name in (*BYTES, "detail")
-            if name in judged.columns
-        },
-        "user_id": keyed_hash(F.col("user_id"), key),
-    }
-    return judged.withColumns(changed).select(judged.columns)
+        return rows
+    table = pa.table({"user_hash": pa.array(sorted(erased), pa.string())})
+    hashes = F.broadcast(rows.sparkSession.createDataFrame(table))
+    for who in (keyed_hash(F.col("user_id"), key), F.col("user_id")):
+        rows = rows.join(hashes, who == F.col("user_hash"), "left_anti")
+    return rows
 
 
 @dataclass(frozen=True)
 class Guard:
-    """:func:`reject_erased` and then, if so chosen, :func:`pseudonymise`, for rows of Spark and for packed events.
+    """What is done to judged records before they are kept, in Python workers.
+
+    Records of erased people become rejected ones without content. A record is a person's when its user id or its Kafka
+    key is; or, where it was rejected for another reason and so may be of anybody, when any name in its bytes is
+    (:func:`features.mentions.names_in`), or in its key or headers.
+
+    With ``pseudonyms``, user ids are replaced by their keyed hashes, and what holds them as they came is left out:
+    value, Kafka key, headers. Fields that senders fill freely (page, session_id, properties) stay as they are. Rejected
+    records lose their value too and cannot be replayed; ``detail`` is left out, since it quotes them.
 
     Attributes:
-        erased: keyed hashes of the erased people.
+        erased: keyed hashes of the erased people. Looked up one by one: their number costs memory, and no time.
         key: of the hashes; empty where nobody was erased and ids stay.
         pseudonyms: whether ids are replaced.
     """
 
-    erased: frozenset[str] = frozenset()
+    erased: Collection[str] = frozenset()
     key: bytes = field(default=b"", repr=False)
     pseudonyms: bool = False
 
     def rows(self, judged: DataFrame) -> DataFrame:
-        """Judged records as they may be kept."""
-        kept = reject_erased(judged, self.erased, self.key)
-        return pseudonymise(kept, self.key) if self.pseudonyms else kept
+        """Judged records as they may be kept (columns of :data:`features.packed.JUDGED`)."""
+        if not self.erased and not self.pseudonyms:
+            return judged
+
+        def work(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+            for batch in batches:
+                yield from self.pack(pa.Table.from_batches([null_where_empty(batch)])).to_batches()
+
+        return without_null_lists(judged).mapInArrow(work, judged.schema)
 
     def pack(self, judged: pa.Table) -> pa.Table:
-        """Events (columns of :data:`features.packed.JUDGED`) as they may be kept."""
+        """Judged records (columns of :data:`features.packed.JUDGED`) as they may be kept."""
         columns = dict(zip(judged.column_names, judged.columns, strict=True))
         if self.erased:
             gone = pc.or_(self._are_erased(judged["user_id"]), self._are_erased(judged["kafka_key"]))
+            gone = pc.or_(gone, self._are_named(judged))
             for name in judged.column_names:
                 if name not in PLACES:
                     kept = pa.scalar(ERASED_USER if name == "reason" else None, columns[name].type)
@@ -121,10 +106,19 @@ class Guard:
         return pa.table(columns)
 
     def _are_erased(self, values: pa.ChunkedArray) -> pa.ChunkedArray:
-        def is_erased(one: str | bytes) -> bool:
-            return keyed_hash_of(one, self.key) in self.erased or _text(one) in self.erased
+        return pc.fill_null(_of_each(values, self._is_erased, pa.bool_()), False)
 
-        return pc.fill_null(_of_each(values, is_erased, pa.bool_()), False)
+    def _is_erased(self, one: str | bytes) -> bool:
+        return keyed_hash_of(one, self.key) in self.erased or _text(one) in self.erased
+
+    def _are_named(self, judged: pa.Table) -> pa.Array:
+        """Whether bytes of a rejected record name an erased person; events say themselves whose they are."""
+        named = np.zeros(judged.num_rows, bool)
+        doubtful = np.flatnonzero(judged["reason"].is_valid())
+        for place, record in zip(doubtful, judged.select(BYTES).take(doubtful).to_pylist(), strict=True):
+            texts = [record["raw"], record["kafka_key"], *(one["value"] for one in record["headers"] or ())]
+            named[place] = any(self._is_erased(name) for text in texts for name in names_in(text))
+        return pa.array(named)
 
 
 def _of_each(values: pa.ChunkedArray, make: Callable[[Any], Any], kind: pa.DataType) -> pa.Array:
@@ -135,8 +129,3 @@ def _of_each(values: pa.ChunkedArray, make: Callable[[Any], Any], kind: pa.DataT
 
 def _text(value: str | bytes) -> str:
     return value if isinstance(value, str) else value.decode("utf-8", "replace")
-
-
-def _is_erased(value: Column, erased: Collection[str], key: bytes) -> Column:
-    hashes = sorted(erased)
-    return F.coalesce(keyed_hash(value, key).isin(hashes) | value.cast("string").isin(hashes), F.lit(False))

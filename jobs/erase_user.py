@@ -6,38 +6,44 @@ that name them; writes erasures (keyed hashes).
 
 from __future__ import annotations
 
-import json
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from functools import reduce
 from pathlib import Path
 from typing import Annotated
 
+import pyarrow as pa
 import typer
 from pyspark.errors import PySparkException
-from pyspark.sql import Column, DataFrame, SparkSession
+from pyspark.sql import SparkSession
 from pyspark.sql import functions as F
 
 from features.erasure import keyed_hash_of
-from features.errors import BehaviorError, UsageError
+from features.errors import BehaviorError, EnvironmentProblem, UsageError
+from features.ledger import Partition
+from features.mentions import People
+from features.packed import without_null_lists
 from features.tables import ERASURES, REJECTED_EVENTS, SCORES, Table
-from jobs.maintain_tables import vacuum
-from jobs.runtime import cli, notes, streams
+from jobs.maintain_tables import UNDER_WAY, vacuum
+from jobs.runtime import cli, files, notes, streams
+from jobs.runtime.arrow_lake import arrow_schema
 from jobs.runtime.erasures import secret_key
-from jobs.runtime.flow import FLOW, personal
+from jobs.runtime.flow import FLOW, personal, writer_of
+from jobs.runtime.kafka_erasure import KafkaErasure
+from jobs.runtime.kafka_guard import KafkaGuard
 from jobs.runtime.lake import Lake
 from jobs.runtime.positions import appends_since, position
 from jobs.runtime.reports import remove_reports_naming
 from jobs.runtime.rewrites import alone, delete_matching
 from jobs.runtime.session import spark_session
 from jobs.runtime.settings import Settings, load_settings
+from jobs.runtime.strays import NEEDED, naming, strays
 
 ALERTS_QUERY = "raise_alerts"
-LONG_ENOUGH = 8
-"""An id of so many characters is looked for anywhere in rejected bytes; a shorter one only as a whole JSON string."""
 POLL_SECONDS = 1.0
+Batches = Iterator[pa.RecordBatch]
 LISTED = "LITE RETAIN 0 HOURS"
 
 
@@ -49,6 +55,9 @@ class Erasure:
     lake: Lake
     settings: Settings
     users: list[str]
+    people: People = field(init=False)
+    strays: int = field(default=0, init=False)
+    read_until: dict[Partition, int] = field(default_factory=dict, init=False)
 
     def run(self) -> dict[str, int]:
         """Erase; returns rows removed per table.
@@ -63,46 +72,67 @@ class Erasure:
         """
         key = secret_key(self.settings, "erasures are remembered as hashes under it")
         hashes = [keyed_hash_of(user, key) for user in self.users]
-        ids = [*self.users, *hashes]
+        self.people = People([*self.users, *hashes])
         with alone(self.spark, self.settings, "erase_user"):
             self._note(hashes, "requested", None)
             self._wait(self._running_batches_end(FLOW[0].query), "finish its batch")
+            self.read_until = KafkaGuard(self.spark, self.lake, self.settings, FLOW[0].query).read_until()
             removed: dict[str, int] = {}
             for stream in FLOW:
                 if stream.reads is not None and self.lake.exists(stream.reads):
                     self._wait(self._has_read(stream.query, stream.reads), f"read what is in {stream.reads.name}")
-                removed |= {t.name: self._remove(t, ids) for t in personal(streamed=True) if t in stream.writes}
+                removed |= {t.name: self._remove(t) for t in personal(streamed=True) if t in stream.writes}
             self._wait(self._alerts_have_read(), "take in that scores were removed")
-            removed |= {t.name: self._remove(t, ids) for t in personal(streamed=False)}
+            removed |= {t.name: self._remove(t) for t in personal(streamed=False)}
             for stream in FLOW:
                 self._wait(self._running_batches_end(stream.query), "finish its batch")
-            for table in (*personal(streamed=True), *personal(streamed=False)):
-                if self.lake.exists(table):
-                    self._delete_files(table)
-            remove_reports_naming(Path(self.settings.patterns.reports), ids)
+            tables = [t for t in (*personal(streamed=True), *personal(streamed=False)) if self.lake.exists(t)]
+            for table in tables:
+                self._delete_files(table)
+            self._delete_strays(tables, removed)
+            remove_reports_naming(Path(self.settings.patterns.reports), self.people.ids)
             self._note(hashes, "completed", sum(removed.values()))
         return removed
 
+    def from_kafka(self) -> list[str]:
+        """After :meth:`run`: remove what Kafka may be asked to remove; what became of it, in sentences."""
+        chosen, kafka = self.settings.maintenance.erase_from_kafka, KafkaErasure(self.settings.kafka)
+        works: dict[str, list[Callable[[], str]]] = {
+            "nothing": [],
+            "alerts": [lambda: kafka.alerts(self.people)],
+            "all": [lambda: kafka.alerts(self.people), lambda: kafka.records(self.read_until)],
+        }
+        told = []
+        for work in works[chosen]:
+            try:
+                told.append(work())
+            except EnvironmentProblem as problem:
+                told.append(f"{problem} Nothing was removed there: call erase_user again with the same ids.")
+                break
+        return told
+
     def _note(self, hashes: list[str], state: str, rows: int | None) -> None:
         now = datetime.now(UTC)
-        frame = self.spark.createDataFrame([(each, state, now, rows) for each in hashes], ERASURES.schema)
+        columns = {"user_hash": hashes, "state": state, "at": now, "rows_removed": rows}
+        values = [value if isinstance(value, list) else [value] * len(hashes) for value in columns.values()]
+        frame = self.spark.createDataFrame(pa.table(values, schema=arrow_schema(ERASURES)))
         self.lake.append(frame.coalesce(1), ERASURES, batch_id=f"erasure:{state}:{now.isoformat()}")
 
-    def _remove(self, table: Table, ids: list[str]) -> int:
+    def _remove(self, table: Table) -> int:
+        """Remove the people's rows; how many there were."""
         if not self.lake.exists(table):
             return 0
         rows = self.lake.read(table)
-        mine = mentions(ids) if table is REJECTED_EVENTS else F.col("user_id").isin(ids)
-        doomed = rows.where(mine)
-        count = doomed.count()
+        if table is REJECTED_EVENTS:
+            wanted, places = rows.select(*table.keys, *NEEDED), rows.select(*table.keys).schema
+            found = without_null_lists(wanted).mapInArrow(naming_records(self.people, table.keys), places).toArrow()
+            count, known = int(found.num_rows), self.spark.createDataFrame(found)
+        else:
+            known = self.spark.createDataFrame(pa.table({"user_id": self.people.array}))
+            count = rows.join(F.broadcast(known), "user_id", "left_semi").count()
         if count:
-            keys = list(table.keys) if table is REJECTED_EVENTS else ["user_id"]
-            known = doomed.select(keys) if table is REJECTED_EVENTS else self._frame(ids)
             delete_matching(self.lake, table, known, self.settings.maintenance)
         return count
-
-    def _frame(self, ids: list[str]) -> DataFrame:
-        return self.spark.createDataFrame([(each,) for each in ids], "user_id string")
 
     def _delete_files(self, table: Table) -> None:
         """Delete what the log names as removed, and so never a file that a stream is just writing."""
@@ -114,6 +144,31 @@ class Erasure:
             # The log no longer goes back to the last VACUUM: a whole one first, which spares what is being written.
             vacuum(self.spark, self.lake, table, "RETAIN 24 HOURS")
             vacuum(self.spark, self.lake, table, LISTED)
+
+    def _delete_strays(self, tables: list[Table], removed: dict[str, int]) -> None:
+        """Delete files with the people in them that are in no log: killed processes left them, and refused commits.
+
+        What a stream is just writing is no such file: each running batch is waited for between two looks, and a file
+        that is in no log at either look is nobody's any more. Who is no stream commits, or fails, within a minute; what
+        is committed meanwhile has rows, which are removed as such.
+        """
+        if not self.lake.takes_files:
+            return
+        seen = {table: strays(self.lake, table) for table in tables}
+        since = time.monotonic()
+        for stream in FLOW:
+            self._wait(self._running_batches_end(stream.query), "finish its batch")
+        for table in tables:
+            left = naming(self.lake, table, seen[table] & strays(self.lake, table), self.people)
+            if left and writer_of(table) is None:
+                time.sleep(max(0.0, since + UNDER_WAY.total_seconds() - time.monotonic()))
+                left = sorted(strays(self.lake, table).intersection(left))
+                if again := self._remove(table):
+                    removed[table.name] += again
+                    self._delete_files(table)
+            for name in left:
+                files.remove(self.spark, f"{self.lake.path(table)}/{name}")
+            self.strays += len(left)
 
     # --- streams ---
 
@@ -168,54 +223,114 @@ class Erasure:
             time.sleep(POLL_SECONDS)
 
 
-def mentions(ids: list[str]) -> Column:
-    """Whether a rejected record is of one of these people: its Kafka key, its user_id where it can be read, its bytes.
+def naming_records(people: People, keys: Sequence[str]) -> Callable[[Batches], Batches]:
+    """What a worker does: it tells the ``keys`` of the rejected records that name one of ``people``."""
 
-    A long id counts anywhere in the value, the key, the headers or the detail; a short one, such as ``7``, only as a
-    JSON string of its own, since its bytes alone are in almost every record.
+    def work(batches: Batches) -> Batches:
+        for batch in batches:
+            records = pa.Table.from_batches([batch])
+            yield from records.filter(people.of_records(records)).select(list(keys)).to_batches()
+
+    return work
+
+
+def users_of(named: Sequence[str], file: Path | None) -> list[str]:
+    """Whom to erase: those named, and those in ``file``, one a line; each once.
+
+    Raises:
+        UsageError: nobody is named, an id is blank, or the file cannot be read.
     """
-    value, key = F.col("raw").cast("string"), F.col("kafka_key").cast("string")
-    headers = F.to_json("headers")
-    own = key.isin(ids) | F.get_json_object(value, "$.user_id").isin(ids)
-    found = [F.coalesce(own, F.lit(False))]
-    for each in ids:
-        found += [_holds(F.col("raw"), text) for text in {json.dumps(each), json.dumps(each, ensure_ascii=False)}]
-        if len(each) >= LONG_ENOUGH:
-            found += [_holds(F.col(name), each) for name in ("raw", "kafka_key")]
-            found += [F.coalesce(F.contains(text, F.lit(each)), F.lit(False)) for text in (F.col("detail"), headers)]
-            found.append(_in_headers(each))
-    return reduce(Column.__or__, found)
-
-
-def _in_headers(text: str) -> Column:
-    return F.coalesce(F.exists("headers", lambda header: _holds(header["value"], text)), F.lit(False))
-
-
-def _holds(value: Column, text: str) -> Column:
-    return F.coalesce(F.contains(value, F.lit(text.encode())), F.lit(False))
+    listed: list[str] = []
+    if file is not None:
+        try:
+            listed = [line for line in file.read_text(encoding="utf-8").splitlines() if line]
+        except (OSError, UnicodeDecodeError) as error:
+            why = error.strerror if isinstance(error, OSError) else "it is not UTF-8"
+            raise UsageError(f"--users-file {file} cannot be read ({why}). Needed: text, one id a line.") from None
+    users = list(dict.fromkeys([*named, *listed]))
+    if not users:
+        raise UsageError("Nobody is named. Needed: --user-id ID, or --users-file FILE with one id a line.")
+    if not all(user.strip() for user in users):
+        raise UsageError("An id is blank: nobody has a blank id.")
+    return users
 
 
 def main(
     user_id: Annotated[
-        list[str], typer.Option("--user-id", help="Whom to erase, as the app sends it; may be repeated.")
-    ],
+        list[str] | None, typer.Option("--user-id", help="Whom to erase, as the app sends it; may be repeated.")
+    ] = None,
+    users_file: Annotated[Path | None, typer.Option(help="A file with such ids, one a line; any number.")] = None,
+    rabbitmq: Annotated[
+        bool, typer.Option("--rabbitmq", help="Also look through QUEUE.undeliverable of RabbitMQ.")
+    ] = False,
     env: cli.Environment = "local",
     overrides: cli.Overrides = None,
 ) -> None:
     """Erase people. Reads all tables, checkpoints, BEHAVIOR_PSEUDONYM_KEY; deletes from all tables, writes erasures."""
-    users = list(dict.fromkeys(user_id))
-    if not all(user.strip() for user in users):
-        raise UsageError("--user-id is blank: nobody has a blank id.")
+    users = users_of(user_id or (), users_file)
     settings = load_settings(env, overrides or ())
     secret_key(settings, "erasures are remembered as hashes under it")
-    spark = spark_session(settings)
-    lake = Lake(spark, settings.storage.root)
-    lake.create(ERASURES)
-    for table, rows in Erasure(spark, lake, settings, users).run().items():
-        typer.echo(f"{table}: {rows:,} rows removed")
-    typer.echo(
-        "Kafka still holds what its retention keeps: ingest will drop it, but the broker's own copy is the broker's."
+    with ThreadPoolExecutor(1) as aside:
+        examples = aside.submit(from_registry, settings)  # MLflow takes as long to import as Spark to start
+        spark = spark_session(settings)
+        lake = Lake(spark, settings.storage.root)
+        lake.create(ERASURES)
+        erasure = Erasure(spark, lake, settings, users)
+        for table, rows in erasure.run().items():
+            typer.echo(f"{table}: {rows:,} rows removed")
+        if erasure.strays:
+            typer.echo(f"{erasure.strays:,} files that were in no table's log removed")
+        queued = from_rabbitmq(settings, erasure.people) if rabbitmq else []
+        for sentence in (*erasure.from_kafka(), *queued, *examples.result(), *beyond(settings, rabbitmq=rabbitmq)):
+            typer.echo(sentence)
+
+
+def from_registry(settings: Settings) -> list[str]:
+    """Remove rows of people, which earlier versions of the platform kept as models' examples; a sentence if any."""
+    database = settings.model.tracking_uri.removeprefix("sqlite:///")
+    if database != settings.model.tracking_uri and not Path(database).is_file():
+        return []
+    from jobs.runtime.models import registry_of  # noqa: PLC0415
+
+    try:
+        versions = registry_of(settings).remove_examples()
+    except BehaviorError as problem:
+        return [f"Examples of old models were not removed: {problem}"]
+    return [f"Five rows of feature values, without ids, removed from model versions {', '.join(versions)}."] * bool(
+        versions
     )
+
+
+def from_rabbitmq(settings: Settings, people: People) -> list[str]:
+    """Remove what bridge_rabbitmq put aside; what became of it, in a sentence."""
+    from jobs.runtime.rabbitmq import forget  # noqa: PLC0415
+
+    try:
+        return [forget(settings.rabbitmq, people)]
+    except BehaviorError as problem:
+        return [f"{problem} Nothing was removed there: call erase_user again with the same ids."]
+
+
+def beyond(settings: Settings, *, rabbitmq: bool) -> list[str]:
+    """What no job can reach, in sentences."""
+    kafka, webhook = settings.kafka, settings.alerts.webhook
+    found = []
+    if settings.maintenance.erase_from_kafka != "all":
+        found.append(
+            f"Topic {kafka.topic} keeps their records until its retention ends; ingest drops what it reads of them. "
+            "To remove what it has read, for every reader: --set maintenance.erase_from_kafka=all."
+        )
+    receivers = [f"readers of topic {kafka.alerts_topic}"] if settings.alerts.kafka else []
+    receivers += ["the receiver of alerts.webhook"] if webhook else []
+    if receivers:
+        found.append(f"Not reached: alerts that {' and '.join(receivers)} have taken.")
+    if not rabbitmq:
+        found.append(
+            f"Not looked at: queue {settings.rabbitmq.queue}.undeliverable of RabbitMQ, where bridge_rabbitmq puts "
+            "messages that Kafka does not take. With --rabbitmq it is."
+        )
+    found.append("Not reached: copies of tables that you made, backups, and free text in which others name them.")
+    return found
 
 
 if __name__ == "__main__":

@@ -108,7 +108,7 @@ def write_files(lake: Lake, judged: DataFrame, duplicates: pa.Table, guard: Guar
     """Python workers write packed events, and rows that Spark has judged; per table Delta's descriptions of files."""
     rows = without_repeated(judged, duplicates.filter(pc.invert(duplicates["is_packed"])))
     write = writer_of(duplicates.filter(duplicates["is_packed"]).select(POSITION), guard)
-    return lake.written_by_workers(guard.rows(rows), (EVENTS, REJECTED_EVENTS), write)
+    return lake.written_by_workers(rows, (EVENTS, REJECTED_EVENTS), write)
 
 
 def writer_of(repeated: pa.Table, guard: Guard) -> Callable[[Iterator[pa.RecordBatch], TableFiles, TableFiles], None]:
@@ -116,8 +116,8 @@ def writer_of(repeated: pa.Table, guard: Guard) -> Callable[[Iterator[pa.RecordB
 
     def write(batches: Iterator[pa.RecordBatch], events: TableFiles, others: TableFiles) -> None:
         for batch in batches:
-            packs = (guard.pack(reject_repeated(pack, repeated)) for pack in packs_in(batch))
-            for judged in (*packs, rows_in(batch)):
+            packs = (reject_repeated(pack, repeated) for pack in packs_in(batch))
+            for judged in map(guard.pack, (*packs, rows_in(batch))):
                 is_event = judged["reason"].is_null()
                 events.write(judged.filter(is_event).select(EVENTS.columns))
                 others.write(judged.filter(pc.invert(is_event)).select(REJECTED_EVENTS.columns))

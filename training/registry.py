@@ -20,6 +20,7 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import mlflow
 import mlflow.sklearn
@@ -29,6 +30,7 @@ from mlflow.entities import Dataset, DatasetInput, InputTag
 from mlflow.entities.model_registry import ModelVersion
 from mlflow.exceptions import MlflowException
 from mlflow.models import ModelSignature
+from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
 from mlflow.types import ColSpec, Schema, TensorSpec
 
 from features.definitions import FEATURE_VERSION
@@ -39,12 +41,12 @@ from training.gate import Verdict
 from training.model import Model
 from training.pictures import pictures
 from training.reference import Reference
-from training.trust import Trust
+from training.trust import FILES, Trust
 
 log = logging.getLogger(__name__)
 
 CHAMPION, PREVIOUS, CHALLENGER = "champion", "previous_champion", "challenger"
-EXAMPLE_ROWS = 5
+EXAMPLE_FILES = ("input_example.json", "serving_input_example.json")
 
 
 @dataclass(frozen=True)
@@ -99,13 +101,13 @@ class Registry:
     ) -> str:
         """Log a run with everything about the model, register it, and return the version's number.
 
-        ``example`` is some training rows: the registered model must give them the scores of the one in hand, a few
-        are kept as MLflow's input example, and the influence of features is drawn from all of them.
+        ``example`` is some training rows: the registered model must give them the scores of the one in hand, and the
+        influence of features is drawn from them. MLflow's input example is a row of typical values, which nobody had.
         """
         record = record or TrainingRecord()
         with self._translated(), self._run() as run_id, tempfile.TemporaryDirectory(prefix="model-") as target:
             _log(run_id, model, reference, example, record)
-            logged = _log_model(model, reference, example)
+            logged = _log_model(model, reference)
             folder = self._download(logged, Path(target))
             artifact.compare(folder, model, example)
             tags = _tags(model, reference, record) | {"run_id": run_id}
@@ -171,6 +173,26 @@ class Registry:
         """Change a version's threshold without training; streams take it at their next micro-batch."""
         with self._translated():
             self._client().set_model_version_tag(self.name, version, "threshold", repr(float(threshold)))
+
+    def remove_examples(self) -> list[str]:
+        """Delete the input examples of old versions, which were some people's rows; returns these versions.
+
+        Old are those without a list of their files, which are not loaded any more. Later examples are typical values.
+        """
+        removed = []
+        with self._translated():
+            self._point_mlflow_here()
+            client = self._client()
+            for version in client.search_model_versions(f"name = '{self.name}'"):
+                if FILES in version.tags:
+                    continue
+                place = client.get_logged_model(str(version.source).removeprefix("models:/")).artifact_location
+                store: Any = get_artifact_repository(place)
+                kept = {one.path for one in store.list_artifacts()}.intersection(EXAMPLE_FILES)
+                for file in kept:
+                    store.delete_artifacts(file)
+                removed += [str(version.version)] if kept else []
+        return sorted(removed, key=int)
 
     # --- reading ---
 
@@ -344,7 +366,7 @@ def _dataset(record: TrainingRecord) -> DatasetInput:
     return DatasetInput(table, [InputTag("mlflow.data.context", "training")])
 
 
-def _log_model(model: Model, reference: Reference, example: pd.DataFrame) -> str:
+def _log_model(model: Model, reference: Reference) -> str:
     """Store the pipeline and ``behavior.json``; returns MLflow's address of both."""
     with tempfile.TemporaryDirectory(prefix="behavior-") as folder:
         behavior = Path(folder) / Path(artifact.BEHAVIOR_FILE).name
@@ -356,7 +378,7 @@ def _log_model(model: Model, reference: Reference, example: pd.DataFrame) -> str
             serialization_format=mlflow.sklearn.SERIALIZATION_FORMAT_SKOPS,
             skops_trusted_types=list(artifact.TRUSTED_TYPES),
             signature=_signature(model),
-            input_example=model.columns(example.head(EXAMPLE_ROWS)),
+            input_example=pd.DataFrame([reference.typical()], columns=list(model.feature_names)),
             pip_requirements=[f"{name}=={versions[name]}" for name in (*artifact.needed(model.preset), "skops")],
             extra_files=[str(behavior)],
             metadata={"predict": "anomaly score, 0 to 1, higher is stranger", "preset": model.preset},

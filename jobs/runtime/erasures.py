@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
 
+import pyarrow.compute as pc
+from pyspark import Broadcast, SparkContext
 from pyspark.sql import DataFrame
 
 from features.erasure import Guard, without_erased
@@ -37,16 +40,36 @@ def secret_key(settings: Settings, why: str) -> bytes:
     return key
 
 
+class Shipped(Collection[str]):
+    """Hashes that workers get once, and keep: they are many, and each micro-batch needs them."""
+
+    def __init__(self, context: SparkContext, hashes: frozenset[str]) -> None:
+        self._sent: Broadcast[frozenset[str]] = context.broadcast(hashes)
+
+    def __contains__(self, one: object) -> bool:
+        return one in self._sent.value
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._sent.value)
+
+    def __len__(self) -> int:
+        return len(self._sent.value)
+
+    def forget(self) -> None:
+        """No later batch needs them."""
+        self._sent.unpersist()
+
+
 @dataclass
 class Privacy:
     """What is done to records before they are written: erased people left out, ids made pseudonyms if so set."""
 
     lake: Lake
     settings: Settings
-    known: frozenset[str] = field(default=frozenset(), init=False)
+    known: Collection[str] = field(default=frozenset(), init=False)
     at: str = field(default="", init=False)
 
-    def erased(self) -> frozenset[str]:
+    def erased(self) -> Collection[str]:
         """Hashes of the erased people; read anew only when the table has a newer version."""
         log = f"{self.lake.path(ERASURES)}/_delta_log"
         newest = max(
@@ -54,8 +77,14 @@ class Privacy:
         )
         if newest != self.at:
             is_new = self.lake.is_new(ERASURES)  # a start is spared a query, which takes seconds
-            rows = [] if is_new else self.lake.read(ERASURES).select("user_hash").distinct().collect()
-            self.known, self.at = frozenset(row[0] for row in rows), newest
+            before, self.known = self.known, frozenset()
+            if not is_new:
+                rows = self.lake.read(ERASURES).select("user_hash").toArrow()
+                hashes = frozenset(pc.unique(rows["user_hash"]).to_pylist())
+                self.known = Shipped(self.lake.spark.sparkContext, hashes) if hashes else hashes
+            self.at = newest
+            if isinstance(before, Shipped):
+                before.forget()
         return self.known
 
     def check(self) -> None:

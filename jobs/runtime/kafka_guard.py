@@ -67,7 +67,7 @@ class KafkaGuard:
                 ``kafka.fail_on_data_loss`` is off.
         """
         self._check_topics()
-        gaps = self.gaps(self._read_until())
+        gaps = self.gaps(self.read_until())
         if gaps and self.settings.kafka.fail_on_data_loss:
             raise DataLossError(_sentence(gaps))
 
@@ -160,8 +160,8 @@ class KafkaGuard:
 
     # --- the checkpoint ---
 
-    def _read_until(self) -> Offsets:
-        """Where the next micro-batch begins; nothing before the first one is finished."""
+    def read_until(self) -> Offsets:
+        """Where the next micro-batch begins: what was read before is in the tables."""
         done = [int(file.name) for file in files.listing(self.spark, f"{self.folder}/commits") if file.name.isdigit()]
         return self._ends_of(max(done)) if done else self._first_offsets()
 

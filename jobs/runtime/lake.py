@@ -92,7 +92,7 @@ class Lake:
         """Rows of few people, read by Python workers; None where they cannot read the table's files."""
         if not self.takes_files:
             return None
-        place = self._place(table)
+        place = self.place(table)
         opened = self._opened.get(table.name)
         self._opened[table.name] = opened = table_reads.newest(place, opened)
         if not table_reads.is_plain(opened):
@@ -149,11 +149,11 @@ class Lake:
             write: called once in each task, with its batches and an open :class:`~jobs.runtime.table_files.TableFiles`
                 for each table.
         """
-        places = [(table, self._place(table)) for table in tables]
+        places = [(table, self.place(table)) for table in tables]
         told = rows.mapInArrow(table_files.writer(places, write), table_files.TOLD).toArrow().to_pylist()
         return {table: [one["file"] for one in told if one["table"] == table.name] for table in tables}
 
-    def _place(self, table: Table) -> table_files.Place:
+    def place(self, table: Table) -> table_files.Place:
         """Where Python workers write the table's files."""
         return table_files.Place(arrow_lake.address_of(self.address(table)), object_store.reach())
 

@@ -22,6 +22,7 @@ from pika.exceptions import (
 )
 
 from features.errors import BehaviorError, ConfigurationError, EnvironmentProblem
+from features.mentions import People
 from jobs.runtime.settings import RabbitmqSettings
 
 ACCESS_REFUSED, NOT_FOUND, NOT_ALLOWED = 403, 404, 530
@@ -164,6 +165,36 @@ class Undeliverable:
             channel.queue_declare(self.name, durable=True)
         channel.confirm_delivery()
         return channel
+
+
+def forget(settings: RabbitmqSettings, people: People) -> str:
+    """Remove messages that name one of ``people`` from ``QUEUE.undeliverable``; what became of it, in a sentence.
+
+    Other messages are only looked at: when the connection ends, RabbitMQ has them where they were.
+
+    Raises:
+        BehaviorError: the server does not answer, or refuses.
+    """
+    name = f"{settings.queue}.undeliverable"
+    try:
+        with connect(settings) as connection:
+            channel = connection.channel()
+            removed = 0
+            for _ in range(channel.queue_declare(name, passive=True).method.message_count):
+                method, properties, body = channel.basic_get(name)
+                if method is None or properties is None:
+                    break
+                sent = [value for _, value in text_headers(method.routing_key or "", properties)]
+                if people.named_in([body, *sent]).any():
+                    channel.basic_ack(method.delivery_tag or 0)
+                    removed += 1
+        return f"{removed:,} messages were removed from queue {name}."
+    except ChannelClosedByBroker as error:
+        if error.reply_code == NOT_FOUND:
+            return f"RabbitMQ has no queue {name}."
+        raise problem(error, settings) from None
+    except (AMQPError, OSError) as error:
+        raise problem(error, settings) from None
 
 
 def _text(value: object) -> bytes:

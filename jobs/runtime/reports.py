@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Iterable
 from pathlib import Path
 
 from markupsafe import escape
 
 from features.errors import EnvironmentProblem
+from features.mentions import People
 from training.patterns.report import Report
 
 NAME = "patterns-"
@@ -32,12 +33,11 @@ def write_report(folder: Path, day: str, report: Report) -> Path:
     return page
 
 
-def remove_reports_naming(folder: Path, users: Collection[str]) -> list[Path]:
+def remove_reports_naming(folder: Path, users: Iterable[str]) -> list[Path]:
     """Remove the pages that show one of ``users`` as an example; mine_patterns --day makes them again without."""
-    removed = []
+    people, removed = People((str(escape(user)) for user in users), anywhere=True), []
     for page in sorted(folder.glob(f"{NAME}*.html")):
-        text = page.read_text(encoding="utf-8", errors="replace")
-        if any(str(escape(user)) in text for user in users):
+        if people.named_in([page.read_bytes()])[0]:
             page.unlink()
             removed.append(page)
     return removed

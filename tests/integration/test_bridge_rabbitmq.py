@@ -25,11 +25,12 @@ from pika import BasicProperties, BlockingConnection, ConnectionParameters, Plai
 from pika.adapters.blocking_connection import BlockingChannel
 from pydantic import SecretStr
 
+from features.mentions import People
 from features.tables import EVENTS, REJECTED_EVENTS
 from jobs.bridge_rabbitmq import WAIT_FOR_EVER, Bridge, Moved
 from jobs.runtime.broker import EmbeddedBroker
 from jobs.runtime.producer import EventProducer
-from jobs.runtime.rabbitmq import WHY
+from jobs.runtime.rabbitmq import WHY, forget
 from jobs.runtime.settings import RabbitmqSettings
 from tests.integration.conftest import Platform, lasting_port
 from tools.rabbitmq import RabbitServer, Unavailable
@@ -391,6 +392,23 @@ def test_what_kafka_never_takes_goes_to_another_queue_and_the_rest_goes_on(
         "x-undeliverable-user_id": rabbit.user,
         "x-undeliverable-expiration": "600000",
     }
+
+
+def test_messages_of_erased_people_leave_the_queue_of_undeliverable_ones_and_the_others_stay_in_their_order(
+    rabbit: RabbitServer, queue: str
+) -> None:
+    chosen, name = settings(rabbit, queue), f"{queue}.undeliverable"
+    assert forget(chosen, People(["person-to-forget"])) == f"RabbitMQ has no queue {name}."
+    with channel(rabbit) as open_channel:
+        open_channel.queue_declare(name, durable=True)
+    big = b"x" * 5_000_000
+    kept = [b'{"user_id":"bob"}', big + b"bob", b"not JSON"]
+    theirs = [b'{"user_id":"person-to-forget"', big + b"person-to-forget" + big]
+    publish(rabbit, name, [kept[0], theirs[0], kept[1], theirs[1], kept[2]])
+    publish(rabbit, name, [b"by its header"], BasicProperties(delivery_mode=2, headers={"who": "person-to-forget"}))
+    assert forget(chosen, People(["person-to-forget"])) == f"3 messages were removed from queue {name}."
+    with channel(rabbit) as open_channel:
+        assert [open_channel.basic_get(name, auto_ack=True)[2] for _ in range(4)] == [*kept, None]
 
 
 def test_a_signal_ends_it_in_order_what_is_in_kafka_has_left_the_queue(

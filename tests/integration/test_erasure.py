@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
+import time
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
+import pyarrow as pa
 import pytest
 from pydantic import SecretStr
 from pyspark.sql import SparkSession
@@ -15,14 +19,15 @@ from pyspark.sql import functions as F
 
 from features.erasure import keyed_hash_of
 from features.errors import BehaviorError, ConfigurationError
-from features.tables import ERASURES, EVENTS, FEATURE_TABLE, REJECTED_EVENTS, SCORES, TABLES, TILES, Table
-from jobs import build_features
+from features.tables import ERASURES, EVENTS, FEATURE_TABLE, FEEDBACK, REJECTED_EVENTS, SCORES, TABLES, TILES, Table
+from jobs import build_features, erase_user
 from jobs.backfill_features import backfill
 from jobs.erase_user import Erasure
 from jobs.maintain_tables import maintain
-from jobs.runtime import notes, streams
+from jobs.runtime import notes, strays, streams
 from jobs.runtime.erasures import Privacy
 from jobs.runtime.lake import Lake
+from jobs.runtime.table_files import TableFiles
 from tests.integration.upkeep import KEY, NEEDED, NOON, Act, Platform, small_platform
 
 pytestmark = [pytest.mark.integration, pytest.mark.slow]
@@ -126,6 +131,78 @@ def test_alerts_that_are_being_raised_are_waited_for_and_stopped_ones_are_not(pl
         running.kill()
     erase(platform, PERSON)
     assert files_with(platform, PERSON) == []
+
+
+def left_by_a_killed_worker(platform: Platform, table: Table, *users: str) -> str:
+    """A file with rows of ``users`` that is in no log; its name."""
+    with TableFiles(platform.lake.place(table), table) as files:
+        files.write(
+            pa.Table.from_pylist([dict(zip(table.columns, row_of(table, user), strict=True)) for user in users])
+        )
+        return str(json.loads(files.finish()[0])["add"]["path"])
+
+
+def test_files_in_no_log_that_hold_the_person_or_are_cut_off_go_and_those_of_others_stay(platform: Platform) -> None:
+    platform.arrive(ACTS)
+    platform.build()
+    gone = [left_by_a_killed_worker(platform, table, "bob", PERSON) for table in (EVENTS, TILES, FEATURE_TABLE)]
+    kept = [left_by_a_killed_worker(platform, table, "bob") for table in (EVENTS, TILES, FEATURE_TABLE)]
+    half = Path(platform.settings.storage.root, "tiles", "part-half.snappy.parquet")
+    half.write_bytes(Path(platform.settings.storage.root, "tiles", gone[1]).read_bytes()[:-10])
+
+    erase(platform, PERSON)
+
+    there = {file.name for file in Path(platform.settings.storage.root).rglob("*.parquet")}
+    assert there.isdisjoint([*gone, half.name])
+    assert there.issuperset(kept)
+    assert files_with(platform, PERSON) == []
+    assert platform.parity() == (0, 0, 0)
+
+
+@pytest.mark.parametrize("is_committed", [True, False])
+def test_a_file_that_is_just_being_written_is_not_taken_and_what_is_committed_after_the_removal_is_removed(
+    platform: Platform, monkeypatch: pytest.MonkeyPatch, is_committed: bool
+) -> None:
+    monkeypatch.setattr(erase_user, "UNDER_WAY", timedelta(seconds=3))
+    platform.lake.create(FEEDBACK)
+    rows = [dict(zip(FEEDBACK.columns, row_of(FEEDBACK, user), strict=True)) for user in (PERSON, "bob")]
+    with TableFiles(platform.lake.place(FEEDBACK), FEEDBACK) as files:
+        files.write(pa.Table.from_pylist(rows))
+        described = files.finish()
+    looks = []
+
+    def look(*what: Any) -> set[str]:
+        """The analyst's process commits when the erasure has looked for the last time, and not seen it in the log."""
+        looks.append(what[1])
+        found = strays.strays(*what)
+        if is_committed and looks.count(FEEDBACK) == 2 and what[1] is FEEDBACK:
+            platform.lake.commit(described, FEEDBACK, batch_id="late")
+        return found
+
+    monkeypatch.setattr(erase_user, "strays", look)
+    erase(platform, PERSON)
+    assert [row.user_id for row in platform.read(FEEDBACK).collect()] == ["bob"] * is_committed
+    assert files_with(platform, PERSON) == []
+
+
+def test_a_hundred_thousand_people_are_erased_in_one_call_and_kept_out(platform: Platform) -> None:
+    many = [f"customer-{number:06d}" for number in range(100_000)]
+    platform.arrive([*[(user, number % 50, "/a") for number, user in enumerate(many[:3000])], *ACTS])
+    platform.build()
+    platform.reject(b'{"user_id":"customer-000017"', None)
+    platform.reject(b'{"user_id":"customer-100017"', None)
+    before = time.monotonic()
+    removed = erase(platform, *many)
+    seconds = time.monotonic() - before
+    print(f"100,000 people erased in {seconds:.0f} s: {removed}")
+    assert (removed["events"], removed["rejected_events"]) == (3000, 1)
+    assert {row.user_id for row in platform.newest().collect()} == {PERSON, "bob", "zoe"}
+    privacy = Privacy(platform.lake, platform.settings)
+    guard = privacy.guard()
+    assert len(guard.erased) == 100_000
+    platform.arrive([(many[-1], 60, "/a"), ("bob", 60, "/a")])
+    assert privacy.without_erased(platform.read(EVENTS)).count() == 5
+    assert seconds < 300
 
 
 def test_without_a_key_nothing_is_touched_and_the_sentence_names_the_variable(platform: Platform) -> None:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import numpy as np
+import pyarrow as pa
 import pytest
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
-from features.erasure import ERASED_USER, keyed_hash, keyed_hash_of, pseudonymise, reject_erased, without_erased
-from jobs.erase_user import mentions
+from features.erasure import ERASED_USER, Guard, keyed_hash, keyed_hash_of, without_erased
+from features.mentions import People
 
 KEY = b"sixteen bytes ok"
 JUDGED = (
@@ -43,7 +45,7 @@ def test_a_record_of_an_erased_person_keeps_its_place_and_nothing_else(spark: Sp
         (None, "bob", b'{"user_id":"bob"}', None),
         ("tombstone", None, None, None),
     )
-    found = reject_erased(rows, {keyed_hash_of("ada", KEY)}, KEY).orderBy("offset").collect()
+    found = Guard(frozenset({keyed_hash_of("ada", KEY)}), KEY).rows(rows).orderBy("offset").collect()
     kept = [(r.reason, r.user_id, r.page, r.raw, r.kafka_key, r.detail, r.offset) for r in found]
     gone = (ERASED_USER, None, None, None, None, None)
     assert kept == [
@@ -62,17 +64,66 @@ def test_under_another_key_nobody_is_known(spark: SparkSession) -> None:
 
 def test_pseudonyms_replace_the_id_and_leave_no_bytes_as_they_came(spark: SparkSession) -> None:
     rows = judged(spark, (None, "ada", b'{"user_id":"ada"}', b"ada"), ("not_json", None, b"{ada", b"ada"))
-    first, second = pseudonymise(rows, KEY).orderBy("offset").collect()
+    first, second = Guard(key=KEY, pseudonyms=True).rows(rows).orderBy("offset").collect()
     assert first.user_id == keyed_hash_of("ada", KEY)
     assert second.user_id is None
     assert {row[name] for row in (first, second) for name in ("raw", "kafka_key", "headers", "detail")} == {None}
 
 
-def test_a_short_id_is_found_as_a_string_of_its_own_and_a_long_one_anywhere(spark: SparkSession) -> None:
-    records = [
-        (b'{"user_id":"7"', b"k"), (b'{"n":77}', b"7"), (b'{"user_id" : "7", "timestamp": 1}', None),
-        (b'{"n":77}', b"k"), (None, None), (b"GET /u/person-123456 HTTP", None),
-    ]  # fmt: skip
-    rows = judged(spark, *[("not_json", None, raw, key) for raw, key in records])
-    assert [r.offset for r in rows.where(mentions(["7"])).orderBy("offset").collect()] == [0, 1, 2]
-    assert [r.offset for r in rows.where(mentions(["person-123456"])).collect()] == [5]
+def records(*rows: tuple[bytes | None, bytes | None]) -> pa.Table:
+    """Of raw, kafka_key."""
+    kinds = pa.schema({
+        "reason": pa.string(), "user_id": pa.string(), "detail": pa.string(), "raw": pa.binary(),
+        "kafka_key": pa.binary(), "headers": pa.list_(pa.struct({"key": pa.string(), "value": pa.binary()})),
+    })  # fmt: skip
+    known = [{"reason": "not_json", "raw": raw, "kafka_key": key} for raw, key in rows]
+    return pa.Table.from_pylist(known, schema=kinds)
+
+
+NAMED_SHORT = [
+    (b'{"user_id":"7"', b"k"), (b'{"n":77}', b"7"), (b'{"user_id" : "7", "timestamp": 1}', None),
+    (b'{"user_id":7', None), (b'{"user_id":"\\u0037"}', None),
+]  # fmt: skip
+
+
+def test_a_short_id_is_found_as_a_string_of_its_own_and_a_long_one_anywhere() -> None:
+    rows = records(*NAMED_SHORT, (b'{"n":77}', b"k"), (None, None), (b"GET /u/xperson-123456y HTTP", None))
+    assert People(["7"]).of_records(rows).to_pylist() == [True] * 5 + [False] * 3
+    assert People(["person-123456"]).of_records(rows).to_pylist() == [False] * 7 + [True]
+
+
+def test_of_a_record_that_comes_after_the_erasure_no_bytes_are_kept_where_they_name_the_person() -> None:
+    broken = [
+        b'{"user_id":"person-123456","page"',
+        b'{"user_id":"person-123',
+        b"GET /u/person-123456?a=b HTTP/1.1",
+        b"nothing",
+        b"{'who':'person-123456'}",
+        b'{"a":"person-\\u0031\\u00323456"',
+        b"id=person-123456;x",
+        b"\xff\xfe person-123456",
+    ]
+    rows = records(*NAMED_SHORT, *[(raw, b"k") for raw in broken])
+    erased = frozenset(keyed_hash_of(one, KEY) for one in ("7", "person-123456"))
+    kept = Guard(erased, KEY).pack(rows)
+    assert kept["reason"].to_pylist() == [ERASED_USER if place not in (6, 8) else "not_json" for place in range(13)]
+    assert [raw for raw in kept["raw"].to_pylist() if raw] == [broken[1], broken[3]]
+
+
+def test_one_of_many_people_is_found_inside_of_other_text_as_by_comparing_each() -> None:
+    chance = np.random.default_rng(3)
+
+    def text(longest: int) -> str:
+        return "".join(chance.choice(list('ab"é'), chance.integers(0, longest)))
+
+    for _ in range(300):
+        ids, texts = ["zz" + text(4) for _ in range(5)], [text(60) + "zz" + text(60) for _ in range(4)]
+        by_each = [any(one in other for one in ids) for other in texts]
+        found = People(ids, anywhere=True).named_in([other.encode() for other in texts])
+        assert all(found[by_each]), (ids, texts)
+
+
+def test_looking_for_a_hundred_thousand_people_takes_the_time_of_the_text() -> None:
+    people = People(f"customer-{number:07d}" for number in range(100_000))
+    texts = [b'{"user_id":"customer-%07d","page":"/x"' % number for number in range(99_900, 101_000)]
+    assert people.named_in(texts).sum() == 100

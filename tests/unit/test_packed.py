@@ -17,7 +17,7 @@ from pyspark.sql.pandas.types import to_arrow_schema
 
 from features import packed
 from features.duplicates import POSITION, reject_duplicates, reject_repeated
-from features.erasure import ERASED_USER, Guard, keyed_hash_of, pseudonymise, reject_erased
+from features.erasure import ERASED_USER, Guard, keyed_hash_of
 from features.packed import JUDGED, PLAIN, arrivals_of, keys_of, packer, packs_in, rows_in
 
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
@@ -121,10 +121,10 @@ def test_a_pack_is_guarded_and_rid_of_repeated_ids_as_rows_of_spark_are(
 ) -> None:
     events = with_odd_people()
     repeated = events.filter(pa.array([at % 3 == 0 for at in range(events.num_rows)])).select(POSITION)
-    found = Guard(erased, KEY, pseudonyms).pack(reject_repeated(events, repeated))
+    guard = Guard(erased, KEY, pseudonyms)
+    found = guard.pack(reject_repeated(events, repeated))
     rows: DataFrame = spark.createDataFrame(events)
-    rows = reject_erased(reject_duplicates(rows, spark.createDataFrame(repeated)), erased, KEY)
-    expected = (pseudonymise(rows, KEY) if pseudonyms else rows).orderBy("offset").toArrow()
+    expected = guard.rows(reject_duplicates(rows, spark.createDataFrame(repeated))).orderBy("offset").toArrow()
     assert found.to_pylist() == expected.select(found.column_names).to_pylist()
     assert (ERASED_USER in found["reason"].to_pylist()) == bool(erased)
 

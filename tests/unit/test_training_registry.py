@@ -75,6 +75,26 @@ def model_file(registry: Registry, tmp_path: Path) -> Iterator[Path]:
     shutil.copy(tmp_path / "kept", file)
 
 
+def test_no_file_of_a_version_holds_a_training_row_and_those_that_old_versions_kept_are_removed(
+    registry: Registry,
+) -> None:
+    file = artifact(registry, "2", "input_example.json")
+    assert json.loads(file.read_text())["data"] == [pytest.approx(list(registry.load("2").reference.typical()))]
+    client = MlflowClient(registry.tracking_uri)
+    kept = {each: each.read_bytes() for each in file.parent.glob("*example*")}
+    listed = client.get_model_version(NAME, "2").tags["files"]
+    client.delete_model_version_tag(NAME, "2", "files")  # versions of before have no such list
+    try:
+        assert registry.remove_examples() == ["2"]
+        assert registry.remove_examples() == []
+        assert not list(file.parent.glob("*example*"))
+    finally:
+        client.set_model_version_tag(NAME, "2", "files", listed)
+        for each, content in kept.items():
+            each.write_bytes(content)
+    assert Registry(NAME, registry.tracking_uri, registry.experiment).load("2").version == "2"
+
+
 def test_a_process_that_has_not_trained_loads_from_the_registry_it_was_told(registry: Registry, tmp_path: Path) -> None:
     mlflow.set_tracking_uri(f"sqlite:///{tmp_path}/other.db")
     mlflow.set_registry_uri(f"sqlite:///{tmp_path}/other.db")
