@@ -588,6 +588,38 @@ LEDGER_GAPS = Table(
     time="found_at",
 )
 
+AUDIT = Table(
+    name="audit",
+    about="who did what at the server, and who was refused; no row has a user of the tables, or a secret",
+    schema=StructType(
+        [
+            column("audit_id", StringType(), "unique", required=True),
+            column("at", TimestampType(), "when; of several attempts that are alike, the newest", required=True),
+            column("times", LongType(), "attempts that the row stands for", required=True),
+            column(
+                "who",
+                StringType(),
+                "name of the key, or the provider's subject of who signed in; nobody; others: more than were kept",
+                required=True,
+            ),
+            column("role", StringType(), "what was needed: sender, reader, analyst, all", required=True),
+            column("action", StringType(), "method and route, as declared", required=True),
+            column("object", StringType(), "alert_id, where the route has one"),
+            column("client", StringType(), "the client's network, address or nothing: audit.addresses"),
+            column(
+                "outcome",
+                StringType(),
+                "allowed: written before it was done; refused or failed and the HTTP status; signed in, signed out",
+                required=True,
+            ),
+        ]
+    ),
+    keys=("audit_id",),
+    cluster_by=("at",),
+    time="at",
+    on_demand=True,
+)
+
 TABLES: dict[str, Table] = {
     table.name: table
     for table in (EVENTS, REJECTED_EVENTS, TILES, FEATURE_TABLE, SCORES, ALERTS, PARITY_REPORTS, ERASURES)
@@ -595,4 +627,4 @@ TABLES: dict[str, Table] = {
 TABLES |= {table.name: table for table in (FEEDBACK, RISK, SHADOW_SCORES)}
 TABLES |= {table.name: table for table in (PATTERN_DAYS, PATTERNS, SEGMENTS, TRANSITIONS, PATTERN_MEMBERS)}
 TABLES[DRIFT_REPORTS.name] = DRIFT_REPORTS
-TABLES |= {LEDGER_GAPS.name: LEDGER_GAPS}
+TABLES |= {LEDGER_GAPS.name: LEDGER_GAPS, AUDIT.name: AUDIT}

@@ -60,6 +60,7 @@ def router(services: Services) -> APIRouter:
             word, faults = word_of(await json_of(request, settings.serving))
             if faults:
                 return refusal(faults)
+            word["analyst"] = word["analyst"] or request.scope["who"].signed_in_as
             row = await lake.run(record, lake, settings, alert_id, word)
         except RefusedError as refused:
             return refused.answer

@@ -11,16 +11,18 @@ from jobs.ingest_events import judging_rules
 from jobs.runtime.model_keys import trust_of
 from jobs.runtime.settings import Settings
 from serving import alerts, collector, documentation, health, metrics, patterns, people, predictions
+from serving.keys import Keys
 from serving.page import routes as page
 from serving.page.live import live_page
 from serving.problems import answer_with_problems
-from serving.security import CorsOfEvents, Guard, token_of
+from serving.security import CorsOfEvents, Guard
 from serving.services import Services
+from serving.sessions import Sessions
 
 VERSION = "1"
 ABOUT = """Is this behaviour strange, how strange, and why. Wrong requests are answered with problem details (RFC 9457).
 
-Where the server demands a token, send `Authorization: Bearer TOKEN`."""
+Where the server demands a key, send `Authorization: Bearer TOKEN`."""
 
 
 def create_app(settings: Settings, *, bootstrap_servers: str | None = None, topic: str | None = None) -> FastAPI:
@@ -30,9 +32,9 @@ def create_app(settings: Settings, *, bootstrap_servers: str | None = None, topi
     is answered 503 until they are back.
 
     Raises:
-        ConfigurationError: others could reach the server and there is no token, or a key of models is none.
+        ConfigurationError: others could reach the server and there is no key, or a key of models is none.
     """
-    token_of(settings)  # middleware is made later, when it could only be logged
+    keys = Keys(settings)  # here, since middleware is made later, when it could only be logged
     trust_of(settings)  # ... and the registry in a thread
     services = Services.of(settings, bootstrap_servers=bootstrap_servers, topic=topic)
     live = live_page(settings, services.lake, bootstrap_servers, topic)
@@ -53,7 +55,12 @@ def create_app(settings: Settings, *, bootstrap_servers: str | None = None, topi
     if settings.collector.allowed_origins:
         app.add_middleware(CorsOfEvents, allowed_origins=settings.collector.allowed_origins)
     figures = metrics.Metrics()
-    app.add_middleware(Guard, settings=settings, observe=figures.observe)
+    app.add_middleware(Guard, settings=settings, keys=keys, audit=services.audit, observe=figures.observe)
+    if settings.oidc.issuer is not None:
+        from serving import sign_in  # noqa: PLC0415  (authlib)
+
+        app.add_middleware(Sessions, settings=settings.oidc)
+        app.include_router(sign_in.router(settings.oidc, services.audit))
     app.include_router(predictions.router(services, figures.count))
     app.include_router(people.router(services, figures.count))
     app.include_router(alerts.router(services))

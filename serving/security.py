@@ -1,39 +1,44 @@
 """Who may ask, how often, and what browsers are told: one layer around everything the server answers.
 
-- On the loopback address everybody on this machine may ask; with BEHAVIOR_API_TOKEN only those who know it. Any other
-  address demands the token: the server does not start without.
-- The token comes as ``Authorization: Bearer TOKEN``, or as the password of HTTP's basic authentication, which browsers
-  ask for by themselves. It is compared in constant time.
+- On the loopback address everybody on this machine may ask, as long as there are no keys (:mod:`serving.keys`). Any
+  setting by which others reach the server demands keys: the server does not start without.
+- What a key opens is in one table, :data:`serving.roles.ROUTES`; what is in no row of it is closed.
+- A token comes as ``Authorization: Bearer TOKEN``, or as the password of HTTP's basic authentication, which browsers
+  ask for by themselves; or somebody has signed in (:mod:`serving.sign_in`).
 - A page of another site can make a visitor's browser ask this server by a name that it points here (DNS rebinding), so
-  only addresses and known names are answered; and what changes something is taken from our own pages only.
+  only addresses and known names are answered, but for probes; and what changes something is taken from our own pages
+  only, and has its row in table ``audit`` before it is done (:mod:`serving.audit`).
 """
 
 from __future__ import annotations
 
 import base64
 import binascii
-import hmac
 import socket
 from collections.abc import Callable, Iterable
 from http import HTTPStatus
 from ipaddress import ip_address
 from time import perf_counter
 from typing import Any
+from urllib.parse import quote
 
 from starlette.middleware.cors import CORSMiddleware
-from starlette.responses import Response
+from starlette.responses import RedirectResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from features.errors import ConfigurationError
+from features.errors import EnvironmentProblem
 from jobs.runtime.settings import Settings
+from serving.audit import Audit, Deed, object_of
+from serving.keys import LOCAL_USER, NOBODY, Keys, Who, came_by_a_proxy
 from serving.limits import Buckets, client_of
 from serving.problems import mistake, problem
+from serving.roles import PROBES, Needed, Role, needed
+from serving.sessions import person_of
 
 EVENTS = "/events"
-OPEN = ("/health", "/healthz")
-"""Answered without the token: that the process is up is no secret."""
 SAFE_METHODS = ("GET", "HEAD", "OPTIONS")
-SHORTEST_TOKEN = 16
+REFUSALS = (HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN)
+"""Refused for who asks, not for how."""
 
 CONTENT_SECURITY_POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; font-src 'self'; "
@@ -56,45 +61,17 @@ Observe = Callable[[Scope, int, float], None]
 """Told of every answer: what was asked, the status, and the seconds it took."""
 
 
-def token_of(settings: Settings) -> bytes | None:
-    """The token that is demanded; None where none is.
-
-    Raises:
-        ConfigurationError: the server would be reachable from outside without a token, or the token is too short.
-    """
-    host, secret = settings.serving.host, settings.api_token
-    if secret is None:
-        if not is_loopback(host):
-            raise ConfigurationError(
-                f"serving.host is {host}, which others can reach, and there is no token: set the environment variable "
-                "BEHAVIOR_API_TOKEN to a long random text, or keep serving.host=127.0.0.1."
-            )
-        return None
-    token = secret.get_secret_value().encode()
-    if len(token) < SHORTEST_TOKEN:
-        raise ConfigurationError(
-            f"BEHAVIOR_API_TOKEN has {len(token)} bytes, needed: at least {SHORTEST_TOKEN}. Make one with "
-            "python -c 'import secrets; print(secrets.token_urlsafe(32))'."
-        )
-    return token
-
-
-def is_loopback(host: str) -> bool:
-    """Whether only this machine can reach the address; a name other than localhost may mean anything."""
-    try:
-        return ip_address(host.partition("%")[0]).is_loopback
-    except ValueError:
-        return host.lower() == "localhost"
-
-
 class Guard:
     """The layer itself, plain ASGI. ``observe`` is told of every answer."""
 
-    def __init__(self, app: ASGIApp, settings: Settings, observe: Observe | None = None) -> None:
+    def __init__(
+        self, app: ASGIApp, settings: Settings, keys: Keys, audit: Audit, observe: Observe | None = None
+    ) -> None:
         limits = settings.serving
         self._app = app
-        self._token = token_of(settings)
-        self._open = {*OPEN, EVENTS} if settings.collector.public else set(OPEN)
+        self._keys, self._audit = keys, audit
+        self._signs_in = None if settings.oidc.issuer is None else str(settings.oidc.url).rstrip("/")
+        self._takes_events_of_all = settings.collector.public
         self._pages = {name.lower() for name in limits.allowed_hosts}
         self._names = known_names(limits.host, limits.allowed_hosts)
         self._known_hosts: set[bytes] = set()
@@ -105,7 +82,8 @@ class Guard:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        began, status = perf_counter(), 0
+        began, status, is_done = perf_counter(), 0, False
+        asked = self._asked(scope)
 
         async def answered(message: Message) -> None:
             nonlocal status
@@ -115,7 +93,12 @@ class Guard:
             await send(message)
 
         try:
-            refused = self._refused(scope)
+            refused = self._refused(scope, asked)
+            if refused is not None and refused.status_code in REFUSALS:
+                self._audit.note(self._deed(scope, asked, f"refused {refused.status_code}"))
+            elif refused is None and asked.role is Role.ANALYST:
+                refused = await self._kept(self._deed(scope, asked, "allowed"))
+                is_done = refused is None
             await (self._app if refused is None else refused)(scope, receive, answered)
         except Exception as error:  # the framework's own answer would come from outside of this layer: without headers
             answer = mistake(scope, error)
@@ -123,32 +106,91 @@ class Guard:
                 raise  # half an answer is out: the connection ends
             await answer(scope, receive, answered)
         finally:
+            if is_done and status >= HTTPStatus.BAD_REQUEST:
+                self._audit.note(self._deed(scope, asked, f"failed {status}"))
             if self._observe is not None:
                 self._observe(scope, status, perf_counter() - began)
 
-    def _refused(self, scope: Scope) -> Response | None:
-        """The answer to a request that is not let through."""
+    def _asked(self, scope: Scope) -> Needed:
+        """What the request asks for; a browser's question whether it may send events asks for nothing."""
+        found = needed(scope["method"], scope["path"])
+        is_preflight = scope["path"] == EVENTS and scope["method"] == "OPTIONS"
+        is_free = is_preflight or (found.role is Role.SENDER and self._takes_events_of_all)
+        return found._replace(role=Role.PUBLIC) if is_free else found
+
+    def _refused(self, scope: Scope, asked: Needed) -> Response | None:
+        """The answer to a request that is not let through; else ``scope["who"]`` says who asks."""
         headers: dict[bytes, bytes] = dict(scope["headers"])
         path, method = scope["path"], scope["method"]
         host = headers.get(b"host", b"")
-        if host not in self._known_hosts and not self._is_known(host):
+        if path not in PROBES and host not in self._known_hosts and not self._is_known(host):
             return problem(
                 HTTPStatus.MISDIRECTED_REQUEST,
                 "The server does not know the name it is asked by: use an address, or add it to serving.allowed_hosts.",
             )
-        if path != EVENTS and path not in OPEN:
+        if path != EVENTS and path not in PROBES:
             client = scope["client"]
             seconds = self._buckets.take(client_of(client[0] if client else ""), 1)
             if seconds:
                 told = f"More than {self._buckets.rate:g} requests per second from one address. Ask again later."
                 return problem(HTTPStatus.TOO_MANY_REQUESTS, told, retry_after=seconds)
-        is_preflight = path == EVENTS and method == "OPTIONS"
-        if self._token is not None and path not in self._open and not is_preflight:
-            given = _token_in(headers.get(b"authorization", b""))
-            if not hmac.compare_digest(given, self._token):
-                return _unauthorized()
+        who = self._who(scope, headers)
+        scope["who"] = who or NOBODY
+        if asked.role not in scope["who"].may:
+            return self._closed(scope, headers, asked, who)
         if method not in SAFE_METHODS and path != EVENTS and not self._is_of_ours(headers, host):
             return problem(HTTPStatus.FORBIDDEN, "Pages of another site, or of another port, may not send this.")
+        return None
+
+    def _who(self, scope: Scope, headers: dict[bytes, bytes]) -> Who | None:
+        """Who asks; None: nobody known."""
+        if not self._keys.is_demanded:
+            return None if came_by_a_proxy(headers) else LOCAL_USER
+        if b"authorization" in headers:
+            return self._keys.who(_token_in(headers[b"authorization"]))
+        return None if self._signs_in is None else person_of(scope.get("session", {}))
+
+    def _closed(self, scope: Scope, headers: dict[bytes, bytes], asked: Needed, who: Who | None) -> Response:
+        """Why the request is not for this one."""
+        if who is not None:
+            needs = f"needs the role {asked.role}" if asked.route else "is for the key that may all"
+            return problem(
+                HTTPStatus.FORBIDDEN,
+                f"{scope['method']} {asked.route or 'of this path'} {needs}; "
+                f"you are {who.signed_in_as or who.name}, who may not.",
+            )
+        if not self._keys.is_demanded:
+            told = (
+                "The request came by a proxy, so others than this machine's users can reach the server, and it has no "
+                "keys: set BEHAVIOR_API_TOKEN, and name the proxy in serving.trusted_proxies."
+            )
+            return problem(HTTPStatus.FORBIDDEN, told)
+        if self._signs_in is None:
+            return _unauthorized('Basic realm="User behaviour", charset="UTF-8"')
+        is_look = scope["method"] == "GET" and headers.get(b"sec-fetch-mode", b"navigate") == b"navigate"
+        if is_look and b"text/html" in headers.get(b"accept", b"") and b"authorization" not in headers:
+            query = scope["query_string"].decode("latin-1")
+            wanted = scope["raw_path"].decode("latin-1") + (f"?{query}" if query else "")
+            return RedirectResponse(f"{self._signs_in}/sign-in?to={quote(wanted, safe='/')}", HTTPStatus.SEE_OTHER)
+        return _unauthorized('Bearer realm="User behaviour"')
+
+    def _deed(self, scope: Scope, asked: Needed, outcome: str) -> Deed:
+        client = scope["client"]
+        return Deed(
+            who=scope.get("who", NOBODY).name,
+            role=asked.role.value,
+            action="another path" if asked.route is None else f"{scope['method']} {asked.route}",
+            outcome=outcome,
+            object=object_of(asked.names),
+            client=self._audit.client(client[0] if client else ""),
+        )
+
+    async def _kept(self, deed: Deed) -> Response | None:
+        try:
+            await self._audit.keep(deed)
+        except EnvironmentProblem as reason:
+            told = f"Nothing was done, since it could not be written to the audit: {reason}"
+            return problem(HTTPStatus.SERVICE_UNAVAILABLE, told, retry_after=5)
         return None
 
     def _is_known(self, host: bytes) -> bool:
@@ -208,10 +250,10 @@ def _token_in(authorization: bytes) -> bytes:
     return b""
 
 
-def _unauthorized() -> Response:
+def _unauthorized(challenge: str) -> Response:
     told = "Needed: the header Authorization: Bearer TOKEN, or the token as a password (any name)."
     answer = problem(HTTPStatus.UNAUTHORIZED, told)
-    answer.headers["WWW-Authenticate"] = 'Basic realm="User behaviour", charset="UTF-8"'
+    answer.headers["WWW-Authenticate"] = challenge
     return answer
 
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from jobs.runtime.settings import Settings
+from serving.audit import Audit
 from serving.champion import Champion
 from serving.outlet import Outlet, producer_of
 from serving.reading import LakeReader
@@ -26,6 +27,7 @@ class Services:
     lake: LakeReader
     champion: Champion
     outlet: Outlet
+    audit: Audit
 
     @classmethod
     def of(cls, settings: Settings, *, bootstrap_servers: str | None = None, topic: str | None = None) -> Services:
@@ -39,6 +41,7 @@ class Services:
                 limits.acknowledge_seconds,
                 limits.max_in_flight,
             ),
+            Audit(settings.storage.root, settings.audit),
         )
 
     @asynccontextmanager
@@ -46,8 +49,9 @@ class Services:
         """What runs in the background does so while the block runs."""
         self.outlet.start()
         try:
-            with self.champion.following():
-                yield
+            async with self.audit.running():
+                with self.champion.following():
+                    yield
         finally:
             self.lake.close()
             await self.outlet.close()

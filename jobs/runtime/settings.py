@@ -378,6 +378,47 @@ class CollectorSettings(Section):
         return self
 
 
+class AuditSettings(Section):
+    """Table ``audit``: who did what at the server."""
+
+    addresses: Literal["network", "full", "none"] = "network"
+    flush_seconds: float = Field(5, gt=0)
+    most_refusals: int = Field(100, ge=1)
+
+
+HttpAddress = Annotated[str, Field(pattern=r"^https?://[^/\s?#]+[^\s?#]*$")]
+
+
+class OidcSettings(Section):
+    """Signing in to the page with OpenID Connect; off while there is no issuer."""
+
+    issuer: HttpAddress | None = None
+    client_id: str | None = None
+    client_secret: SecretStr | None = Field(None, description="of the client; it signs the sessions' cookies, too")
+    url: HttpAddress | None = None
+    scopes: tuple[str, ...] = ("openid", "profile", "email")
+    role_claim: str = "groups"
+    readers: tuple[str, ...] = ()
+    analysts: tuple[str, ...] = ()
+    session_minutes: int = Field(480, ge=1)
+
+    @model_validator(mode="after")
+    def _whole(self) -> OidcSettings:
+        if self.issuer is None:
+            return self
+        needs = {
+            "client_id": self.client_id,
+            "url, the page's own address as browsers know it": self.url,
+            "readers or analysts, the values of role_claim that let people in": self.readers or self.analysts,
+        }
+        missing = [name for name, value in needs.items() if not value]
+        if missing:
+            raise ValueError(f"issuer is set; it needs {'; '.join(missing)}")
+        if "openid" not in self.scopes:
+            raise ValueError("scopes must have openid")
+        return self
+
+
 class Settings(BaseSettings):
     """All settings of one run."""
 
@@ -409,9 +450,18 @@ class Settings(BaseSettings):
     metrics: MetricsSettings
     log: LogSettings
     collector: CollectorSettings
-    api_token: SecretStr | None = Field(
-        None, description="what the server asks for, 16 characters or more; needed where serving.host is not loopback"
+    audit: AuditSettings
+    oidc: OidcSettings
+    api_token: SecretStr | None = Field(None, description="key of the server that may all; 16 characters or more")
+    sender_token: SecretStr | None = Field(None, description="key that may send events, and nothing else")
+    reader_token: SecretStr | None = Field(None, description="key that sees page, people, alerts, predictions, metrics")
+    analyst_token: SecretStr | None = Field(None, description="key that sees what readers see, and gives feedback")
+    api_token_file: str | None = Field(
+        None, description="file with keys that may all, one a line; read anew when changed"
     )
+    sender_token_file: str | None = Field(None, description="... with keys of senders")
+    reader_token_file: str | None = Field(None, description="... with keys of readers")
+    analyst_token_file: str | None = Field(None, description="... with keys of analysts")
     model_key: SecretStr | None = Field(
         None, description="signs the models that are registered; needed where they are trained, and nowhere else"
     )

@@ -13,12 +13,14 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from jobs.runtime.settings import Settings
+from serving.keys import Who
 from serving.page import words
 from serving.page.board import MOST_SEGMENTS, Board
 from serving.page.charts import bar, spark
 from serving.page.model import ModelFacts
 from serving.page.streams import State
 from serving.page.timeline import SPANS, Line, moment
+from serving.roles import Role
 
 PARTS = ("notes", "figures", "alerts", "model", "patterns", "streams")
 
@@ -82,14 +84,17 @@ class Pages:
         self.static = {file.name: file.read_bytes() for file in static.iterdir()}
         self.version = hashlib.sha256(b"".join(self.static[name] for name in sorted(self.static))).hexdigest()[:12]
 
-    def board(self, parts: Mapping[str, str]) -> str:
+    def board(self, parts: Mapping[str, str], who: Who) -> str:
         made = {name: Markup(text) for name, text in parts.items()}
-        return self._templates.get_template("board.html").render(parts=made, version=self.version, is_board=True)
+        return self._page("board", who, parts=made, is_board=True)
 
-    def timeline(self, user: str, hours: int, line: str) -> str:
-        return self._templates.get_template("timeline.html").render(
-            user=user, hours=hours, spans=SPANS, line=Markup(line), version=self.version, is_board=False
-        )
+    def timeline(self, user: str, hours: int, line: str, who: Who) -> str:
+        return self._page("timeline", who, user=user, hours=hours, spans=SPANS, line=Markup(line), is_board=False)
+
+    def _page(self, name: str, who: Who, **values: Any) -> str:
+        """A whole page; its parts are the same for all who look, so what only some may do is said in its frame."""
+        viewer = {"may_judge": Role.ANALYST in who.may, "signed_in_as": who.signed_in_as}
+        return self._templates.get_template(f"{name}.html").render(version=self.version, **viewer, **values)
 
     def line(self, line: Line | None, trouble: str | None = None) -> str:
         hidden = self.settings.ingest.pseudonymise

@@ -5,10 +5,11 @@ from __future__ import annotations
 from http import HTTPStatus
 from typing import Annotated
 
-from fastapi import APIRouter, Query
+from fastapi import APIRouter, Query, Request
 from fastapi.responses import HTMLResponse, Response
 from sse_starlette import EventSourceResponse
 
+from serving.keys import Who
 from serving.page.live import MOST_CLIENTS, Live
 from serving.page.timeline import SPANS
 from serving.problems import problem
@@ -27,14 +28,15 @@ def router(live: Live) -> APIRouter:
     routes = APIRouter(include_in_schema=False)
 
     @routes.get("/")
-    async def board() -> Response:
+    async def board(request: Request) -> Response:
         await live.fresh()
-        return HTMLResponse(live.pages.board({name: part.html for name, part in live.parts.items()}))
+        parts = {name: part.html for name, part in live.parts.items()}
+        return HTMLResponse(live.pages.board(parts, who(request)))
 
     @routes.get("/timeline")
-    async def timeline(user: User, hours: int = SPANS[1]) -> Response:
+    async def timeline(request: Request, user: User, hours: int = SPANS[1]) -> Response:
         found, line = await live.timeline(user, hours)
-        return HTMLResponse(live.pages.timeline(user, found.hours, line))
+        return HTMLResponse(live.pages.timeline(user, found.hours, line, who(request)))
 
     @routes.get("/page/live")
     async def stream(user: User | None = None, hours: int = SPANS[1]) -> Response:
@@ -53,3 +55,9 @@ def router(live: Live) -> APIRouter:
         return Response(live.pages.static[name], media_type=f"{kind}; charset=utf-8", headers=kept)
 
     return routes
+
+
+def who(request: Request) -> Who:
+    """Who looks, as :class:`serving.security.Guard` found."""
+    found: Who = request.scope["who"]
+    return found
