@@ -280,6 +280,11 @@ def main(
             typer.echo(f"{table}: {rows:,} rows removed")
         if erasure.strays:
             typer.echo(f"{erasure.strays:,} files that were in no table's log removed")
+        if not lake.takes_files:
+            typer.echo(
+                f"Files under {lake.root} that are in no table's log were not looked through: what kills left "
+                f"goes with maintain_tables, {settings.maintenance.vacuum_hours} hours after it was written."
+            )
         queued = from_rabbitmq(settings, erasure.people) if rabbitmq else []
         for sentence in (*erasure.from_kafka(), *queued, *examples.result(), *beyond(settings, rabbitmq=rabbitmq)):
             typer.echo(sentence)

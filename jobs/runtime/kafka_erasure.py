@@ -12,7 +12,7 @@ from contextlib import closing
 from dataclasses import dataclass
 from functools import cached_property
 
-from confluent_kafka import Consumer, ConsumerGroupTopicPartitions, KafkaException, Producer, TopicPartition
+from confluent_kafka import Consumer, ConsumerGroupTopicPartitions, KafkaError, KafkaException, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient, ConfigResource, ResourceType
 
 from features.errors import EnvironmentProblem
@@ -168,7 +168,9 @@ class KafkaErasure:
         return found
 
     def _silent(self, error: KafkaException) -> EnvironmentProblem:
+        cause = error.args[0]
+        why = cause.str() if isinstance(cause, KafkaError) else cause
         return EnvironmentProblem(
-            f"Kafka at {self.kafka.bootstrap_servers} could not be asked to delete ({error.args[0]}): see that it runs "
-            "there (kafka.bootstrap_servers) and lets this user describe, read and delete."
+            f"Kafka at {self.kafka.bootstrap_servers} could not be asked to delete ({str(why).rstrip('.')}): see that "
+            "it runs there (kafka.bootstrap_servers) and lets this user describe, read and delete."
         )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pyarrow as pa
 import pytest
@@ -9,7 +11,12 @@ from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
 from features.erasure import ERASED_USER, Guard, keyed_hash, keyed_hash_of, without_erased
+from features.errors import EnvironmentProblem, UsageError
 from features.mentions import People
+from jobs.erase_user import users_of
+from jobs.runtime import kafka_erasure
+from jobs.runtime.kafka_erasure import KafkaErasure
+from jobs.runtime.settings import load_settings
 
 KEY = b"sixteen bytes ok"
 JUDGED = (
@@ -127,3 +134,23 @@ def test_looking_for_a_hundred_thousand_people_takes_the_time_of_the_text() -> N
     people = People(f"customer-{number:07d}" for number in range(100_000))
     texts = [b'{"user_id":"customer-%07d","page":"/x"' % number for number in range(99_900, 101_000)]
     assert people.named_in(texts).sum() == 100
+
+
+def test_whom_to_erase_is_named_on_the_line_or_in_a_file_and_each_once(tmp_path: Path) -> None:
+    file = tmp_path / "users"
+    file.write_text("ada\nŁódź 🦊\n\nbob\n", encoding="utf-8")
+    assert users_of(["bob", "zoe"], file) == ["bob", "zoe", "ada", "Łódź 🦊"]
+    for named, listed, said in [
+        ([], None, "Nobody is named"),
+        ([" "], None, "blank"),
+        ([], tmp_path, "cannot be read"),
+    ]:
+        with pytest.raises(UsageError, match=said):
+            users_of(named, listed)
+
+
+def test_a_broker_that_is_away_is_said_and_ends_no_erasure(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(kafka_erasure, "ANSWER_SECONDS", 1)
+    kafka = load_settings("local", ["kafka.bootstrap_servers=127.0.0.1:1"]).kafka
+    with pytest.raises(EnvironmentProblem, match=r"Kafka at 127\.0\.0\.1:1 could not be asked to delete"):
+        KafkaErasure(kafka).alerts(People(["ada"]))
