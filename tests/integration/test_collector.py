@@ -203,10 +203,11 @@ def test_what_is_too_large_is_answered_413_and_not_sent(
 
 
 def test_a_client_that_sends_too_much_is_told_when_to_come_back(
-    broker: EmbeddedBroker, topic: str, records: Callable[[], list[Record]]
+    broker: EmbeddedBroker, topic: str, records: Callable[[], list[Record]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setenv("BEHAVIOR_READER_TOKEN", "a-token-of-many-letters")
     limits = ["collector.max_events=10", "collector.burst=10", "collector.rate_per_second=5"]
-    with collector(broker, topic, *limits, "serving.trusted_proxies=[127.0.0.1]") as server:
+    with collector(broker, topic, *limits, "serving.trusted_proxies=[127.0.0.1]", "collector.public=true") as server:
         batch = b"\n".join([event()] * 10)
         assert post(server, batch).status == 202
         refused = post(server, batch)
@@ -216,9 +217,12 @@ def test_a_client_that_sends_too_much_is_told_when_to_come_back(
         wait_until(lambda: post(server, event()).status == 202, 10)
 
 
-def test_a_client_cannot_give_itself_another_address(broker: EmbeddedBroker, topic: str) -> None:
+def test_a_client_cannot_give_itself_another_address(
+    broker: EmbeddedBroker, topic: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("BEHAVIOR_READER_TOKEN", "a-token-of-many-letters")
     limits = ["collector.max_events=1", "collector.burst=1", "collector.rate_per_second=0.01"]
-    with collector(broker, topic, *limits) as server:
+    with collector(broker, topic, *limits, "collector.public=true") as server:
         assert post(server, event()).status == 202
         assert post(server, event(), X_Forwarded_For="192.0.2.1").status == 429
 

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from starlette.routing import BaseRoute
 
 from features.errors import ConfigurationError
@@ -223,18 +224,54 @@ def test_probes_are_answered_without_a_key_and_by_any_name_and_tell_reasons_to_r
         assert ask(server, "GET", "/features", Host="evil.example").status == 421
 
 
+def manifests() -> list[dict[str, Any]]:
+    folder = PROJECT / "docs" / "deploy" / "kubernetes"
+    return [
+        one for path in folder.glob("*.yaml") for one in yaml.safe_load_all(path.read_text(encoding="utf-8")) if one
+    ]
+
+
+@pytest.mark.integration
+def test_the_probes_of_the_manifests_pass_before_there_is_a_champion_and_the_service_is_known_by_its_names(
+    tmp_path: Path,
+) -> None:
+    """The server's process with the arguments and variables of its pod, asked as the kubelet and the cluster ask."""
+    kinds = {(one["kind"], one.get("metadata", {}).get("name")): one for one in manifests()}
+    (container,) = kinds["Deployment", "server"]["spec"]["template"]["spec"]["containers"]
+    environment = {one["name"]: one["value"] for one in container["env"] if one["name"].startswith("BEHAVIOR_")}
+    for source in container["envFrom"]:
+        if "configMapRef" in source:
+            environment |= kinds["ConfigMap", source["configMapRef"]["name"]]["data"]
+    environment["BEHAVIOR_SENDER_TOKEN"] = TOKENS["sender"]  # of the secret
+    python, module, name, *arguments = container["args"]
+    assert (python, module, name) == ("python", "-m", "serving")
+    (port,) = container["ports"]
+    assert port["containerPort"] == load_settings("cluster").serving.port
+    probes = [container[name]["httpGet"] for name in ("readinessProbe", "livenessProbe")]
+    with running(tmp_path, *arguments, **environment) as server:
+        for probe in probes:
+            assert probe["port"] in (port["name"], port["containerPort"])
+            sent = {one["name"]: one["value"] for one in probe.get("httpHeaders", [])}
+            kubelet = {"Host": f"10.1.2.3:{port['containerPort']}", "User-Agent": "kube-probe/1.37", **sent}
+            assert 200 <= status(server, "GET", probe["path"], **kubelet) < 400
+        assert status(server, "GET", "/ready") == 503, "there is no champion"
+        service, space = kinds["Service", "server"]["metadata"]["name"], kinds["Namespace", "behavior"]
+        for domain in ("", f".{space['metadata']['name']}", f".{space['metadata']['name']}.svc"):
+            key = {"Host": f"{service}{domain}", "Authorization": bearer(TOKENS["sender"])}
+            assert status(server, "POST", "/events", **key) == 400, "judged"
+
+
 # --- rotation ---
 
 
 @contextmanager
-def running(folder: Path, *overrides: str, **environment: str) -> Iterator[Serving]:
+def running(folder: Path, *more: str, **environment: str) -> Iterator[Serving]:
     """``python -m serving`` as a process of its own; only host and port of what is given back are real."""
-    told = [word for one in overrides for word in ("--set", one)]
     place = ["--set", f"storage.root={folder}/lake", "--set", f"model.tracking_uri=sqlite:///{folder}/mlflow.db"]
-    command = [sys.executable, "-m", "serving", "--bootstrap-servers", "127.0.0.1:1", "--set", "serving.port=0"]
+    command = [sys.executable, "-m", "serving", *more, "--bootstrap-servers", "127.0.0.1:1", "--set", "serving.port=0"]
     with (folder / "serving.log").open("wb") as log:
         process = subprocess.Popen(
-            [*command, *place, *told],
+            [*command, *place],
             cwd=PROJECT,
             env={**os.environ, **environment},
             stdout=subprocess.PIPE,
