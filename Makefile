@@ -6,14 +6,14 @@ ARGS ?=
 -include local.mk
 
 # Recipes and programs read these, where they are set, from the environment: a value may have blanks in it.
-SETTINGS := DURATION INPUT RATE LOCAL JAVA_HOME PYPI_MIRROR MAVEN_MIRROR HTTPS_PROXY UV_CACHE_DIR
+SETTINGS := DURATION INPUT RATE LOCAL JAVA_HOME PYPI_MIRROR MAVEN_MIRROR OSV_URL HTTPS_PROXY UV_CACHE_DIR
 $(foreach name,$(SETTINGS),$(if $(value $(name)),$(eval export $(name))))
 
 # Each of a run's programs would compile anew all that it imports: 8 s of 12. What is compiled stays in __pycache__.
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help run notebooks test test-slow test-cluster crash bench check docs docs-serve zip pack s3-jars lock clean distclean setup
+.PHONY: help run notebooks test test-slow test-cluster crash bench check docs docs-serve zip pack s3-jars lock sbom audit clean distclean setup
 
 help: ## this page
 	@echo "Real-time user behaviour analysis: Kafka to anomaly scores with reasons, on Spark, Delta and MLflow."
@@ -80,6 +80,12 @@ s3-jars: setup ## .jars/s3: what Spark needs to reach S3 (14 MB), and Delta's lo
 lock: ## renew requirements.lock, conf/bootstrap.lock and conf/jars.lock (UPGRADE=1: the newest versions that fit)
 	@$(MAKE) --no-print-directory setup
 	@.venv/bin/python -m tools.lock $(if $(UPGRADE),--upgrade)
+
+sbom: setup ## dist/sbom.cdx.json: every package and jar of the lock files, with hashes, as CycloneDX
+	@.venv/bin/python -m tools.sbom
+
+audit: setup ## asks an advisory database (OSV_URL: another than osv.dev) for known vulnerabilities of all of them
+	@.venv/bin/python -m tools.audit
 
 clean: ## remove what was built and cached here; tables and models in .local stay
 	@rm -rf build dist site *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis spark-warehouse metastore_db derby.log

@@ -51,7 +51,6 @@ ROUTES: dict[tuple[str, str], Role] = {
     ("GET", "/page/live"): Role.READER,
     ("GET", "/page/static/{name}"): Role.PUBLIC,
     ("GET", "/docs"): Role.READER,
-    ("GET", "/docs/openapi.json"): Role.READER,
     ("GET", "/docs/start.js"): Role.READER,
     ("GET", "/docs/swagger-ui.css"): Role.READER,
     ("GET", "/docs/swagger-ui-bundle.js"): Role.READER,

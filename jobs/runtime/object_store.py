@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from jobs.runtime.settings import S3Settings, Settings, StorageSettings
 
 S3A = "s3a://"
+IN_A_POD = "KUBERNETES_SERVICE_HOST"
+"""Kubernetes sets it in every container."""
 CREDENTIALS = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN")
 
 
@@ -53,6 +55,8 @@ def spark_conf(settings: Settings) -> dict[str, str]:
         found["spark.hadoop.fs.s3a.endpoint.region"] = region
     if settings.s3.path_style:
         found["spark.hadoop.fs.s3a.path.style.access"] = "true"
-    # Python workers write the tables' files; where executors have no role of their own, they go by the driver's.
-    found |= {f"spark.executorEnv.{name}": os.environ[name] for name in CREDENTIALS if name in os.environ}
+    # Python workers write the tables' files; where executors have no role of their own, they go by the driver's. Not on
+    # Kubernetes: it would be in the pods' descriptions, and docs/deploy/kubernetes refers to the secret instead.
+    if IN_A_POD not in os.environ:
+        found |= {f"spark.executorEnv.{name}": os.environ[name] for name in CREDENTIALS if name in os.environ}
     return found

@@ -376,11 +376,12 @@ def test_the_documentation_loads_nothing_from_elsewhere(server: Serving) -> None
     assert "script-src 'self';" in page.headers["content-security-policy"]
 
 
-def test_the_documentation_page_is_given_the_document_in_the_words_of_3_0(server: Serving) -> None:
-    document = ask(server, "GET", "/docs/openapi.json").content
-    assert document["openapi"] == "3.0.3"
-    assert document["paths"].keys() == ask(server, "GET", "/openapi.json").content["paths"].keys()
-    assert '"null"' not in json.dumps(document)
+def test_the_documentation_pages_scripts_are_of_a_version_without_known_holes(server: Serving) -> None:
+    """Swagger UI shows text of the document as HTML, which DOMPurify cleans; before 3.2.4 it could be got around."""
+    script = ask(server, "GET", "/docs/swagger-ui-bundle.js").content.decode()
+    cleaners = re.findall(r'DOMPurify\.version="(\d+)\.(\d+)\.(\d+)"', script)
+    assert cleaners
+    assert all(tuple(map(int, version)) >= (3, 2, 4) for version in cleaners)
 
 
 def test_examples_of_the_document_hold_by_its_own_schemas_and_by_the_server(server: Serving) -> None:
