@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from importlib import import_module
 from pathlib import Path
 from typing import Annotated
 
@@ -64,7 +65,7 @@ class Erasure:
 
         The hashes come first, so that ingest takes nothing more of the person. Then each table is emptied of the
         person only when the stream that fills it has passed what it might still carry over, and files are deleted only
-        when no stream needs them any more.
+        when no stream needs them any more. A stream that nobody runs is run here until it has passed.
 
         Raises:
             ConfigurationError: there is no key.
@@ -211,7 +212,27 @@ class Erasure:
 
         return check
 
+    def _do_what_is_due(self, query: str) -> None:
+        """Let ``query`` read what is there, here, where no process of this machine runs it: waiting would be in vain.
+
+        Of a fenced query it cannot be told whether another machine runs it: that one is waited for.
+
+        Raises:
+            BehaviorError: ingest_events was stopped within a batch, and only Kafka has the rest.
+        """
+        if self.settings.stream.fenced or streams.claimed(streams.checkpoint(self.settings, query)):
+            return
+        if query == FLOW[0].query:
+            raise BehaviorError(
+                f"{query} was stopped within a batch, and nobody runs it. Let it finish, with its broker at work "
+                f"(python -m jobs.{query} --once, or make run), then call erase_user again with the same ids."
+            )
+        job = import_module(f"jobs.{query}")  # scoring brings MLflow along, which takes seconds
+        streams.finish(job.start(self.spark, self.lake, self.settings, once=True), self.settings)
+
     def _wait(self, behind: Callable[[], str | None], what: str) -> None:
+        if (query := behind()) is not None:
+            self._do_what_is_due(query)
         patience = self.settings.maintenance.erase_wait_seconds
         end = time.monotonic() + patience
         while (query := behind()) is not None:

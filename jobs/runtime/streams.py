@@ -160,6 +160,8 @@ def finish(query: StreamingQuery, settings: Settings, explain: Callable[[], None
         if any(sign in str(error) for sign in NO_RECORDS):
             explain()
         raise failure_of(error, settings) from None
+    finally:
+        let_go(checkpoint(settings, str(query.name)))
 
 
 def failure_of(error: StreamingQueryException, settings: Settings) -> BehaviorError:
@@ -209,8 +211,7 @@ def claim(folder: str) -> None:
         )
     path = Path(f"{folder}.lock")
     path.parent.mkdir(parents=True, exist_ok=True)
-    if folder in _CLAIMED:
-        _CLAIMED.pop(folder).close()
+    let_go(folder)
     file = path.open("w", encoding="utf-8")
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -234,6 +235,12 @@ def claimed(folder: str) -> bool:
     except BlockingIOError:
         return True
     return False
+
+
+def let_go(folder: str) -> None:
+    """Give up the claim of this process to ``folder``, if it has one: the query has ended, and others may run it."""
+    if folder in _CLAIMED:
+        _CLAIMED.pop(folder).close()
 
 
 _CLAIMED: dict[str, TextIO] = {}

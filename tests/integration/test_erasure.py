@@ -101,6 +101,31 @@ def test_files_that_a_stopped_stream_still_needs_are_kept_and_the_command_goes_o
     assert platform.parity() == (0, 0, 0)
 
 
+def test_what_a_stream_that_nobody_runs_has_not_read_is_read_before_a_person_is_erased(platform: Platform) -> None:
+    """The patience is 0 s here: it is not waited for."""
+    platform.arrive(ACTS)
+    platform.build()
+    platform.arrive([(PERSON, 5, "/a"), ("bob", 5, "/a")])
+    streams.let_go(streams.checkpoint(platform.settings, build_features.QUERY))  # as if that process had ended
+    removed = erase(platform, PERSON)
+    assert removed["events"] == 3
+    assert files_with(platform, PERSON) == []
+    assert platform.parity() == (0, 0, 0)
+    assert not streams.claimed(streams.checkpoint(platform.settings, build_features.QUERY))
+
+
+def test_ingest_that_was_stopped_within_a_batch_is_named_at_once_with_the_command_that_comes_first(
+    platform: Platform,
+) -> None:
+    folder = Path(streams.checkpoint(platform.settings, "ingest_events"))
+    for part in ("offsets", "commits"):
+        folder.joinpath(part).mkdir(parents=True)
+    folder.joinpath("metadata").write_text('{"id": "1"}', encoding="utf-8")
+    folder.joinpath("offsets", "0").write_text("v1\n{}\n", encoding="utf-8")
+    with pytest.raises(BehaviorError, match=r"ingest_events was stopped within a batch.*ingest_events --once"):
+        erase(platform, PERSON)
+
+
 def test_tables_in_a_relative_folder_are_maintained_and_forget_a_person(
     spark: SparkSession, platform: Platform
 ) -> None:
