@@ -220,7 +220,8 @@ class Erasure:
         Raises:
             BehaviorError: ingest_events was stopped within a batch, and only Kafka has the rest.
         """
-        if self.settings.stream.fenced or streams.claimed(streams.checkpoint(self.settings, query)):
+        folder = streams.checkpoint(self.settings, query)
+        if query == ALERTS_QUERY or self.settings.stream.fenced or streams.claimed(folder):
             return
         if query == FLOW[0].query:
             raise BehaviorError(

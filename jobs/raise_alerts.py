@@ -314,6 +314,7 @@ class AlertStream:
             self._thread.join(10)
         for courier in self.couriers:
             courier.stop()
+        streams.let_go(self.alerts.folder)
 
     def wait(self, stop: threading.Event) -> None:
         """Until ``stop`` is set, or it has failed for good.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import sys
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -25,12 +26,20 @@ JAVA = "-XX:TieredStopAtLevel=1 -XX:ReservedCodeCacheSize=512m -XX:+UseSerialGC"
 
 
 @pytest.fixture(scope="session")
-def spark() -> Iterator[SparkSession]:
+def spark(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SparkSession]:
     """Local Spark with Delta and Kafka connectors, small."""
     os.environ["PYSPARK_PYTHON"] = sys.executable
-    small = ["spark.master=local[2]", "spark.shuffle_partitions=2", "spark.driver_memory=3g"]
+    small = [
+        f"storage.root={tmp_path_factory.mktemp('spark')}/lake",
+        "spark.master=local[2]",
+        "spark.shuffle_partitions=2",
+        "spark.driver_memory=3g",
+    ]
     session = spark_session(load_settings("local", [*small, f"spark.java_options={JAVA}"]))
     session.sparkContext.setLogLevel("ERROR")
+    # The folder of this Spark is not for the programs that tests start: the paths of their sockets would be too long.
+    os.environ.pop("TMPDIR")
+    tempfile.tempdir = None
     yield session
     session.stop()
 

@@ -13,9 +13,9 @@ from pyspark.errors import PySparkRuntimeError
 from pyspark.sql import SparkSession
 
 from features.errors import EnvironmentProblem
-from jobs.runtime import log_stores, object_store
+from jobs.runtime import class_data, log_stores, object_store, scratch
 from jobs.runtime.java import NEEDED, java_program
-from jobs.runtime.settings import PROJECT, Settings
+from jobs.runtime.settings import PROJECT, Settings, SparkSettings
 
 DELTA = {
     "spark.sql.extensions": "io.delta.sql.DeltaSparkSessionExtension",
@@ -80,6 +80,7 @@ def spark_session(settings: Settings, logs: Path | None = None) -> SparkSession:
             Java did not start.
     """
     spark = settings.spark
+    place: Path | None = None
     conf = {
         **DELTA,
         **ENGINE,
@@ -93,18 +94,11 @@ def spark_session(settings: Settings, logs: Path | None = None) -> SparkSession:
         # Else Spark looks up this machine's own name, and ends where no name server and no /etc/hosts knows it.
         os.environ.setdefault("SPARK_LOCAL_IP", "127.0.0.1")
         conf |= LOCAL
+        if SparkSession.getActiveSession() is None:
+            place = scratch.take(settings)
     if spark.driver_memory:
         conf["spark.driver.memory"] = spark.driver_memory
-    if spark.jars:
-        conf["spark.jars"] = ",".join(connector_jars(spark.jars))
-    options = [spark.java_options] if spark.java_options else []
-    if logs:
-        logs.mkdir(parents=True, exist_ok=True)
-        log4j = (PROJECT / "conf" / "log4j2.properties").as_uri()
-        # In quotes: a folder's name may have blanks in it.
-        options += [f'"-Dlog4j2.configurationFile={log4j}"', f'"-Dbehavior.logs={logs.resolve()}"']
-    if options:
-        conf["spark.driver.extraJavaOptions"] = " ".join(options)
+    conf |= java_conf(spark, logs, place)
     builder = SparkSession.builder.appName(spark.app_name)
     if spark.master:
         builder = builder.master(spark.master)
@@ -113,6 +107,37 @@ def spark_session(settings: Settings, logs: Path | None = None) -> SparkSession:
     session = started(builder)
     log_stores.check(session, settings.storage)
     return session
+
+
+def java_conf(spark: SparkSettings, logs: Path | None, place: Path | None) -> dict[str, str]:
+    """What the driver's Java is given: the connectors' jars, options, and the folder for its temporary files."""
+    conf: dict[str, str] = {}
+    options = [spark.java_options] if spark.java_options else []
+    if spark.jars:
+        jars = connector_jars(spark.jars)
+        if place is not None and is_ours_to_start():
+            # On the class path from the start: nothing is copied, and their classes can come from the archive.
+            conf["spark.driver.extraClassPath"] = os.pathsep.join(jars)
+            options = [*class_data.options(jars), *options]
+        else:
+            conf["spark.jars"] = ",".join(jars)
+    # In quotes: a folder's name may have blanks in it.
+    if logs:
+        logs.mkdir(parents=True, exist_ok=True)
+        log4j = (PROJECT / "conf" / "log4j2.properties").as_uri()
+        options += [f'"-Dlog4j2.configurationFile={log4j}"', f'"-Dbehavior.logs={logs.resolve()}"']
+    if place is not None:
+        options.append(f'"-Djava.io.tmpdir={place}"')  # which is Spark's own folder, too, where no other is named
+        if not is_ours_to_start():
+            conf["spark.local.dir"] = str(place)
+    if options:
+        conf["spark.driver.extraJavaOptions"] = " ".join(options)
+    return conf
+
+
+def is_ours_to_start() -> bool:
+    """Whether this process starts Spark's Java, with the options it chooses; spark-submit has started it already."""
+    return "PYSPARK_GATEWAY_PORT" not in os.environ
 
 
 def started(builder: SparkSession.Builder) -> SparkSession:
