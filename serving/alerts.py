@@ -28,6 +28,8 @@ from serving.services import Services
 
 VERDICTS = {True: True, False: False, "true": True, "false": False}
 FIELDS = ("verdict", "note", "analyst")
+LONGEST = {"note": 10_000, "analyst": 200}
+"""Characters."""
 
 State = Literal["open", "closed", "withdrawn", "merged"]
 AlertId = Annotated[str, InPath(max_length=200, description="alert_id of an alert")]
@@ -57,7 +59,7 @@ def router(services: Services) -> APIRouter:
     async def give_feedback(alert_id: AlertId, request: Request) -> Response:
         """Say whether an alert was right. The newest word counts; training reads it."""
         try:
-            word, faults = word_of(await json_of(request, settings.serving))
+            word, faults = await json_of(request, services, word_of)
             if faults:
                 return refusal(faults)
             word["analyst"] = word["analyst"] or request.scope["who"].signed_in_as
@@ -130,6 +132,11 @@ def word_of(found: Any) -> tuple[dict[str, Any], list[Fault]]:
         fault(name, "wrong_type", f"found {kind_of(found[name])}; needed text")
         for name in ("note", "analyst")
         if not isinstance(found.get(name), str | None)
+    ]
+    faults += [
+        fault(name, "too_long", f"found {len(found[name])} characters; needed at most {most}")
+        for name, most in LONGEST.items()
+        if isinstance(found.get(name), str) and len(found[name]) > most
     ]
     if faults:
         return {}, faults

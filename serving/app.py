@@ -51,11 +51,14 @@ def create_app(settings: Settings, *, bootstrap_servers: str | None = None, topi
     )
     app.state.services = services
     app.state.before_stop = [live.ending.set]
+    app.state.body_seconds = max(settings.serving.read_seconds, settings.collector.read_seconds)
     answer_with_problems(app)
     if settings.collector.allowed_origins:
         app.add_middleware(CorsOfEvents, allowed_origins=settings.collector.allowed_origins)
     figures = metrics.Metrics()
-    app.add_middleware(Guard, settings=settings, keys=keys, audit=services.audit, observe=figures.observe)
+    app.add_middleware(
+        Guard, settings=settings, keys=keys, audit=services.audit, buckets=services.buckets, observe=figures.observe
+    )
     if settings.oidc.issuer is not None:
         from serving import sign_in  # noqa: PLC0415  (authlib)
 

@@ -9,17 +9,21 @@ from __future__ import annotations
 import difflib
 import json
 import math
+from collections.abc import Callable
 from http import HTTPStatus
-from typing import Any
+from typing import Any, TypeVar
 
 from starlette.requests import Request
 from starlette.responses import Response
 
 from features.definitions import FEATURES
-from jobs.runtime.settings import ServingSettings
+from serving.beside import beside
 from serving.bodies import media_type
-from serving.collector import RefusedError, body_of
+from serving.collector import RefusedError, body_of, declared_size
+from serving.judging import first_repeated
+from serving.limits import client_of, tokens_of
 from serving.problems import problem
+from serving.services import Services
 from training.reference import LARGEST
 
 MOST = {feature.name: feature.most or LARGEST for feature in FEATURES}
@@ -27,6 +31,13 @@ MOST = {feature.name: feature.most or LARGEST for feature in FEATURES}
 MOST_FAULTS = 20
 """Faults named in one answer."""
 LONGEST_QUOTE = 60
+ONE_ROW_BYTES = 65_536
+"""Longest body of what asks about one row or one alert: all features and names of their length fit many times."""
+ONE_ROW_PARTS = 10_000
+PARTS_OF_A_ROW = len(FEATURES) + 2
+"""Commas and brackets of a row of a batch."""
+
+T = TypeVar("T")
 
 Fault = dict[str, Any]
 """field, reason, detail."""
@@ -39,37 +50,57 @@ class _TwiceError(ValueError):
 def _object(members: list[tuple[str, Any]]) -> dict[str, Any]:
     found = dict(members)
     if len(found) < len(members):
-        names = [name for name, _ in members]
-        raise _TwiceError(next(name for name in names if names.count(name) > 1))
+        raise _TwiceError(first_repeated(name for name, _ in members))
     return found
 
 
 _decoder = json.JSONDecoder(object_pairs_hook=_object, parse_constant=float)
 
 
-async def json_of(request: Request, limits: ServingSettings, *, empty: Any = None) -> Any:
-    """The body as JSON; ``empty`` stands for none where it is not None.
+async def json_of(
+    request: Request, services: Services, read: Callable[[Any], T], *, rows: int = 1, empty: Any = None
+) -> T:
+    """What ``read`` makes of the body's JSON; ``empty`` stands for none where it is not None.
+
+    A long body is decoded and read in a thread. ``rows`` are the most that it may have.
 
     Raises:
-        RefusedError: it is too long or too slow, no JSON, or of another type.
+        RefusedError: it is too long or too slow, no JSON, or of another type; or ``read`` says so.
     """
     media = media_type(request.headers.get("content-type", ""))
-    body = await body_of(request, limits)
+    limits = services.settings.serving
+    longest = min(limits.max_body_bytes, ONE_ROW_BYTES) if rows == 1 else limits.max_body_bytes
+    client = client_of(request.client.host if request.client else "")
+
+    def pay(size: int) -> None:
+        seconds = services.buckets.take(client, tokens_of(size)) if tokens_of(size) else 0
+        if seconds:
+            told = "More bytes than one address may send in this time. Send smaller requests, or again later."
+            raise RefusedError(problem(HTTPStatus.TOO_MANY_REQUESTS, told, retry_after=seconds))
+
+    declared = declared_size(request)
+    pay(min(declared, longest))  # before the body is read
+    body = await body_of(request, longest, limits.read_seconds)
+    pay(max(0, len(body) - declared))
     if not body and empty is not None:
-        return empty
+        return read(empty)
     if media != "application/json" and not (media.startswith("application/") and media.endswith("+json")):
         found = f"a body of type {quoted(media)}" if media else "a body without a type"
         told = f"Found {found}; needed: the header Content-Type: application/json."
         raise RefusedError(problem(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, told))
-    return decoded(body)
+    parts = ONE_ROW_PARTS if rows == 1 else rows * PARTS_OF_A_ROW
+    return await beside(len(body), lambda: read(decoded(body, parts)))
 
 
-def decoded(body: bytes) -> Any:
-    """JSON text as Python's objects.
+def decoded(body: bytes, most_parts: int) -> Any:
+    """JSON text as Python's objects, with at most so many commas and brackets: each stands for an object to be made.
 
     Raises:
         RefusedError: why it is none.
     """
+    if body.count(b",") + body.count(b"[") + body.count(b"{") > most_parts:
+        told = f"The body has more than {most_parts} values. Send smaller requests."
+        raise RefusedError(problem(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, told))
     try:
         text = body.decode()
         found, end = _decoder.raw_decode(text, len(text) - len(text.lstrip(" \t\r\n")))

@@ -19,24 +19,26 @@ import asyncio
 from collections.abc import Callable
 from datetime import UTC, datetime
 from http import HTTPStatus
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple
 
 from fastapi import APIRouter, Request
 from fastapi.responses import JSONResponse, Response
+from starlette.requests import ClientDisconnect
 
 from features.events import JudgingRules
 from jobs.runtime.producer import MOST_RECORD_BYTES
 from jobs.runtime.settings import CollectorSettings
-from serving.bodies import ANY, LINES, cut, media_type
+from serving.beside import beside
+from serving.bodies import ANY, LINES, MOST_BRACKETS, cut, is_too_nested, media_type
 from serving.judging import Fault, Verdict, judge
-from serving.limits import Buckets, client_of
+from serving.limits import BYTES_OF_A_TOKEN, Buckets, client_of, tokens_of
 from serving.outlet import Outlet, QueueFullError, Record
 from serving.problems import problem
 
 OVERHEAD = 1_000
 """Bytes that a record may take beyond its key and value."""
-DRAINED = 8
-"""So many times the longest body are read and dropped before 413 is answered: many clients write before they read."""
+DRAINED_BYTES = 8_388_608
+"""Read and dropped before 413 is answered: many clients write before they read."""
 
 
 class RefusedError(Exception):
@@ -80,15 +82,16 @@ def router(
         check_origin(request, limits)
         media = checked_media(request)
         client = client_of(request.client.host if request.client else "")
-        charge(client, 1)  # before the body is read
-        texts = cut(await body_of(request, limits), media)
+        paid = max(1, tokens_of(min(declared_size(request), limits.max_body_bytes)))
+        charge(client, paid)  # before the body is read
+        body = await body_of(request, limits.max_body_bytes, limits.read_seconds)
+        of_bytes = max(paid, tokens_of(len(body)))
+        charge(client, of_bytes - paid)
+        texts = await beside(len(body), texts_of, body, media, limits.max_events)
         if not texts:
             return problem(HTTPStatus.BAD_REQUEST, "The request has no events.", accepted=0, rejected=0, errors=[])
-        if len(texts) > limits.max_events:
-            told = f"{len(texts)} events in one request; the limit is {limits.max_events}. Send smaller batches."
-            return problem(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, told)
-        charge(client, len(texts) - 1)
-        judged = await asyncio.to_thread(judge_all, texts, rules, clock())
+        charge(client, len(texts) - of_bytes)
+        judged = await beside(len(body), judge_all, texts, rules, clock())
         if not judged.good:
             return none_good(judged.errors)
         try:
@@ -99,9 +102,12 @@ def router(
         return sent(judged, acknowledged, outlet.seconds)
 
     def charge(client: str, events: int) -> None:
-        seconds = buckets.take(client, events) if events else 0
+        seconds = buckets.take(client, events) if events > 0 else 0
         if seconds:
-            told = f"More than {limits.rate_per_second:g} events per second from one address. Send again later."
+            told = (
+                f"More than {limits.rate_per_second:g} events, or {limits.rate_per_second * BYTES_OF_A_TOKEN:g} bytes, "
+                "per second from one address. Send again later."
+            )
             raise RefusedError(problem(HTTPStatus.TOO_MANY_REQUESTS, told, retry_after=seconds))
 
     return routes
@@ -137,37 +143,55 @@ def checked_media(request: Request) -> str:
     return media
 
 
-class Bounds(Protocol):
-    """How long a body may be, in bytes, and how long it may take."""
-
-    @property
-    def max_body_bytes(self) -> int: ...
-
-    @property
-    def read_seconds(self) -> float: ...
+def declared_size(request: Request) -> int:
+    """Bytes of the body as its header says; 0 where it does not."""
+    told = request.headers.get("content-length", "")
+    return int(told) if told.isascii() and told.isdigit() and len(told) < 20 else 0
 
 
-async def body_of(request: Request, limits: Bounds) -> bytes:
-    """The whole body, counted as it comes: the server itself has no limit."""
+async def body_of(request: Request, longest: int, seconds: float) -> bytes:
+    """The whole body, at most so many bytes, counted as they come: the server itself has no limit.
+
+    Raises:
+        RefusedError: it is longer, or takes longer than so many seconds.
+    """
     parts: list[bytes] = []
     size = 0
     try:
-        async with asyncio.timeout(limits.read_seconds):
+        async with asyncio.timeout(seconds):
             async for part in request.stream():
                 size += len(part)
-                if size <= limits.max_body_bytes:
+                if size <= longest:
                     parts.append(part)
                 else:
                     parts.clear()
-                    if size > DRAINED * limits.max_body_bytes:
+                    if size > max(longest, DRAINED_BYTES):
                         break
     except TimeoutError:
-        told = f"The request did not arrive within {limits.read_seconds:g} s."
+        told = f"The request did not arrive within {seconds:g} s."
         raise RefusedError(problem(HTTPStatus.REQUEST_TIMEOUT, told)) from None
-    if size > limits.max_body_bytes:
-        told = f"The body has more than {limits.max_body_bytes} bytes. Send smaller batches."
+    except ClientDisconnect:  # nobody is there to be answered
+        raise RefusedError(problem(HTTPStatus.BAD_REQUEST, "The connection ended before the request.")) from None
+    if size > longest:
+        told = f"The body has more than {longest} bytes. Send smaller batches."
         raise RefusedError(problem(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, told))
     return b"".join(parts)
+
+
+def texts_of(body: bytes, media: str, most: int) -> list[bytes]:
+    """The texts of the events.
+
+    Raises:
+        RefusedError: there are more than ``most``, or the body has too many objects and arrays.
+    """
+    if is_too_nested(body):
+        told = f"The body has more than {MOST_BRACKETS} objects and arrays. Send smaller batches."
+        raise RefusedError(problem(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, told))
+    texts = cut(body, media, most)
+    if len(texts) > most:
+        told = f"More than {most} events in one request. Send smaller batches."
+        raise RefusedError(problem(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, told))
+    return texts
 
 
 def judge_all(texts: list[bytes], rules: JudgingRules, now: datetime) -> Judged:

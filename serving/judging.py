@@ -22,7 +22,7 @@ import math
 import re
 import unicodedata
 from calendar import monthrange
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from datetime import UTC, date, datetime
 from typing import Any, NamedTuple
 
@@ -223,10 +223,19 @@ def _object(members: list[tuple[str, Any]]) -> dict[str, Any]:
     found = dict(members)
     if len(found) == len(members):
         return found
-    names = [name for name, _ in members]
     twice = _Twice(found)
-    twice.again = next(name for i, name in enumerate(names) if names.index(name) < i)
+    twice.again = first_repeated(name for name, _ in members)
     return twice
+
+
+def first_repeated(names: Iterable[str]) -> str:
+    """The first name that was there before; one is. One look at each: thousands of names come from strangers."""
+    seen: set[str] = set()
+    for name in names:
+        if name in seen:
+            return name
+        seen.add(name)
+    raise AssertionError("no name is there twice")
 
 
 def _refuse(name: str) -> Any:
@@ -243,7 +252,7 @@ _strict, _lenient = _decoder(strict=True), _decoder(strict=False)
 
 # --- fields ------------------------------------------------------------------------------------------------------
 
-_SUSPECTED = re.compile(r"[0-9][eE]\+?[0-9]{2}|[0-9]{300}")
+_SUSPECTED = re.compile(r"[0-9][eE]\+?[0-9]{2}|(?<![0-9])[0-9]{300}")  # digits are counted once, from their first
 
 
 def _fault_of_fields(text: str, record: dict[str, Any]) -> Fault | None:

@@ -1,4 +1,7 @@
-"""How much a client may send: a token bucket per address."""
+"""How much a client may send: a token bucket per address.
+
+A token is a request, an event, or :data:`BYTES_OF_A_TOKEN` of a body, whatever is more.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +9,14 @@ import time
 from collections import OrderedDict
 from collections.abc import Callable
 from ipaddress import IPv6Address, IPv6Network, ip_address
+
+BYTES_OF_A_TOKEN = 4_096
+"""Several events of the usual length, or a row of all features: only who sends much pays by bytes."""
+
+
+def tokens_of(size: int) -> int:
+    """What a body of so many bytes costs."""
+    return size // BYTES_OF_A_TOKEN
 
 
 class Buckets:
@@ -24,8 +35,11 @@ class Buckets:
         self._left: OrderedDict[str, tuple[float, float]] = OrderedDict()
 
     def take(self, client: str, tokens: float) -> float:
-        """Take tokens, all or none. Returns 0 where they were taken, else the seconds until they can be."""
-        now = self._clock()
+        """Take tokens, all or none. Returns 0 where they were taken, else the seconds until they can be.
+
+        More than a full bucket cannot be had: then a full one is enough.
+        """
+        now, tokens = self._clock(), min(tokens, self.burst)
         left, since = self._left.pop(client, (self.burst, now))
         left = min(self.burst, left + self.rate * (now - since))
         missing = tokens - left

@@ -20,7 +20,7 @@ from features.tables import ALERTS, FEATURE_TABLE, PATTERN_MEMBERS, SCORES, SEGM
 from jobs.runtime.settings import Settings
 from serving import schemas
 from serving.answers import Json
-from serving.asked import json_of, refusal, values_of
+from serving.asked import Fault, json_of, refusal, values_of
 from serving.collector import RefusedError
 from serving.predictions import Count, predictor_of
 from serving.problems import problem
@@ -51,8 +51,7 @@ def router(services: Services, count: Count) -> APIRouter:
     async def predict(user_id: UserId, request: Request) -> Response:
         """Judge the user's newest minute by the champion of now. Values in the body replace those of the minute."""
         try:
-            asked = await json_of(request, settings.serving, empty={})
-            changed, faults = values_of(asked) if asked != {} else ({}, [])
+            changed, faults = await json_of(request, services, changes_of, empty={})
             if faults:
                 return refusal(faults)
             predictor = predictor_of(services)
@@ -84,6 +83,11 @@ def router(services: Services, count: Count) -> APIRouter:
         )
 
     return routes
+
+
+def changes_of(found: Any) -> tuple[dict[str, float], list[Fault]]:
+    """The values that are to replace the minute's, and what is wrong with them; none is right here."""
+    return values_of(found) if found != {} else ({}, [])
 
 
 def unknown(settings: Settings) -> Response:

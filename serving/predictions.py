@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import Callable
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
@@ -36,7 +37,7 @@ def router(services: Services, count: Count) -> APIRouter:
     async def predict_behavior(request: Request) -> Response:
         """Judge one row of features; those left out are assumed typical and named in the answer."""
         try:
-            values, faults = values_of(await json_of(request, limits))
+            values, faults = await json_of(request, services, values_of)
             if faults:
                 return refusal(faults)
             answer = predictor_of(services).answer(values)
@@ -49,16 +50,17 @@ def router(services: Services, count: Count) -> APIRouter:
     async def predict_behavior_batch(request: Request) -> Response:
         """Judge many rows by one version of the model; either all are answered or none."""
         try:
-            rows = rows_of(await json_of(request, limits), limits.max_rows)
+            most = limits.max_rows
+            rows = await json_of(request, services, lambda found: rows_of(found, most), rows=max(2, most))
             predictor = predictor_of(services)
         except RefusedError as refused:
             return refused.answer
-        if len(rows) > ROWS_ON_THE_LOOP:
-            answers = await asyncio.to_thread(predictor.answers, rows)
-        else:
+        if len(rows) <= ROWS_ON_THE_LOOP:
             answers = predictor.answers(rows)
-        for verdict in {answer["verdict"] for answer in answers}:
-            count(verdict, sum(answer["verdict"] == verdict for answer in answers))
+        else:
+            answers = await asyncio.to_thread(predictor.answers, rows)
+        for verdict, times in Counter(answer["verdict"] for answer in answers).items():
+            count(verdict, times)
         return Json({"predictions": answers, **predictor.origin})
 
     @routes.get("/features", **schemas.FEATURE_LIST)

@@ -14,6 +14,9 @@ from starlette.types import Scope
 
 log = logging.getLogger(__name__)
 
+LONGEST_PATH = 200
+"""Characters of what was asked that are repeated."""
+
 
 def problem(status: HTTPStatus, detail: str, *, retry_after: float | None = None, **members: object) -> Response:
     """The answer; ``retry_after`` are seconds, told as a whole number; ``members`` come on top of RFC 9457's own."""
@@ -38,7 +41,8 @@ def answer_with_problems(app: FastAPI) -> None:
 
     async def refused(request: Request, error: Exception) -> Response:
         assert isinstance(error, HTTPException)
-        answer = problem(HTTPStatus(error.status_code), f"{request.method} {request.url.path}: {error.detail}.")
+        path = request.url.path if len(request.url.path) <= LONGEST_PATH else f"{request.url.path[:LONGEST_PATH]}…"
+        answer = problem(HTTPStatus(error.status_code), f"{request.method} {path}: {error.detail}.")
         answer.headers.update(error.headers or {})
         return answer
 

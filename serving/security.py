@@ -65,7 +65,13 @@ class Guard:
     """The layer itself, plain ASGI. ``observe`` is told of every answer."""
 
     def __init__(
-        self, app: ASGIApp, settings: Settings, keys: Keys, audit: Audit, observe: Observe | None = None
+        self,
+        app: ASGIApp,
+        settings: Settings,
+        keys: Keys,
+        audit: Audit,
+        buckets: Buckets,
+        observe: Observe | None = None,
     ) -> None:
         limits = settings.serving
         self._app = app
@@ -75,7 +81,7 @@ class Guard:
         self._pages = {name.lower() for name in limits.allowed_hosts}
         self._names = known_names(limits.host, limits.allowed_hosts)
         self._known_hosts: set[bytes] = set()
-        self._buckets = Buckets(limits.rate_per_second, limits.burst)
+        self._buckets = buckets
         self._observe = observe
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:

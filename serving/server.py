@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import socket
 import threading
 from collections.abc import Iterator
@@ -11,10 +10,10 @@ from errno import EACCES, EADDRINUSE
 
 import uvicorn
 from fastapi import FastAPI
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from features.errors import EnvironmentProblem
 from jobs.runtime.settings import ServingSettings
+from serving.connections import Connections, limited
 
 GRACE_SECONDS = 6
 """How long requests under way may take when the server ends."""
@@ -29,13 +28,13 @@ class Serving:
         self.host, self.port = self._socket.getsockname()[:2]
         config = uvicorn.Config(
             app,
-            http=timely(limits.read_seconds),
+            http=limited(Connections(limits, getattr(app.state, "body_seconds", limits.read_seconds))),
+            ws="none",
             log_config=None,
             access_log=False,
             server_header=False,
             proxy_headers=bool(limits.trusted_proxies),
             forwarded_allow_ips=list(limits.trusted_proxies),
-            limit_concurrency=limits.max_connections,
             timeout_graceful_shutdown=GRACE_SECONDS,
         )
         self._server = uvicorn.Server(config)
@@ -59,40 +58,6 @@ class Serving:
             tell()
         self._server.should_exit = True
         self._thread.join()
-
-
-def timely(seconds: float) -> type[HttpToolsProtocol]:
-    """uvicorn's protocol, and a connection ends whose request line and headers are not there within ``seconds``.
-
-    uvicorn itself waits for them without end, so a few hundred clients that send nothing would keep all others out.
-    """
-
-    class Timely(HttpToolsProtocol):
-        _ends: asyncio.TimerHandle | None = None
-
-        def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-            super().connection_made(transport)
-            self._ends = self.loop.call_later(seconds, transport.close)
-
-        def on_message_begin(self) -> None:
-            super().on_message_begin()
-            if self._ends is None:
-                self._ends = self.loop.call_later(seconds, self.transport.close)
-
-        def on_headers_complete(self) -> None:
-            self._arrived()
-            super().on_headers_complete()
-
-        def connection_lost(self, exc: Exception | None) -> None:
-            self._arrived()
-            super().connection_lost(exc)
-
-        def _arrived(self) -> None:
-            if self._ends is not None:
-                self._ends.cancel()
-                self._ends = None
-
-    return Timely
 
 
 @contextmanager

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from jobs.runtime.settings import Settings
 from serving.audit import Audit
 from serving.champion import Champion
+from serving.limits import Buckets
 from serving.outlet import Outlet, producer_of
 from serving.reading import LakeReader
 from training.registry_file import may_hold
@@ -28,6 +29,8 @@ class Services:
     champion: Champion
     outlet: Outlet
     audit: Audit
+    buckets: Buckets
+    """What each client may still ask, except for events."""
 
     @classmethod
     def of(cls, settings: Settings, *, bootstrap_servers: str | None = None, topic: str | None = None) -> Services:
@@ -42,6 +45,7 @@ class Services:
                 limits.max_in_flight,
             ),
             Audit(settings.storage.root, settings.audit),
+            Buckets(settings.serving.rate_per_second, settings.serving.burst),
         )
 
     @asynccontextmanager

@@ -6,6 +6,8 @@ import json
 from collections.abc import Mapping
 from importlib.metadata import version as installed
 from pathlib import Path
+from typing import Any
+from zipfile import ZipFile
 
 import numpy as np
 import pandas as pd
@@ -36,7 +38,15 @@ TRUSTED_TYPES = (
 """What a model of ours may hold besides what skops trusts by itself."""
 
 MODEL_FILE = "model.skops"
+SCHEMA = "schema.json"
+"""Of the archive: which objects there are, and in which of its files their numbers are."""
 BEHAVIOR_FILE = "extra_files/behavior.json"
+
+MOST_BYTES = 268_435_456
+"""Of a model once it is unpacked, thirty times what the default takes: a small archive may unpack to anything."""
+MOST_SCHEMA_BYTES, MOST_SCHEMA_PARTS = 67_108_864, 2_000_000
+"""Of the schema among them, ten times what the default takes; each part is an object in memory."""
+MOST_BEHAVIOR_BYTES = 16_777_216
 
 LIBRARIES = ("scikit-learn", "numpy", "skops", "numba", "pandas", "mlflow", "pyod")
 """Recorded with each version."""
@@ -67,7 +77,10 @@ def read(folder: Path, tags: Mapping[str, str], what: str) -> tuple[Model, Refer
     Raises ModelError when a file is missing, another one than was registered or added, or holds what is not trusted.
     """
     check_files(folder, tags, what)
-    reference = from_json((folder / BEHAVIOR_FILE).read_text(encoding="utf-8"))
+    behavior = folder / BEHAVIOR_FILE
+    if behavior.stat().st_size > MOST_BEHAVIOR_BYTES:
+        raise too_large(behavior.name, behavior.stat().st_size, MOST_BEHAVIOR_BYTES)
+    reference = from_json(behavior.read_text(encoding="utf-8"))
     pipeline = unpack(folder / MODEL_FILE)
     check_signature(pipeline, reference, what)
     parameters = _parameters(tags, what)
@@ -101,7 +114,10 @@ def _parameters(tags: Mapping[str, str], what: str) -> Parameters:
 def unpack(file: Path) -> Pipeline:
     """The pipeline in a file; skops builds only types that it or we trust."""
     try:
+        check_size(file)
         found = skops.io.load(file, trusted=list(TRUSTED_TYPES))
+    except ModelError:
+        raise
     except UntrustedTypesFoundException as error:
         raise ModelError(f"{file.name} holds types that are not trusted and was not loaded: {error}") from error
     except Exception as error:  # whatever a damaged file makes skops raise
@@ -109,6 +125,41 @@ def unpack(file: Path) -> Pipeline:
     if not isinstance(found, Pipeline) or [name for name, _ in found.steps] != ["prepare", "detector", "mirror"]:
         raise ModelError(f"{file.name} holds a {type(found).__name__} and not a pipeline of ours. Train a model again.")
     return found
+
+
+def check_size(file: Path) -> None:
+    """Refuse an archive that would take too much memory, before any of it is unpacked but its schema.
+
+    The sizes are those that the archive says, and Python reads no more than it says. A file counts as often as the
+    schema names it: each time it is read anew.
+    """
+    with ZipFile(file) as archive:
+        sizes = {part.filename: part.file_size for part in archive.infolist()}
+        if sizes[SCHEMA] > MOST_SCHEMA_BYTES:
+            raise too_large(f"The schema of {file.name}", sizes[SCHEMA], MOST_SCHEMA_BYTES)
+        schema = archive.read(SCHEMA)
+        parts = sum(map(schema.count, (b"[", b"{", b",")))
+        if parts > MOST_SCHEMA_PARTS:
+            raise too_large(f"The schema of {file.name}", parts, MOST_SCHEMA_PARTS, "parts")
+        size = sizes[SCHEMA]
+        waiting: list[Any] = [json.loads(schema)]
+        while waiting:
+            node = waiting.pop()
+            if isinstance(node, dict):
+                name = node.get("file")
+                size += sizes.get(name, 0) if isinstance(name, str) else 0
+                waiting += node.values()
+            elif isinstance(node, list):
+                waiting += node
+    if size > MOST_BYTES:
+        raise too_large(file.name, size, MOST_BYTES)
+
+
+def too_large(what: str, size: int, most: int, of: str = "bytes") -> ModelError:
+    return ModelError(
+        f"{what} has {size:,} {of} unpacked; a model may have {most:,}, and it was not loaded. "
+        "Promote another version, or train a smaller one: python -m jobs.train_model."
+    )
 
 
 def compare(folder: Path, model: Model, example: pd.DataFrame) -> None:

@@ -347,6 +347,7 @@ class ServingSettings(Section):
     allowed_hosts: tuple[str, ...] = ()
     trusted_proxies: tuple[str, ...] = ()
     max_connections: int = Field(512, ge=1)
+    max_connections_per_address: int = Field(128, ge=1)
     max_body_bytes: int = Field(1_048_576, ge=1024)
     max_rows: int = Field(5000, ge=1)
     rate_per_second: float = Field(1000, gt=0)

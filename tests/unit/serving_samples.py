@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from http.client import HTTPConnection
@@ -35,9 +35,15 @@ class Answer(NamedTuple):
 
 
 def ask(
-    server: Serving, method: str, path: str, body: object = None, *, raw: bytes | None = None, **headers: str
+    server: Serving,
+    method: str,
+    path: str,
+    body: object = None,
+    *,
+    raw: bytes | Iterable[bytes] | None = None,
+    **headers: str,
 ) -> Answer:
-    """One request on a connection of its own; ``body`` as JSON, or ``raw`` bytes as they are."""
+    """One request on a connection of its own; ``body`` as JSON, or ``raw`` bytes as they are or in chunks."""
     sent = raw if raw is not None else None if body is None else json.dumps(body).encode()
     given = {"Content-Type": "application/json"} if sent is not None else {}
     given |= {name.replace("_", "-"): value for name, value in headers.items()}

@@ -8,10 +8,12 @@ import shutil
 import socket
 import subprocess
 import time
+import tracemalloc
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
+from zipfile import ZIP_DEFLATED, ZipFile
 
 import mlflow
 import numpy as np
@@ -26,6 +28,7 @@ from jobs.runtime.models import registry_of
 from jobs.runtime.settings import load_settings
 from serving.app import create_app
 from tests.unit.training_samples import SMALL, feature_rows, small_model, small_reference
+from training.artifact import unpack
 from training.champion import ChampionFollower
 from training.model import Parameters, fit
 from training.registry import Registry, TrainingRecord
@@ -385,6 +388,32 @@ def test_types_we_do_not_trust_are_not_loaded_even_with_the_right_hash(registry:
         pytest.raises(ModelError, match="types that are not trusted and was not loaded"),
     ):
         registry.load("2")
+
+
+BOMBS = {
+    "zeros": ('{"file": "1.npy"}', 300, "model.skops has"),
+    "zeros that are named often": (json.dumps([{"file": "1.npy"}] * 100), 3, "model.skops has"),
+    "a schema of blanks": ("{}" + " " * (70 << 20), 0, "The schema of model.skops has"),
+    "a schema of arrays": ("[" + "[]," * 2_000_000 + "[]]", 0, "The schema of model.skops has"),
+}
+
+
+@pytest.mark.parametrize("bomb", BOMBS)
+def test_an_archive_that_unpacks_to_far_more_than_a_model_is_refused_before_it_does(bomb: str, tmp_path: Path) -> None:
+    """``BOMBS`` has the schema, megabytes of zeros beside it, and what is told."""
+    schema, megabytes, told = BOMBS[bomb]
+    file = tmp_path / "model.skops"
+    with ZipFile(file, "w", ZIP_DEFLATED, compresslevel=1) as archive:
+        archive.writestr("schema.json", schema)
+        archive.writestr("1.npy", bytes(megabytes << 20))
+    assert file.stat().st_size < 2_000_000
+    tracemalloc.start()
+    try:
+        with pytest.raises(ModelError, match=told):
+            unpack(file)
+        assert tracemalloc.get_traced_memory()[1] < 64 << 20
+    finally:
+        tracemalloc.stop()
 
 
 def test_something_else_than_a_pipeline_is_not_loaded(registry: Registry, model_file: Path) -> None:
