@@ -19,7 +19,7 @@ from typing import Any
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 from uvicorn.middleware.proxy_headers import _TrustedHosts
-from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 
 from jobs.runtime.settings import ServingSettings
 from serving.limits import client_of
@@ -64,7 +64,7 @@ class Connections:
             return client
         self._spare[connection] = None
         if len(self._spare) > MOST_SPARE:
-            next(iter(self._spare)).end_at_once()
+            next(iter(self._spare)).abort()
         return None
 
     def forget(self, connection: Limited, client: str | None) -> None:
@@ -88,6 +88,7 @@ class Limited(HttpToolsProtocol):
     _client: str | None = None
     _ends: asyncio.TimerHandle | None = None
     _drains: asyncio.TimerHandle | None = None
+    _answered: RequestResponseCycle | None = None
     _is_whole = True
     """Whether all of the request was read that was begun last."""
     _head = _held = _body = _chunks = _unread = 0
@@ -102,8 +103,10 @@ class Limited(HttpToolsProtocol):
         self._wait(self.all.head_seconds)
 
     def connection_lost(self, exc: Exception | None) -> None:
+        if self._answered is not None:  # of requests behind each other, uvicorn tells the last one only
+            self._answered.disconnected = True
         self._cancel()
-        self.pause_ended()
+        self._stop_watching()
         self.all.forget(self, self._client)
         super().connection_lost(exc)
 
@@ -121,9 +124,12 @@ class Limited(HttpToolsProtocol):
         """Close; and where what was written last cannot be sent, give it up after a moment."""
         self._cancel()
         self.transport.close()
-        self._ends = self.loop.call_later(CLOSING_SECONDS, self.transport.abort)
+        self._ends = self.loop.call_later(CLOSING_SECONDS, self.abort)
 
-    def end_at_once(self) -> None:
+    def abort(self) -> None:
+        """End now; what is being answered goes nowhere, and is not to be written to a closed connection."""
+        if self._answered is not None:
+            self._answered.disconnected = True
         self.transport.abort()
 
     def timeout_keep_alive_handler(self) -> None:
@@ -136,9 +142,9 @@ class Limited(HttpToolsProtocol):
 
     def resume_writing(self) -> None:
         super().resume_writing()
-        self.pause_ended()
+        self._stop_watching()
 
-    def pause_ended(self) -> None:
+    def _stop_watching(self) -> None:
         if self._drains is not None:
             self._drains.cancel()
             self._drains = None
@@ -147,10 +153,14 @@ class Limited(HttpToolsProtocol):
         """Go on with a client that reads slowly, and end one that does not read."""
         left = self.transport.get_write_buffer_size()
         if left > self._unread - LEAST_READ_BYTES:
-            self.transport.abort()
+            self.abort()
             return
         self._unread = left
         self._drains = self.loop.call_later(self.all.head_seconds, self._drained)
+
+    def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
+        self._answered = cycle
+        super()._start_asgi_task(cycle, app)
 
     @property
     def _is_answering(self) -> bool:
