@@ -502,13 +502,15 @@ def test_above_a_limit_of_connections_only_the_sign_of_life_is_answered(limit: s
         wait_until(lambda: ask(server, "GET", "/features").status == 200)
 
 
-def test_connections_of_a_proxy_are_not_those_of_one_client(tmp_path: Path) -> None:
+def test_connections_of_a_proxy_are_not_those_of_one_client(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("BEHAVIOR_API_TOKEN", "a-token-of-many-letters")
     proxy = ["serving.max_connections_per_address=1", 'serving.trusted_proxies=["127.0.0.0/8"]']
     with (
         server_of(settings_of(tmp_path, *proxy)) as server,
         socket.create_connection((server.host, server.port), timeout=60),
     ):
-        assert {ask(server, "GET", "/features").status for _ in range(3)} == {200}
+        token = "Bearer a-token-of-many-letters"
+        assert {ask(server, "GET", "/features", Authorization=token).status for _ in range(3)} == {200}
 
 
 @pytest.mark.parametrize("path", ["/predict_behavior/batch", "/events"])
