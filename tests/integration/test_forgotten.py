@@ -109,9 +109,10 @@ def files_roll(kafka: str) -> None:
     """Topics have a file per second or so: what was deleted leaves the broker's disk while the test waits."""
     quick = {"segment.ms": "1000", "file.delete.delay.ms": "0"}
     entries = [ConfigEntry(name, value, incremental_operation=AlterConfigOpType.SET) for name, value in quick.items()]
+    admin = AdminClient({"bootstrap.servers": kafka})
     for topic in (EVENTS_TOPIC, ALERTS_TOPIC):
         resource = ConfigResource(ResourceType.TOPIC, topic, incremental_configs=entries)
-        for answer in AdminClient({"bootstrap.servers": kafka}).incremental_alter_configs([resource]).values():
+        for answer in admin.incremental_alter_configs([resource]).values():
             answer.result(30)
 
 
@@ -132,6 +133,11 @@ def test_after_kills_rejects_alerts_feedback_patterns_and_a_training_no_byte_of_
             behave(producer, 8)
         os.killpg(run.pid, signal.SIGKILL)
     left_by_a_killed_worker(folder)
+    forget_and_look(folder)
+
+
+def forget_and_look(folder: Path) -> None:
+    """The second run, beside which the person is erased, and what is in all files afterwards."""
     before_the_kill = rows_of_anybody(folder)
     with running(folder, "second"):
         until(lambda: rows_of_anybody(folder) > before_the_kill, "scores of the second run")

@@ -81,3 +81,12 @@ def test_a_page_of_a_megabyte_or_a_thousand_parts_has_a_short_kind() -> None:
     long = ["/" + "x" * 1_000_000, "/a" * 1000, "%" * 1000, "", "//", "*"]
     learned = kinds(*long)
     assert max(len(learned.kind_of(page)) for page in long) < 200
+
+
+def test_a_name_that_may_be_of_fewer_than_so_many_users_is_no_kind_however_many_pages_they_saw() -> None:
+    theirs = [(f"/hers/{n}", Visits(1, 1 / 500)) for n in range(500)] + [("/his", Visits(1, 1.0))]
+    shared = [("/cart", Visits(3, 0.3)), *((f"/product/{n}", Visits(1, 0.1)) for n in range(40))]
+    learned = learn([*theirs, *shared], least_users=3)
+    assert {learned.kind_of(page) for page in ("/hers/7", "/his")} == {"/*"}
+    assert [learned.kind_of(page) for page in ("/cart", "/product/9")] == ["/cart", "/product/*"]
+    assert learn(theirs).kind_of("/his") == "/his"

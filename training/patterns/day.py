@@ -165,7 +165,7 @@ class _Mining:
         if len(pages) == self.options.max_pages:
             self.notes.append(f"Kinds of pages were learned from the {len(pages):,} most used pages.")
         visits = [(row["page"], Visits(row["users"], row["weight"])) for row in pages]
-        kinds = learn(visits, PageKinds(self.earlier.page_kinds))
+        kinds = learn(visits, PageKinds(self.earlier.page_kinds), self.options.least_users)
         loaded = loaded_pages([(row["page"], row["followers"], row["loaded"]) for row in pages], kinds)
         if loaded:
             named = ", ".join(sorted({kinds.kind_of(page) for page in loaded}))

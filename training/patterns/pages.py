@@ -156,14 +156,17 @@ class Visits:
 NONE = Visits(0, 0.0)
 
 
-def learn(pages: Iterable[tuple[str, Visits]], known: PageKinds = NOTHING_KNOWN) -> PageKinds:
-    """Templates of ``pages`` and of what is ``known`` from earlier days."""
+def learn(pages: Iterable[tuple[str, Visits]], known: PageKinds = NOTHING_KNOWN, least_users: int = 1) -> PageKinds:
+    """Templates of ``pages`` and of what is ``known`` from earlier days.
+
+    A name that may be of fewer than ``least_users`` users is ``*``: kinds stay when a person is erased.
+    """
     seen: dict[tuple[str, ...], Visits] = {}
     for page, visits in pages:
         parts = parts_of(page)
         seen[parts] = seen.get(parts, NONE) + visits
     templates: set[tuple[str, ...]] = {tuple(template.split("/")) for template in known.templates}
-    least = SHARED * sum(visits.weight for visits in seen.values())
+    least = Least(SHARED * sum(visits.weight for visits in seen.values()), least_users)
     _learn(list(seen.items()), known._root.children, (), templates, least)  # noqa: SLF001 - the tree of the same class
     return PageKinds(tuple(sorted("/".join(template) for template in templates)))
 
@@ -171,13 +174,22 @@ def learn(pages: Iterable[tuple[str, Visits]], known: PageKinds = NOTHING_KNOWN)
 Seen = list[tuple[tuple[str, ...], Visits]]
 
 
-def _learn(
-    pages: Seen, known: Mapping[str, _Place], before: tuple[str, ...], templates: set[tuple[str, ...]], least: float
-) -> None:
-    """Add the templates of the ``pages`` below ``before``; the first part of each is the one of this place.
+@dataclass(frozen=True)
+class Least:
+    """How many users make a page one that many ``share``, and how many a name must have been ``named`` by, for sure."""
 
-    ``least`` is how many users make a page one that many share.
-    """
+    share: float
+    named: int
+
+    def may_be_told(self, visits: Visits) -> bool:
+        """Whether so many users were there: each has a weight of 1 at most, and counts once on the most used page."""
+        return visits.most >= self.named or visits.weight > self.named - 1
+
+
+def _learn(
+    pages: Seen, known: Mapping[str, _Place], before: tuple[str, ...], templates: set[tuple[str, ...]], least: Least
+) -> None:
+    """Add the templates of the ``pages`` below ``before``; the first part of each is the one of this place."""
     rest = [each for each in pages if each[0]]
     if before and len(rest) < len(pages):
         templates.add(before)
@@ -192,7 +204,7 @@ def _learn(
         _learn(inside, known[name].children if name in known else {}, (*before, name), templates, least)
 
 
-def _names(visits: Mapping[str, Visits], known: Mapping[str, _Place], least: float) -> dict[str, str]:
+def _names(visits: Mapping[str, Visits], known: Mapping[str, _Place], least: Least) -> dict[str, str]:
     """The name that each part of a place goes by."""
     shapes: dict[str, list[str]] = {}
     for part in visits:
@@ -204,7 +216,8 @@ def _names(visits: Mapping[str, Visits], known: Mapping[str, _Place], least: flo
     totals: dict[str, Visits] = {}
     for part, name in names.items():
         totals[name] = totals.get(name, NONE) + visits[part]
-    kept = _kept(totals, known, least)
+    told = {name: each for name, each in totals.items() if name == WILD or name in known or least.may_be_told(each)}
+    kept = _kept(told, known, least.share)
     return {part: name if name in kept else WILD for part, name in names.items()}
 
 
