@@ -28,7 +28,7 @@ from features.mentions import People
 from features.packed import without_null_lists
 from features.tables import ERASURES, REJECTED_EVENTS, SCORES, Table
 from jobs.maintain_tables import UNDER_WAY, vacuum
-from jobs.runtime import cli, files, notes, streams
+from jobs.runtime import cli, files, notes, scratch, streams
 from jobs.runtime.arrow_lake import arrow_schema
 from jobs.runtime.erasures import secret_key
 from jobs.runtime.flow import FLOW, personal, writer_of
@@ -92,6 +92,8 @@ class Erasure:
                 self._delete_files(table)
             self._delete_strays(tables, removed)
             remove_reports_naming(Path(self.settings.patterns.reports), self.people.ids)
+            if (home := scratch.folder_of(self.settings)) is not None:
+                scratch.sweep(home)  # of processes that were killed since this one began
             self._note(hashes, "completed", sum(removed.values()))
         return removed
 
