@@ -52,6 +52,7 @@ def files_with(broker: EmbeddedBroker, text: str) -> list[str]:
     return [str(file) for file in Path(broker.data_dir).rglob("*.log") if text.encode() in file.read_bytes()]
 
 
+@pytest.mark.slow  # the broker looks for what may go every half a minute
 def test_alerts_of_erased_people_leave_the_topic_and_in_the_end_the_broker_s_files(
     broker: EmbeddedBroker, topic: str
 ) -> None:
