@@ -75,6 +75,9 @@ def process(*command: str) -> Iterator[subprocess.Popen[str]]:
     )
     try:
         yield started
+    except BaseException:
+        started.kill()
+        raise
     finally:
         assert started.stdin is not None
         started.stdin.close()

@@ -9,13 +9,16 @@ import numpy as np
 import pytest
 
 from features.definitions import FEATURES
+from serving.page.board import MOST_ALERTS
 from serving.page.charts import Chart, own_baseline, spark
 from serving.page.commits import commit_of
 from serving.page.kafka import lag_of
 from serving.page.pace import Delay, Rate
+from serving.page.parts import environment
 from serving.page.streams import QUERIES, Place, Status, place_of, status_of
 from serving.page.timeline import title_of
 from serving.page.words import clock, minutes, plural, seconds, shown
+from tests.unit.serving_samples import alert_row
 
 NOW = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
 INGEST, BUILD, ALERTS = QUERIES[0], QUERIES[1], QUERIES[3]
@@ -150,3 +153,9 @@ def test_a_stream_is_called_what_its_checkpoint_and_its_input_show() -> None:
     assert status(done, 1030.0, input_at=1010.0).state == "waiting"
     assert status(done, 1100.0, input_at=1010.0).state == "behind"
     assert status_of(INGEST, None, 0.0, local=False, input_at=None, written=(5.0, 3)).rows == 3
+
+
+def test_alerts_of_users_with_endless_ids_do_not_make_the_page_endless() -> None:
+    rows = [alert_row(f"a-{number}", "\u20ac" * 30_000, number) for number in range(MOST_ALERTS)]
+    html = environment().get_template("alerts.html").render(alerts=rows, verdicts={}, none_told="", few=6)
+    assert len(html) < 2_500 * MOST_ALERTS
