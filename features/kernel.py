@@ -57,14 +57,9 @@ def compute(  # noqa: C901 - one pass: the state of a session lives in local var
     rows = 0
     for user in range(starts.shape[0] - 1):
         begin, end = starts[user], starts[user + 1]
-        since, until = np.int64(NEVER), np.int64(NEVER)
-        for tile in range(begin, end):
-            if fresh[tile]:
-                if since == NEVER:
-                    since = minute[tile]
-                until = minute[tile]
-        if since == NEVER:
+        if not fresh[begin:end].any():
             continue
+        newest_fresh = np.int64(NEVER)
 
         # Pages of the user: an open-addressing table, twice as large as can be needed.
         size = 4
@@ -107,6 +102,8 @@ def compute(  # noqa: C901 - one pass: the state of a session lives in local var
                 bits |= mask[stop]
                 own_mark = max(own_mark, mark[stop])
                 newest = max(newest, received[stop])
+                if fresh[stop]:
+                    newest_fresh = now
                 stop += 1
 
             # Sessions.
@@ -215,7 +212,8 @@ def compute(  # noqa: C901 - one pass: the state of a session lives in local var
             if before_session > 0 and near == 0:
                 unusual += 1
 
-            if since <= now <= until + look_back:
+            # Between two fresh tiles far apart there is nothing new, and the past of what is there may not be in sight.
+            if newest_fresh != NEVER and now <= newest_fresh + look_back:
                 length = now - first_minute + 1
                 pauses = seconds - 1
                 span = last_second - first_second

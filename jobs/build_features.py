@@ -6,18 +6,18 @@ Reads table events (as a stream) and the look-back of table tiles; writes tables
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from datetime import UTC, datetime, timedelta
-from functools import partial
+from functools import partial, reduce
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 from pyspark import StorageLevel
-from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import Column, DataFrame, SparkSession
 from pyspark.sql import functions as F
 from pyspark.sql.streaming.query import StreamingQuery
 
 from features.behavior import SessionRules, behavior, by_user, feature_rows, whole_users
-from features.merging import INSTANT, constant, merged
+from features.merging import INSTANT, MINUTE_MICROS, constant, merged
 from features.tables import EVENTS, FEATURE_TABLE, TILES
 from features.tiles import FOLDED, merge, tiles_of_one
 from jobs.runtime import cli, logs, streams
@@ -31,6 +31,8 @@ from jobs.runtime.table_reads import Wanted
 QUERY = "build_features"
 FEW_USERS = 200_000
 """Of up to so many users of a batch only their own look-back is read; of more, everybody's."""
+MOST_WINDOWS = 16
+"""Times apart from each other that are asked of Spark in one condition."""
 
 
 def session_rules(settings: Settings) -> SessionRules:
@@ -48,7 +50,8 @@ def start(spark: SparkSession, lake: Lake, settings: Settings, *, once: bool = F
 
     # Chosen in the stream: what a batch selects later does not reach the files, and events carry all that was sent.
     stream = lake.read_stream(EVENTS, settings.stream.max_files_per_trigger).select(*FOLDED)
-    return streams.start(stream, QUERY, process, settings, once=once)
+    newest = lake.newest(TILES, FEATURE_TABLE)
+    return streams.start(stream, QUERY, process, settings, once=once, newest=newest)
 
 
 def build(lake: Lake, events: DataFrame, rules: SessionRules, batch: streams.Batch) -> None:
@@ -63,21 +66,24 @@ def build(lake: Lake, events: DataFrame, rules: SessionRules, batch: streams.Bat
     try:
         with steps.step("look"):
             people = (
-                events.groupBy("user_id")
-                .agg(F.min("timestamp").alias("first"), F.max("timestamp").alias("last"), F.count("*").alias("events"))
+                events.groupBy("user_id", F.floor(F.unix_micros("timestamp") / span_of(rules)).alias("part"))
+                .agg(
+                    F.min(F.unix_micros("timestamp")).alias("first"),
+                    F.max(F.unix_micros("timestamp")).alias("last"),
+                    F.count("*").alias("events"),
+                )
                 .toArrow()
             )
         if not people.num_rows:
             return
         count = pc.sum(people["events"]).as_py()
-        since, until = look_back(pc.min(people["first"]).as_py(), pc.max(people["last"]).as_py(), rules)
-        wanted = Wanted(people["user_id"].combine_chunks(), since, until, batch.id)
+        wanted = Wanted(look_back(people, rules), batch.id)
         tiles = older_and_new(lake, tiles_of_one(events), wanted)
         partitions = min(lake.shuffle_partitions, 1 + count // streams.ROWS_A_FILE)
         if lake.takes_files:
             with steps.step("write"):
                 users = by_user(tiles, partitions)
-                written = lake.written_by_workers(users, (TILES, FEATURE_TABLE), writer_of(rules, batch.id))
+                written = lake.written_by_workers(users, (TILES, FEATURE_TABLE), writer_of(rules, batch))
             with steps.step("commit"):
                 streams.side_by_side(*[partial(batch.commit, lake, files, table) for table, files in written.items()])
         else:
@@ -97,12 +103,14 @@ def append_rows(lake: Lake, tiles: DataFrame, rules: SessionRules, batch: stream
     )
 
 
-def writer_of(rules: SessionRules, batch_id: str) -> Callable[[Iterator[pa.RecordBatch], TableFiles, TableFiles], None]:
+def writer_of(
+    rules: SessionRules, batch: streams.Batch
+) -> Callable[[Iterator[pa.RecordBatch], TableFiles, TableFiles], None]:
     """What a worker does with its users' tiles: it writes the fresh ones, and the rows that they change."""
-    now = datetime.now(UTC)
+    time, batch_id = batch.time, batch.id
 
     def stamped(rows: pa.Table) -> pa.Table:
-        times = pa.repeat(pa.scalar(now, INSTANT), rows.num_rows)
+        times = pa.repeat(pa.scalar(time, INSTANT), rows.num_rows)
         return rows.append_column("batch_time", times).append_column("batch_id", constant(batch_id, rows.num_rows))
 
     def write(batches: Iterator[pa.RecordBatch], tiles: TableFiles, rows: TableFiles) -> None:
@@ -114,22 +122,46 @@ def writer_of(rules: SessionRules, batch_id: str) -> Callable[[Iterator[pa.Recor
     return write
 
 
-def look_back(first: datetime, last: datetime, rules: SessionRules) -> tuple[datetime, datetime]:
-    """Times from and before which tiles bear on events from ``first`` to ``last``.
+def span_of(rules: SessionRules) -> int:
+    """Microseconds of the look-back."""
+    return rules.look_back * MINUTE_MICROS
 
-    In whole hours, so that most batches read by the same condition: Spark need not compile it anew.
+
+def look_back(people: pa.Table, rules: SessionRules) -> pa.Table:
+    """Spans of time whose tiles bear on people's events, as :class:`~jobs.runtime.table_reads.Wanted` has them.
+
+    Of each user the times around his own events: somebody who sends one event of years ago has a span there and one
+    here, and nobody else has any more than his near past.
+
+    Args:
+        people: ``user_id``; ``first`` and ``last``, the times in microseconds of some of his events that are no further
+            apart than the look-back.
+
+    In whole hours, so that most people of a batch have the same.
     """
-    span, hour = timedelta(minutes=rules.look_back), timedelta(hours=1)
-    since, until = (time.replace(minute=0, second=0, microsecond=0) for time in (first - span, last + span + hour))
-    return since, until
+    span, hour = span_of(rules), 60 * MINUTE_MICROS
+    codes = people["user_id"].combine_chunks().dictionary_encode()
+    user, first, last = codes.indices.to_numpy(), people["first"].to_numpy(), people["last"].to_numpy()
+    order = np.lexsort((first, user))
+    user, since, until = user[order], (first[order] - span) // hour * hour, ((last[order] + span) // hour + 1) * hour
+    apart = (np.diff(user) != 0) | (since[1:] > until[:-1])
+    begins = np.flatnonzero(np.concatenate(([True], apart)))
+    ends = np.append(begins[1:], len(user)) - 1
+    names = codes.dictionary.take(pa.array(user[begins]))
+    return pa.table({"user_id": names, "since": since[begins], "until": until[ends]})
 
 
 def older_and_new(lake: Lake, tiles: DataFrame, wanted: Wanted) -> DataFrame:
     """The new partial ``tiles``, marked ``fresh``, and the ``wanted`` ones of the look-back."""
-    is_few = len(wanted.users) <= FEW_USERS
+    is_few = pc.count_distinct(wanted.spans["user_id"]).as_py() <= FEW_USERS
     if is_few and (near := lake.read_people(TILES, tiles.columns, wanted)) is not None:
         return with_older(tiles, near, narrow=False)
-    inside = (F.col("window_start") >= wanted.since) & (F.col("window_start") < wanted.until)
+    at = F.col("window_start")
+    windows = [
+        (at >= F.timestamp_micros(F.lit(since))) & (at < F.timestamp_micros(F.lit(until)))
+        for since, until in wanted.windows(MOST_WINDOWS)
+    ]
+    inside = reduce(Column.__or__, windows)
     return with_older(tiles, lake.read(TILES).where(inside & (F.col("batch_id") != wanted.not_batch)), narrow=is_few)
 
 

@@ -94,6 +94,7 @@ class Alerts:
         self.book = AlertBook(self.rules)
         self._number: int | None = arrow_lake.opened(self.root, ALERTS).transaction_version(QUERY)
         self.written = self._newest(ALERTS, "batch_time") or BEGINNING
+        self._newest_risk = self._newest(RISK, "batch_time") or BEGINNING
         self._newest_minute = self._newest(SCORES, "window_start")
         self._came_at = min(self._tail.newest or datetime.now(UTC), datetime.now(UTC))
         if self._newest_minute is not None:
@@ -106,7 +107,7 @@ class Alerts:
         clock = min(self._newest_minute, datetime.now(UTC))
         rows = self._alerts(clock - timedelta(days=self.risk.days))
         known = [Alert.of_row(row) for row in rows]
-        rolled_up = self._newest(RISK, "batch_time") or BEGINNING
+        rolled_up = self._newest_risk
         self._without_risk = _first_days(
             alert for alert, row in zip(known, rows, strict=True) if row["batch_time"] > rolled_up
         )
@@ -203,6 +204,7 @@ class Alerts:
     def _write_risk(self, users: dict[str, datetime]) -> None:
         """Renew a user's days from the given one on: a day bears on those after it."""
         batch_time, batch_id = self._next_batch()
+        self._newest_risk = batch_time
         rows = []
         for user, first in sorted(users.items()):
             days = days_of(self.book.alerts.get(user, {}).values(), self._verdicts)
@@ -219,7 +221,7 @@ class Alerts:
         return arrow_lake.Fence(QUERY, _micros(batch_time), self._number)
 
     def _next_batch(self) -> tuple[datetime, str]:
-        batch_time = max(datetime.now(UTC), self.written + MICROSECOND)
+        batch_time = max(datetime.now(UTC), self.written + MICROSECOND, self._newest_risk + MICROSECOND)
         return batch_time, f"{QUERY}:{_micros(batch_time)}"
 
     def _feedback(self) -> dict[str, datetime]:

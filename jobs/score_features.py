@@ -64,7 +64,8 @@ def start(spark: SparkSession, lake: Lake, settings: Settings, *, once: bool = F
         steps.report()
 
     stream = lake.read_stream(FEATURE_TABLE, settings.stream.max_files_per_trigger)
-    return streams.start(stream, QUERY, process, settings, once=once)
+    newest = lake.newest(SCORES, *([] if shadow is None else [SHADOW_SCORES]))
+    return streams.start(stream, QUERY, process, settings, once=once, newest=newest)
 
 
 def append(lake: Lake, rows: DataFrame, batch: streams.Batch, *, has_shadow: bool) -> None:

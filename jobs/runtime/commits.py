@@ -20,11 +20,11 @@ def commit(
     address: str,
     adds: Sequence[str],
     *,
-    batch_id: str,
+    note: str,
     fence: tuple[str, int] | None = None,
     compact: bool = False,
-) -> None:
-    """Append files to the Delta table at ``address`` in one commit, which keeps ``batch_id`` as its ``userMetadata``.
+) -> bool:
+    """Append files to the Delta table at ``address`` in one commit, which keeps ``note`` as its ``userMetadata``.
 
     Args:
         adds: Delta's ``add`` actions as JSON, of files that are there (:class:`jobs.runtime.table_files.TableFiles`).
@@ -32,6 +32,9 @@ def commit(
         compact: whether Delta's auto compaction looks at the table afterwards, as it does after Spark's own appends. By
             itself it joins the first few files after each start, too, whatever their number: it is asked only when
             there can be as many as it needs.
+
+    Returns:
+        False where the fence refuses it: that number, or a greater one, is there already.
     """
     jvm: Any = spark.sparkContext._jvm  # noqa: SLF001
     delta, session = jvm.org.apache.spark.sql.delta, spark._jsparkSession  # noqa: SLF001
@@ -40,13 +43,14 @@ def commit(
     if fence is not None:
         name, number = fence
         if transaction.txnVersion(name) >= number:
-            return
+            return False
         actions.append(delta.actions.SetTransaction(name, number, jvm.scala.Option.empty()))
     needed = int(spark.conf.get("spark.databricks.delta.autoCompact.minNumFiles", None) or 50)
     if compact and transaction.snapshot().numOfFiles() + len(adds) >= needed:
         transaction.registerPostCommitHook(getattr(getattr(delta.hooks, "AutoCompact$"), "MODULE$"))
     nothing = jvm.scala.Option.empty()
     written = delta.DeltaOperations.Write(
-        jvm.org.apache.spark.sql.SaveMode.Append, nothing, nothing, jvm.scala.Option.apply(batch_id), *[nothing] * 5
+        jvm.org.apache.spark.sql.SaveMode.Append, nothing, nothing, jvm.scala.Option.apply(note), *[nothing] * 5
     )
     transaction.commit(jvm.org.apache.spark.api.python.PythonUtils.toSeq(actions), written)
+    return True

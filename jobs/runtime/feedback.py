@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Mapping
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pyarrow.compute as pc
@@ -13,6 +13,7 @@ from features.errors import UsageError
 from features.tables import FEEDBACK
 from jobs.runtime import arrow_lake
 
+MICROSECOND = timedelta(microseconds=1)
 LONGEST_NOTE = 2000
 LONGEST_NAME = 200
 COPIED = ("alert_id", "user_id", "session_start", "first_window_start", "last_window_start")
@@ -30,13 +31,16 @@ def record(
     for name, text, most in (("note", note, LONGEST_NOTE), ("analyst", analyst, LONGEST_NAME)):
         if text is not None and len(text) > most:
             raise UsageError(f"The {name} has {len(text)} characters; needed: at most {most}.")
+    # The newest verdict is valid: one that is given after another is later, whatever the clock says.
+    before = newest(root, str(alert["alert_id"])).get(str(alert["alert_id"]))
+    now = datetime.now(UTC)
     row = {
         "feedback_id": uuid.uuid4().hex,
         **{name: alert[name] for name in COPIED},
         "verdict": "true" if is_true else "false",
         "note": note,
         "analyst": analyst,
-        "at": datetime.now(UTC),
+        "at": now if before is None else max(now, before["at"] + MICROSECOND),
     }
     arrow_lake.append(root, FEEDBACK, [row])
     return row

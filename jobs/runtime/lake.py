@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from delta.tables import DeltaTable
@@ -14,7 +14,7 @@ from pyspark.sql import functions as F
 
 from features.errors import SchemaError
 from features.tables import TABLES, Table
-from jobs.runtime import arrow_lake, commits, files, object_store, table_files, table_reads
+from jobs.runtime import arrow_lake, commit_notes, commits, files, object_store, table_files, table_reads
 
 LOOKED_UP = {
     # A batch opens every file of the last hours: without this, one more per batch until maintenance comes.
@@ -109,10 +109,13 @@ class Lake:
             .load(self.path(table))
         )
 
-    def append(self, rows: DataFrame, table: Table, *, batch_id: str, fence: tuple[str, int] | None = None) -> None:
-        """Append ``rows`` in one commit, which keeps ``batch_id`` as its ``userMetadata``.
+    def append(
+        self, rows: DataFrame, table: Table, *, batch_id: str, ends: str = "", fence: tuple[str, int] | None = None
+    ) -> None:
+        """Append ``rows`` in one commit, which keeps ``batch_id`` and ``ends`` as its ``userMetadata``.
 
         Args:
+            ends: where the batch ends in its source, see :mod:`jobs.runtime.commit_notes`.
             fence: a name and a number that grows. A later append with the same pair does nothing, and Delta refuses one
                 of two at the same moment. It costs Delta a look at all of the table's state for each append.
 
@@ -121,7 +124,7 @@ class Lake:
         """
         if rows.columns != table.columns:
             raise SchemaError(f"Rows for {table.name}: found columns {rows.columns}, needed {table.columns}.")
-        writer = rows.write.format("delta").mode("append").option("userMetadata", batch_id)
+        writer = rows.write.format("delta").mode("append").option("userMetadata", commit_notes.note(batch_id, ends))
         if fence is not None:
             writer = writer.option("txnAppId", fence[0]).option("txnVersion", fence[1])
         writer.save(self.path(table))
@@ -158,10 +161,50 @@ class Lake:
         return table_files.Place(arrow_lake.address_of(self.address(table)), object_store.reach())
 
     def commit(
-        self, written: Sequence[str], table: Table, *, batch_id: str, fence: tuple[str, int] | None = None
-    ) -> None:
-        """:meth:`append` for rows that workers have ``written`` already, see :mod:`jobs.runtime.table_files`."""
-        commits.commit(self.spark, self.path(table), written, batch_id=batch_id, fence=fence, compact=table.looked_up)
+        self,
+        written: Sequence[str],
+        table: Table,
+        *,
+        batch_id: str,
+        ends: str = "",
+        fence: tuple[str, int] | None = None,
+    ) -> bool:
+        """:meth:`append` for rows that workers have ``written`` already, see :mod:`jobs.runtime.table_files`.
+
+        Returns:
+            False where the fence says that it, or something later, is there already.
+        """
+        note = commit_notes.note(batch_id, ends)
+        return commits.commit(self.spark, self.path(table), written, note=note, fence=fence, compact=table.looked_up)
+
+    def ends_of(self, table: Table, batch_id: str) -> str | None:
+        """Where a batch ends by the newest commit it made to ``table``.
+
+        Returns:
+            None where the log has no commit of it (any more), an empty text where the commit does not say.
+        """
+        log = f"{self.path(table)}/_delta_log"
+        names = [file.name for file in files.listing(self.spark, log) if file.name.removesuffix(".json").isdigit()]
+        for name in sorted(names, reverse=True):
+            told = commit_notes.of_commit(files.text_of(self.spark, f"{log}/{name}") or "")
+            if told is not None and told.batch_id == batch_id:
+                return told.ends
+        return None
+
+    def newest(self, *tables: Table) -> datetime | None:
+        """A time that no ``batch_time`` in ``tables`` is later than, and hardly more; None where they are empty."""
+        found = [self._newest(table) for table in tables]
+        return max((time for time in found if time is not None), default=None)
+
+    def _newest(self, table: Table) -> datetime | None:
+        if self.is_new(table):
+            return None
+        if self.takes_files:
+            times = table_reads.greatest(table_reads.newest(self._place(table), None), "batch_time")
+            if times is not None:
+                return times + timedelta(milliseconds=1)  # statistics are in whole milliseconds
+        newest = self.read(table).agg(F.max("batch_time")).collect()[0][0]
+        return None if newest is None else newest.astimezone(UTC)
 
     def holds(self, table: Table, batch_id: str, since: datetime) -> bool:
         """Whether ``table`` has rows of a batch that was planned at ``since``."""

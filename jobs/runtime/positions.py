@@ -18,7 +18,7 @@ from pyspark.sql import functions as F
 
 from features.errors import BehaviorError
 from features.tables import Table
-from jobs.runtime import files
+from jobs.runtime import commit_notes, files
 from jobs.runtime.lake import Lake
 from jobs.runtime.settings import Settings
 from jobs.runtime.streams import checkpoint
@@ -139,7 +139,8 @@ def appends_since(lake: Lake, table: Table, version: int) -> list[Append]:
         adds = any(action["add"]["dataChange"] for action in actions if "add" in action)
         removes = any(action["remove"]["dataChange"] for action in actions if "remove" in action)
         if adds and not removes:
-            batch = next((a["commitInfo"].get("userMetadata") for a in actions if "commitInfo" in a), None)
+            note = next((a["commitInfo"].get("userMetadata") for a in actions if "commitInfo" in a), None)
+            batch = None if note is None else commit_notes.read(note).batch_id
             found.append(Append(_version(commit.name), commit.modified, batch))
     return found
 

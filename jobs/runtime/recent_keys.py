@@ -27,11 +27,15 @@ class RecentKeys:
     window_seconds: int
     _seen: SeenKeys = field(init=False)
     _version: int = field(default=UNKNOWN, init=False)
+    _at: int = field(default=0, init=False)
+    """The time of the last batch."""
 
     def before(self, batch_id: str, now: int) -> SeenKeys:
         """Keys accepted within the window before ``now`` (microseconds since 1970), the batch's own left out."""
-        if self._version == UNKNOWN or self.lake.has_version(EVENTS, self._version + 1):
+        # After a step back of the clock what was forgotten as too old may be within the window again.
+        if self._version == UNKNOWN or now < self._at or self.lake.has_version(EVENTS, self._version + 1):
             self._read(batch_id, now)
+        self._at = now
         return self._seen
 
     def accepted(self, keys: Keys, now: int) -> None:

@@ -7,11 +7,12 @@ import logging
 import re
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
-from datetime import datetime
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import TextIO
+from typing import Any, TextIO
 
+from py4j.protocol import Py4JError  # type: ignore[import-untyped]
 from pyspark.errors import StreamingQueryException
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
@@ -37,32 +38,61 @@ class Batch:
     Attributes:
         planned: when it was planned, if it may have been written before: the first one after a start.
         fenced: whether an append must be refused when another driver has made it meanwhile.
+        ends: where what it read of its source ends, as the source writes it; empty where that is not known. Kept with
+            every commit: the same number with other ends is another batch.
+        time: ``batch_time`` of its rows, see :class:`Clock`.
     """
 
     query_id: str
     number: int
     planned: datetime | None = None
     fenced: bool = False
+    ends: str = ""
+    time: datetime = field(default_factory=lambda: datetime.now(UTC))
 
     @property
     def id(self) -> str:
         return f"{self.query_id}:{self.number}"
 
     def append(self, lake: Lake, rows: DataFrame, table: Table) -> None:
-        """Append ``rows`` to ``table`` exactly once; a batch appends to a table once at most."""
-        if not self._is_in(lake, table):
-            lake.append(rows, table, batch_id=self.id, fence=self._fence(table))
+        """Append ``rows`` to ``table`` exactly once; a batch appends to a table once at most.
+
+        Raises:
+            DataLossError: the table has a batch of this number that ends elsewhere.
+        """
+        if self._is_in(lake, table):
+            return
+        lake.append(rows, table, batch_id=self.id, ends=self.ends, fence=self._fence(table))
+        if self.fenced:  # of what the fence refuses Spark says nothing
+            self._compare_ends(lake, table)
 
     def commit(self, lake: Lake, files: Sequence[str], table: Table) -> None:
         """:meth:`append` for rows that are in ``files`` already, see :mod:`jobs.runtime.table_files`."""
-        if not self._is_in(lake, table):
-            lake.commit(files, table, batch_id=self.id, fence=self._fence(table))
+        if self._is_in(lake, table):
+            return
+        if not lake.commit(files, table, batch_id=self.id, ends=self.ends, fence=self._fence(table)):
+            self._compare_ends(lake, table)
 
     def _is_in(self, lake: Lake, table: Table) -> bool:
         if self.planned is None or not lake.holds(table, self.id, self.planned):
             return False
+        self._compare_ends(lake, table, forgotten=True)
         log.info("batch %s is in table %s already", self.id, table.name)
         return True
+
+    def _compare_ends(self, lake: Lake, table: Table, *, forgotten: bool = False) -> None:
+        """See that the batch of this number in ``table`` is this one; ``forgotten``: its commit may be gone."""
+        if not self.ends:
+            return
+        found = lake.ends_of(table, self.id)
+        if found in ("", self.ends) or (found is None and forgotten):
+            return
+        there = "a later batch" if found is None else f"a batch of that number that ends at {found}"
+        raise DataLossError(
+            f"Batch {self.id} reads until {self.ends}, but table {table.name} has {there}: another driver of the same "
+            "query has planned it otherwise. Stop every driver of the query. In its checkpoint the last line of "
+            f"offsets/{self.number} must be what the table has; put it there, and start one driver again."
+        )
 
     def _fence(self, table: Table) -> tuple[str, int] | None:
         return (f"{self.query_id}:{table.name}", self.number) if self.fenced else None
@@ -82,6 +112,56 @@ NO_BROKER = (
 
 Process = Callable[[DataFrame, Batch], None]
 
+TICK = timedelta(milliseconds=1)
+"""Between two batches' times at least: room for what is repaired between them (``jobs.runtime.recompute``)."""
+
+
+class Clock:
+    """Times of a query's batches: of now, but each later than all before it, even when the machine's clock steps back.
+
+    Of two revisions the one with the later ``batch_time`` is valid, so a clock that is set must not decide which.
+
+    Args:
+        newest: no time up to this one is given.
+    """
+
+    def __init__(self, newest: datetime | None = None) -> None:
+        self._newest = newest or datetime.fromtimestamp(0, UTC)
+
+    def of_batch(self, planned: datetime) -> datetime:
+        """A time for a batch that was ``planned`` then: it is looked for from there on when it runs again."""
+        self._newest = max(datetime.now(UTC), planned, self._newest + TICK)
+        return self._newest
+
+
+@dataclass(frozen=True)
+class Plan:
+    """When a micro-batch was planned, and where what it reads ends."""
+
+    time: datetime
+    ends: str
+
+
+def plan_of(spark: SparkSession, query_id: str, folder: str, number: int) -> Plan:
+    """The plan that the running batch goes by.
+
+    Asked of the query itself, which ``spark`` must have started: the file in the checkpoint ``folder`` may be another
+    driver's by now. Where Spark's own classes cannot be asked, the file has to do.
+    """
+    streams: Any = spark._jsparkSession.streams()  # noqa: SLF001
+    try:
+        running = streams.get(query_id).streamingQuery().getLatestExecutionContext()
+        ends = running.endOffsets().valuesIterator()
+        found = []
+        while ends.hasNext():
+            found.append(str(ends.next().json()))
+        planned = datetime.fromtimestamp(running.offsetSeqMetadata().batchTimestampMs() / 1000, UTC)
+    except Py4JError:
+        log.debug("the plan of batch %s is taken from the checkpoint", number, exc_info=True)
+        lines = (files.text_of(spark, f"{folder}/offsets/{number}") or "").splitlines()
+        return Plan(files.planned_at(spark, folder, number), " ".join(lines[2:]))
+    return Plan(planned, " ".join(found))
+
 
 def start(
     stream: DataFrame,
@@ -91,11 +171,13 @@ def start(
     *,
     once: bool = False,
     trigger: str | None = None,
+    newest: datetime | None = None,
 ) -> StreamingQuery:
     """Start query ``name``: each micro-batch of ``stream`` goes to ``process`` with its identity.
 
     ``once`` takes all that is there, in as many micro-batches as the source's limits make, and ends. ``trigger``, where
-    given, takes the place of ``stream.trigger``.
+    given, takes the place of ``stream.trigger``. ``newest`` is the newest ``batch_time`` in the tables that the query
+    writes.
     """
 
     folder = checkpoint(settings, name)
@@ -103,13 +185,15 @@ def start(
         claim(folder)
     metrics.serve(stream.sparkSession, settings.metrics)
     is_first = True
+    clock = Clock(max((time for time in (newest, _last_planned(stream.sparkSession, folder)) if time), default=None))
 
     def handle(rows: DataFrame, number: int) -> None:
         nonlocal is_first
         query_id = str(rows.sparkSession.sparkContext.getLocalProperty("sql.streaming.queryId"))
-        planned = files.planned_at(rows.sparkSession, folder, number) if is_first else None
+        plan = plan_of(stream.sparkSession, query_id, folder, number)
+        planned, time = plan.time if is_first else None, clock.of_batch(plan.time)
         try:
-            process(rows, Batch(query_id, number, planned, settings.stream.fenced))
+            process(rows, Batch(query_id, number, planned, settings.stream.fenced, plan.ends, time))
         except Exception as error:
             if (cause := _interruption(str(error))) is None:
                 raise
@@ -120,6 +204,12 @@ def start(
     writer = stream.writeStream.queryName(name).foreachBatch(handle).option("checkpointLocation", folder)
     pause = trigger or settings.stream.trigger
     return (writer.trigger(availableNow=True) if once else writer.trigger(processingTime=pause)).start()
+
+
+def _last_planned(spark: SparkSession, folder: str) -> datetime | None:
+    """When the newest batch in the checkpoint ``folder`` was planned."""
+    numbers = [int(file.name) for file in files.listing(spark, f"{folder}/offsets") if file.name.isdigit()]
+    return files.planned_at(spark, folder, max(numbers)) if numbers else None
 
 
 class Interrupted(Exception):
@@ -248,8 +338,8 @@ _CLAIMED: dict[str, TextIO] = {}
 
 def stamped(rows: DataFrame, batch: Batch) -> DataFrame:
     """Add the columns that say which micro-batch wrote a row."""
-    now = by_reference(F.current_timestamp(), F.length("user_id"))
-    return rows.withColumn("batch_time", now).withColumn("batch_id", F.lit(batch.id))
+    time = by_reference(F.lit(batch.time), F.length("user_id"))
+    return rows.withColumn("batch_time", time).withColumn("batch_id", F.lit(batch.id))
 
 
 def checkpoint(settings: Settings, name: str) -> str:

@@ -13,6 +13,8 @@ import pyarrow.parquet as pq
 from deltalake import DeltaTable
 from deltalake.fs import DeltaStorageHandler
 
+from jobs.runtime import commit_notes
+
 GAP = 30
 """After so many looks without a commit it is seen whether the table is still the same one."""
 
@@ -98,7 +100,8 @@ def commit_of(version: int, text: bytes) -> Commit | None:
         action = json.loads(line)
         if "commitInfo" in action:
             at = action["commitInfo"].get("timestamp", 0) / 1000
-            batch = action["commitInfo"].get("userMetadata")
+            note = action["commitInfo"].get("userMetadata")
+            batch = None if note is None else commit_notes.read(note).batch_id
         elif action.get("add", {}).get("dataChange"):
             rows += json.loads(action["add"].get("stats") or "{}").get("numRecords", 0)
             files.append(unquote(action["add"]["path"]))

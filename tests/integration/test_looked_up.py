@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -60,6 +62,13 @@ PEOPLE = ["ada", "Łódź 🦊", "", "user 7", "nobody"]
 SEEN = [name for name in TILES.columns if name not in ("batch_time", "batch_id")]
 
 
+def wanted_of(*spans: tuple[str, int, int], not_batch: str = "q:1") -> Wanted:
+    """Of each name the minutes after noon from the first to before the last."""
+    names, first, last = zip(*spans, strict=True)
+    micros = [(int(NOON.timestamp()) + 60 * np.array(minutes)) * 1_000_000 for minutes in (first, last)]
+    return Wanted(pa.table({"user_id": names, "since": micros[0], "until": micros[1]}), not_batch)
+
+
 def some_tiles(spark: SparkSession, number: int) -> DataFrame:
     """Of people and minutes that differ from ``number`` to ``number``; every third batch is q:1."""
     names = ", ".join(f"'{name}'" for name in PEOPLE[:-1])
@@ -82,12 +91,14 @@ def test_people_are_read_by_workers_as_a_join_reads_them(
     monkeypatch.setattr(table_files, "GROUP_BYTES", 1)
     lake = Lake(spark, str(tmp_path))
     lake.create(TILES)
-    wanted = Wanted(pa.array(PEOPLE), NOON + timedelta(minutes=100), NOON + timedelta(minutes=300), "q:1")
+    spans = dict.fromkeys(PEOPLE, (100, 300)) | {"ada": (0, 50), "user 7": (20, 120)}
+    wanted = wanted_of(*[(name, first, last) for name, (first, last) in spans.items()], ("ada", 400, 450))
 
     def joined() -> list[str]:
-        inside = (F.col("window_start") >= wanted.since) & (F.col("window_start") < wanted.until)
-        people = F.col("user_id").isin(PEOPLE) & (F.col("batch_id") != wanted.not_batch)
-        return sorted(map(repr, lake.read(TILES).where(inside & people).select(SEEN).collect()))
+        at, own = F.unix_micros("window_start"), spark.createDataFrame(wanted.spans.to_pandas())
+        tiles = lake.read(TILES).where(F.col("batch_id") != wanted.not_batch)
+        rows = tiles.join(own, "user_id").where((at >= F.col("since")) & (at < F.col("until")))
+        return sorted(map(repr, rows.select(SEEN).collect()))
 
     def by_workers() -> list[str]:
         rows = lake.read_people(TILES, SEEN, wanted)
@@ -124,7 +135,70 @@ def test_people_are_read_by_workers_as_a_join_reads_them(
 def test_rows_that_are_marked_as_deleted_are_left_to_spark(spark: SparkSession, tmp_path: Path) -> None:
     lake = Lake(spark, str(tmp_path))
     lake.create(TILES)
-    wanted = Wanted(pa.array(PEOPLE), NOON, NOON + timedelta(days=1), "q:9")
+    wanted = wanted_of(*[(name, 0, 1440) for name in PEOPLE])
     assert lake.read_people(TILES, SEEN, wanted) is not None
     spark.sql(f"ALTER TABLE delta.`{lake.address(TILES)}` SET TBLPROPERTIES (delta.enableDeletionVectors = true)")
     assert lake.read_people(TILES, SEEN, wanted) is None
+
+
+def test_an_event_of_years_ago_reads_old_tiles_of_its_user_alone_and_the_others_read_only_their_near_past(
+    spark: SparkSession, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    platform = small_platform(spark, tmp_path, "stream.max_files_per_trigger=1")
+    year = 365 * 1440
+    for years in (4, 3, 2, 1, 0):
+        platform.arrive([(user, n - years * year, f"/{n}") for user in ("ada", "bob", "cyd") for n in (0, 3)])
+    platform.build()
+    old, near = 2 * year, 5.0
+    platform.arrive([("ada", 1 - old, "/late"), *[(user, near, "/now") for user in ("ada", "bob", "cyd")]])
+    files: list[str] = []
+    rows: list[tuple[str, int]] = []
+    rows_of = table_reads.rows_of
+
+    def watched(*asked: Any) -> DataFrame:
+        files.extend(file.path for file in asked[2])
+        found = rows_of(*asked)
+        rows.extend((row.user_id, row.window_start.year) for row in found.collect())
+        return found
+
+    monkeypatch.setattr(table_reads, "rows_of", watched)
+    platform.build()
+    assert (len(files), files_of(platform, TILES)) == (2, 6)
+    assert sorted(rows) == sorted([("ada", 2024), *[(user, 2026) for user in ("ada", "bob", "cyd")]] * 2)
+    assert platform.parity() == (0, 0, 0)
+    changed = platform.read(FEATURE_TABLE).where("batch_id LIKE '%:5'")
+    assert sorted((row.user_id, row.window_start.year) for row in changed.collect()) == [
+        *[("ada", 2024)] * 2, ("ada", 2026), ("bob", 2026), ("cyd", 2026),
+    ]  # fmt: skip
+
+
+def test_where_workers_cannot_read_spark_reads_the_times_around_events_and_not_what_is_between(
+    spark: SparkSession, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    platform = small_platform(spark, tmp_path)
+    year = 365 * 1440
+    platform.arrive(
+        [(user, n - years * year, f"/{n}") for user in ("ada", "bob") for n in (0, 3) for years in (2, 1, 0)]
+    )
+    platform.build()
+    platform.arrive([("ada", 1 - 2 * year, "/late"), ("bob", 5, "/now")])
+    read: list[int] = []
+    with_older = build_features.with_older
+
+    def watched(tiles: DataFrame, older: DataFrame, **how: bool) -> DataFrame:
+        read.extend(row.window_start.year for row in older.collect())
+        return with_older(tiles, older, **how)
+
+    monkeypatch.setattr(Lake, "read_people", lambda *_: None)
+    monkeypatch.setattr(build_features, "with_older", watched)
+    platform.build()
+    assert sorted(read) == [2024] * 4 + [2026] * 4
+    assert platform.parity() == (0, 0, 0)
+
+
+def test_times_apart_are_joined_to_as_many_as_are_asked_for_the_nearest_first() -> None:
+    wanted = wanted_of(("ada", 0, 10), ("bob", 5, 15), ("bob", 20, 30), ("cyd", 500, 510), ("cyd", 600, 610))
+    minutes = [[(since - int(NOON.timestamp() * 1e6)) // 60_000_000 for since in pair] for pair in wanted.windows()]
+    assert minutes == [[0, 15], [20, 30], [500, 510], [600, 610]]
+    few = [[(since - int(NOON.timestamp() * 1e6)) // 60_000_000 for since in pair] for pair in wanted.windows(2)]
+    assert few == [[0, 30], [500, 610]]

@@ -56,17 +56,24 @@ class MortalLake(Lake):
     deaths: list[Kill] = field(default_factory=list)
 
     def commit(
-        self, written: Sequence[str], table: Table, *, batch_id: str, fence: tuple[str, int] | None = None
-    ) -> None:
+        self,
+        written: Sequence[str],
+        table: Table,
+        *,
+        batch_id: str,
+        ends: str = "",
+        fence: tuple[str, int] | None = None,
+    ) -> bool:
         number = int(batch_id.rsplit(":", 1)[-1])
         due = [kill for kill in self.deaths if (kill.batch, kill.table) == (number, table.name)]
         if due and not due[0].after:
             self.deaths.remove(due[0])
             raise Killed
-        super().commit(written, table, batch_id=batch_id, fence=fence)
+        is_new = super().commit(written, table, batch_id=batch_id, ends=ends, fence=fence)
         if due:
             self.deaths.remove(due[0])
             raise Killed
+        return is_new
 
 
 def cut(stream: Sequence[Sent], borders: Sequence[float]) -> list[list[Sent]]:

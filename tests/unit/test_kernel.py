@@ -137,8 +137,8 @@ def test_any_split_into_micro_batches_in_any_order_gives_the_rows_of_one_batch(
     for part in parts:
         fresh = tiles_of(part)
         if fresh:
-            first, last = min(t[0] for t in fresh), max(t[0] for t in fresh)
-            near = [t for t in table if first - SHORT.look_back <= t[0] <= last + SHORT.look_back]
+            # Of each fresh tile the times around it, and nothing of what is between two of them that are far apart.
+            near = [t for t in table if any(abs(t[0] - one[0]) <= SHORT.look_back for one in fresh)]
             latest |= rows(fresh, near)
         table += fresh
     assert same(latest, rows(tiles_of(stream)))
