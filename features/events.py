@@ -35,7 +35,7 @@ from pyspark.sql.types import StructField, StructType
 from features import judging, packed
 from features.columns import cast_to, shaped
 from features.errors import ConfigurationError, SchemaError
-from features.plain_json import Ints
+from features.plain_json import NO_LIMIT, Ints
 from features.tables import COORDINATES, EVENTS, REJECTED_EVENTS
 
 REASONS: dict[str, str] = {
@@ -56,6 +56,7 @@ REASONS: dict[str, str] = {
     "bad_timestamp": "A time is not an ISO-8601 date and time that exists, or is a number.",
     "naive_timestamp": "A time has no offset from UTC, so when it was is unknown.",
     "timestamp_out_of_range": "A time is before ingest.oldest, or further ahead than ingest.max_future_seconds.",
+    "arrived_too_late": "The event's time is further before its arrival in Kafka than ingest.max_late_seconds.",
     "duplicate_event_id": "An event with this event_id was accepted within ingest.dedupe_window_seconds.",
     "erased_user": "The person was erased: only the place of the record in Kafka is kept, none of its bytes.",
 }
@@ -81,6 +82,8 @@ class JudgingRules:
         max_depth: deepest nesting of its JSON; the event itself is level 1, its properties are level 2.
         oldest: earliest time that is taken, with a zone.
         max_future_seconds: how far a time may be ahead of the record's ``ingested_at``.
+        max_late_seconds: how far an event's time may be before Kafka received it; None: as far as ``oldest``. Counted
+            from the arrival, so neither a pause of ours nor a later judgement of the same record changes the verdict.
 
     Raises:
         ConfigurationError: a limit makes no sense.
@@ -90,6 +93,7 @@ class JudgingRules:
     max_depth: int
     oldest: datetime
     max_future_seconds: int
+    max_late_seconds: int | None = None
 
     def __post_init__(self) -> None:
         if not 1 <= self.max_bytes <= LONGEST_RECORD:
@@ -100,6 +104,8 @@ class JudgingRules:
             raise ConfigurationError(f"ingest.oldest is {self.oldest.isoformat()}; needed: a time with an offset.")
         if self.max_future_seconds < 0:
             raise ConfigurationError(f"ingest.max_future_seconds is {self.max_future_seconds}; needed: 0 or more.")
+        if self.max_late_seconds is not None and self.max_late_seconds < 0:
+            raise ConfigurationError(f"ingest.max_late_seconds is {self.max_late_seconds}; needed: 0 or more, or null.")
 
 
 def judge(records: DataFrame, rules: JudgingRules) -> DataFrame:
@@ -167,7 +173,8 @@ def with_plain(records: DataFrame, rules: JudgingRules) -> DataFrame:
 def limits_of(rules: JudgingRules) -> Ints:
     """As :func:`features.plain_reading.plain_readings` takes them."""
     second = 1_000_000
-    limits = (rules.max_bytes, rules.max_depth, _micros(rules.oldest), rules.max_future_seconds * second)
+    late = NO_LIMIT if rules.max_late_seconds is None else rules.max_late_seconds * second
+    limits = (rules.max_bytes, rules.max_depth, _micros(rules.oldest), rules.max_future_seconds * second, late)
     return np.array(limits, np.int64)
 
 
@@ -215,12 +222,16 @@ def with_times(records: DataFrame, rules: JudgingRules) -> DataFrame:
     """``NAME_time``: the instant of a time; ``NAME_fault``: the reason not to take it, if any."""
     oldest = _micros(rules.oldest)
     latest = f"unix_micros(ingested_at) + {rules.max_future_seconds * 1_000_000}"
+    late = {}
+    if rules.max_late_seconds is not None:
+        earliest = f"unix_micros(received_at) - {rules.max_late_seconds * 1_000_000}"
+        late["timestamp"] = f" WHEN unix_micros(timestamp_time) < {earliest} THEN 'arrived_too_late'"
     times = records.selectExpr("*", *[f"{instant(name)} AS {name}_time" for name in judging.TIMES])
     faults = [
         f"CASE WHEN {name} IS NULL THEN NULL"
         f" WHEN {name}_time IS NULL THEN if({is_naive(name)}, 'naive_timestamp', 'bad_timestamp')"
         f" WHEN unix_micros({name}_time) NOT BETWEEN {oldest} AND {latest} THEN 'timestamp_out_of_range'"
-        f" END AS {name}_fault"
+        f"{late.get(name, '')} END AS {name}_fault"
         for name in judging.TIMES
     ]
     return times.selectExpr("*", *faults)
@@ -244,7 +255,7 @@ def usual_form(text: str) -> str:
 
 def with_verdict(records: DataFrame, rules: JudgingRules) -> DataFrame:
     """``reason``: the fault found before, else the first one among the fields. ``told``: its field and detail."""
-    time_reasons = ("bad_timestamp", "naive_timestamp", "timestamp_out_of_range")
+    time_reasons = ("bad_timestamp", "naive_timestamp", "timestamp_out_of_range", "arrived_too_late")
     times = " ".join(f"WHEN '{r}' IN (timestamp_fault, sent_at_fault) THEN '{r}'" for r in time_reasons)
     reason = (
         f"CASE WHEN fault IS NOT NULL THEN fault.reason WHEN {is_blank('user_id')} THEN 'empty_user_id'"
@@ -259,6 +270,7 @@ def with_verdict(records: DataFrame, rules: JudgingRules) -> DataFrame:
         "bad_timestamp": "; needed ISO-8601 text with an offset",
         "naive_timestamp": "; its offset is missing, such as Z or +02:00",
         "timestamp_out_of_range": f"; taken from {rules.oldest.isoformat()} to {rules.max_future_seconds} s from now",
+        "arrived_too_late": f"; taken up to {rules.max_late_seconds} s after it was",
     }
     pairs = ", ".join(f"'{name}', '{text}'" for name, text in hints.items())
     found = f"""'found "' || left(if(field = 'timestamp', timestamp, sent_at), {judging.CLIP}) || '"'"""

@@ -73,7 +73,7 @@ def _packed(records: pa.RecordBatch, limits: Ints) -> Batches:
     records = null_where_empty(records)
     schema = pa.schema([*(field.with_nullable(True) for field in records.schema), _PLAIN])
     now = pc.fill_null(records["ingested_at"].cast(pa.int64()), 0)
-    readings = plain_readings(records["value"], now, limits)
+    readings = plain_readings(records["value"], now, records["timestamp"].cast(pa.int64()), limits)
     taken = readings.is_valid()
     events = _events_of(records.filter(taken), readings.filter(taken))
     if events.num_rows:

@@ -28,6 +28,7 @@ MOST_MEMBERS = 256
 LONGEST_NUMBER = 200
 LONGEST_NAME = 10_000
 NEVER = -(2**63)
+NO_LIMIT = -1
 NULL, STRING, SCALAR, NESTED = 0, 1, 2, 3
 FAILED = -1
 QUOTE, BACKSLASH, COMMA, COLON = 0x22, 0x5C, 0x2C, 0x3A
@@ -472,7 +473,16 @@ def is_visible(data: Bytes, span: Ints) -> bool:
 
 @compiled
 def read_records(
-    data: Bytes, ends: Ints, sizes: Ints, now: Ints, limits: Ints, spans: Ints, times: Ints, entries: Ints, counts: Ints
+    data: Bytes,
+    ends: Ints,
+    sizes: Ints,
+    now: Ints,
+    earliest: Ints,
+    limits: Ints,
+    spans: Ints,
+    times: Ints,
+    entries: Ints,
+    counts: Ints,
 ) -> None:
     """Read records from one buffer.
 
@@ -481,6 +491,7 @@ def read_records(
         ends: (records + 1) first byte of each value, and the end.
         sizes: (records) 0 where the value is null.
         now: (records) microseconds since 1970 from which the future counts.
+        earliest: (records) microseconds since 1970 before which an event's time is too late for its arrival.
         limits: longest value, deepest nesting, oldest time and farthest future, both in microseconds.
         spans: (records, fields, 2) out: begin and end of each field.
         times: (records, 2) out: timestamp and sent_at; the least number where there is none.
@@ -506,6 +517,7 @@ def read_records(
                 moment = instant(data, own[field, 0], own[field, 1])
                 times[i, field - TIMESTAMP] = moment
                 fits = moment != none and limits[2] <= moment <= now[i] + limits[3]
+                fits = fits and (field != TIMESTAMP or moment >= earliest[i])
         if fits:
             counts[i] = found
             entry += found

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from features.plain_json import (
     FAILED,
     FIELD_NAMES,
+    NEVER,
+    NO_LIMIT,
     SENT_AT,
     TEXT_COUNT,
     TIMESTAMP,
@@ -21,13 +24,15 @@ INSTANT = pa.timestamp("us", tz="UTC")
 COLON = 0x3A
 
 
-def plain_readings(values: pa.Array, now: pa.Array, limits: Ints) -> pa.StructArray:
+def plain_readings(values: pa.Array, now: pa.Array, arrived: pa.Array, limits: Ints) -> pa.StructArray:
     """Read Kafka values; null where one is in doubt.
 
     Args:
         values: binary.
         now: (int64) microseconds since 1970 from which the future counts, of each value.
-        limits: longest value in bytes, deepest nesting, oldest time and farthest future in microseconds.
+        arrived: (int64) microseconds since 1970 when Kafka received each value, null where it does not say.
+        limits: longest value in bytes, deepest nesting; oldest time, farthest future, and how far an event's time may
+            be before its arrival (:data:`~features.plain_json.NO_LIMIT`: any), in microseconds.
 
     Returns:
         A struct of the text fields, ``properties`` (map of texts), ``timestamp`` and ``sent_at``.
@@ -42,7 +47,10 @@ def plain_readings(values: pa.Array, now: pa.Array, limits: Ints) -> pa.StructAr
     spans, times = np.empty((count, len(FIELD_NAMES), 2), np.int64), np.empty((count, 2), np.int64)
     entries = np.empty((np.count_nonzero(own == COLON) + 1, 4), np.int64)
     counts = np.empty(count, np.int64)
-    read_records(own, ends, there.astype(np.int64), now.to_numpy(), limits, spans, times, entries, counts)
+    earliest = np.full(count, NEVER, np.int64)
+    if limits[4] != NO_LIMIT:
+        earliest = pc.fill_null(pc.subtract(arrived, int(limits[4])), NEVER).to_numpy()
+    read_records(own, ends, there.astype(np.int64), now.to_numpy(), earliest, limits, spans, times, entries, counts)
     taken = counts != FAILED
     spans[~taken, :, 1] = FAILED
     starts = np.concatenate([[0], np.cumsum(np.where(taken, counts, 0))])

@@ -40,6 +40,7 @@ def judging_rules(ingest: IngestSettings) -> JudgingRules:
         max_depth=ingest.max_depth,
         oldest=ingest.oldest,
         max_future_seconds=ingest.max_future_seconds,
+        max_late_seconds=ingest.max_late_seconds,
     )
 
 

@@ -348,11 +348,12 @@ def _fault_of_values(record: dict[str, Any], rules: JudgingRules, now: datetime)
     for name in ("action", "page"):
         if is_blank(record[name]):
             return Fault("empty_field", name, "blank")
-    reasons = {name: _fault_of_time(record[name], rules, now) for name in TIMES if record.get(name) is not None}
+    reasons = {name: _fault_of_time(name, record[name], rules, now) for name in TIMES if record.get(name) is not None}
     hints = {
         "bad_timestamp": "; needed ISO-8601 text with an offset",
         "naive_timestamp": "; its offset is missing, such as Z or +02:00",
         "timestamp_out_of_range": f"; taken from {rules.oldest.isoformat()} to {rules.max_future_seconds} s from now",
+        "arrived_too_late": f"; taken up to {rules.max_late_seconds} s after it was",
     }
     for reason, hint in hints.items():
         for name, found in reasons.items():
@@ -367,13 +368,17 @@ def is_blank(text: str) -> bool:
     return all(category[0] == "Z" or category in ("Cc", "Cf") for category in categories)
 
 
-def _fault_of_time(text: str, rules: JudgingRules, now: datetime) -> str | None:
+def _fault_of_time(name: str, text: str, rules: JudgingRules, now: datetime) -> str | None:
     moment = micros(text)
     if moment is None:
         naive = _TIME.match(text)
         return "naive_timestamp" if naive and not naive[8] and micros(text + "Z") is not None else "bad_timestamp"
     latest = _micros_of(now) + rules.max_future_seconds * 1_000_000
-    return None if _micros_of(rules.oldest) <= moment <= latest else "timestamp_out_of_range"
+    if not _micros_of(rules.oldest) <= moment <= latest:
+        return "timestamp_out_of_range"
+    if name == "timestamp" and rules.max_late_seconds is not None:
+        return "arrived_too_late" if moment < _micros_of(now) - rules.max_late_seconds * 1_000_000 else None
+    return None
 
 
 def micros(text: str) -> int | None:

@@ -175,6 +175,7 @@ class IngestSettings(Section):
     max_depth: int = Field(32, ge=1)
     oldest: AwareDatetime
     max_future_seconds: int = Field(3600, ge=0)
+    max_late_seconds: int | None = Field(None, ge=0)
     dedupe_window_seconds: int = Field(3600, ge=0)
     pseudonymise: bool = False
 

@@ -9,7 +9,13 @@ from typing import Any
 
 from features.events import JudgingRules
 
-RULES = JudgingRules(max_bytes=4096, max_depth=8, oldest=datetime(2000, 1, 1, tzinfo=UTC), max_future_seconds=3600)
+RULES = JudgingRules(
+    max_bytes=4096,
+    max_depth=8,
+    oldest=datetime(2000, 1, 1, tzinfo=UTC),
+    max_future_seconds=3600,
+    max_late_seconds=9_450 * 86_400,  # all cases arrive at noon of 1 January 2026
+)
 GOOD = {"user_id": "123", "action": "click", "page": "homepage", "timestamp": "2024-10-05T12:00:00Z"}
 
 
@@ -80,6 +86,7 @@ REJECTED: dict[str, tuple[bytes | None, str]] = {
     "a time without offset": (at("2024-10-05T12:00:00"), "naive_timestamp"),
     "the year 1": (at("0001-01-01T00:00:00Z"), "timestamp_out_of_range"),
     "the year 9999": (at("9999-12-31T23:59:59Z"), "timestamp_out_of_range"),
+    "a quarter of a century late": (at("2000-02-17T11:59:59Z"), "arrived_too_late"),
     "two hours ahead": (at("2026-01-01T14:00:00Z"), "timestamp_out_of_range"),
     "a raw control character": (event().replace(b"homepage", b"home\x01page"), "control_character"),
     "an escaped NUL": (event().replace(b"homepage", rb"home\u0000page"), "control_character"),

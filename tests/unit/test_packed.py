@@ -19,9 +19,10 @@ from features import packed
 from features.duplicates import POSITION, reject_duplicates, reject_repeated
 from features.erasure import ERASED_USER, Guard, keyed_hash_of
 from features.packed import JUDGED, PLAIN, arrivals_of, keys_of, packer, packs_in, rows_in
+from features.plain_json import NO_LIMIT
 
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
-LIMITS = np.array([1_000_000, 10, 0, 10**15], np.int64)
+LIMITS = np.array([1_000_000, 10, 0, 10**15, NO_LIMIT], np.int64)
 KEY = b"sixteen bytes ok"
 HEADERS = pa.list_(pa.struct([("key", pa.string()), ("value", pa.binary())]))
 INSTANT = pa.timestamp("us", tz="UTC")

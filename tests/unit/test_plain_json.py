@@ -7,12 +7,12 @@ import random
 from datetime import UTC, datetime
 from typing import Any
 
-import numpy as np
 import pyarrow as pa
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from features.events import limits_of
 from features.judging import FIELDS, TIMES
 from features.plain_reading import plain_readings
 from serving.judging import judge, micros
@@ -20,12 +20,13 @@ from tests.unit.event_cases import ACCEPTED, REJECTED, RULES, event
 from tests.unit.json_reference import expected, record, spoiled
 
 NOW = datetime(2026, 1, 1, 12, tzinfo=UTC)
-LIMITS = np.array([RULES.max_bytes, RULES.max_depth, micros("2000-01-01T00:00:00Z"), 3_600_000_000], np.int64)
+LIMITS = limits_of(RULES)
 
 
 def read(values: list[bytes | None]) -> list[dict[str, Any] | None]:
     now = micros("2026-01-01T12:00:00Z")
-    found = plain_readings(pa.array(values, pa.binary()), pa.array([now] * len(values), pa.int64()), LIMITS)
+    times = pa.array([now] * len(values), pa.int64())
+    found = plain_readings(pa.array(values, pa.binary()), times, times, LIMITS)
     found.validate(full=True)
     numbers = [pa.field(one.name, pa.int64() if one.name in TIMES else one.type) for one in found.type]
     rows: list[dict[str, Any] | None] = found.cast(pa.struct(numbers)).to_pylist()
