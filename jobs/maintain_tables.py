@@ -38,6 +38,11 @@ MARGIN = 1
 """Finished batches that are left alone all the same, in case a power cut loses the newest note of a checkpoint."""
 FOLDED = "fold:"
 HOUR = timedelta(hours=1)
+DAY = timedelta(days=1)
+ROWS_A_COMMIT = 5_000_000
+"""Days are rewritten together up to so many rows, which are kept on the executors' disks meanwhile; a day is whole."""
+DAYS_A_COMMIT = 2_000
+"""... and so many days, which are named in one condition."""
 
 
 @dataclass(frozen=True)
@@ -94,7 +99,7 @@ def size_of(spark: SparkSession, lake: Lake, table: Table) -> Size:
 
 
 def fold_tiles(lake: Lake, settings: Settings) -> str | None:
-    """Add up partial tiles, day by day of event time.
+    """Add up partial tiles of the days of event time that have some, as many days in a commit as are worth it.
 
     A batch that runs again leaves out of its look-back the tiles that carry its own id. Added-up tiles carry none, so
     only tiles of batches that can never run again are taken: those that the checkpoint notes as finished, and of
@@ -106,10 +111,11 @@ def fold_tiles(lake: Lake, settings: Settings) -> str | None:
         return "tiles are not folded: build_features has no checkpoint"
     condition, position = found
     old = lake.read(TILES).where(condition)
-    partial = old.where(~F.startswith("batch_id", F.lit(FOLDED)))
+    is_partial = ~F.startswith("batch_id", F.lit(FOLDED))
+    days = old.groupBy(_day(TILES)).agg(F.count("*").alias("rows"), F.count_if(is_partial).alias("partial"))
     saved = 0
-    for day in _days(partial, TILES):
-        where = f"({condition}) AND {_within(day, TILES)}"
+    for part in _parts(days.where("partial > 0")):
+        where = f"({condition}) AND {_within(part, TILES)}"
 
         def folded(where: str = where) -> DataFrame:
             rows = lake.read(TILES).where(where)
@@ -134,12 +140,11 @@ def drop_replaced(lake: Lake, settings: Settings, table: Table) -> str | None:
         condition = _written_before(datetime.now(UTC) - max(age, UNDER_WAY))
     old = lake.read(table).where(condition)
     # The key is packed: a table may have a column of any name, risk has a day.
-    subjects = old.select(F.struct(*table.keys).alias("key"), _day(table))
-    replaced = subjects.groupBy("key", "day").count().where("count > 1")
-    days = [row[0] for row in replaced.select("day").distinct().collect()]
+    subjects = old.select(F.struct(*table.keys).alias("key"), _day(table)).groupBy("key", "day").count()
+    days = subjects.groupBy("day").agg(F.sum("count").alias("rows"), F.max("count").alias("most"))
     saved = 0
-    for day in sorted(days):
-        where = f"({condition}) AND {_within(day, table)}"
+    for part in _parts(days.where("most > 1")):
+        where = f"({condition}) AND {_within(part, table)}"
 
         def kept(where: str = where) -> DataFrame:
             return latest(lake.read(table).where(where), table).select(*table.columns)
@@ -176,15 +181,31 @@ def _day(table: Table) -> Column:
     return F.date_trunc("day", table.time).alias("day")
 
 
-def _days(rows: DataFrame, table: Table) -> list[datetime]:
-    return sorted(row[0] for row in rows.select(_day(table)).distinct().collect())
+def _parts(days: DataFrame) -> Iterator[list[datetime]]:
+    """Days (columns ``day``, ``rows``) that are rewritten together, in order.
+
+    A commit for each day would hold the lock, and other commits up, for as long as there are days: one sender with a
+    broken clock makes thousands.
+    """
+    part: list[datetime] = []
+    total = 0
+    for day, rows in sorted((row["day"].astimezone(UTC), row["rows"]) for row in days.select("day", "rows").collect()):
+        if part and (total + rows > ROWS_A_COMMIT or len(part) == DAYS_A_COMMIT):
+            yield part
+            part, total = [], 0
+        part.append(day)
+        total += rows
+    if part:
+        yield part
 
 
-def _within(day: datetime, table: Table) -> str:
-    first, last = day.astimezone(UTC), day.astimezone(UTC) + timedelta(days=1)
-    return (
-        f"{table.time} >= TIMESTAMP '{first:%Y-%m-%d %H:%M:%S}' AND {table.time} < TIMESTAMP '{last:%Y-%m-%d %H:%M:%S}'"
-    )
+def _within(days: list[datetime], table: Table) -> str:
+    """A condition for rows of these ``days``, which are in order; the first and last one let files be skipped."""
+    span = f"{table.time} >= TIMESTAMP '{days[0]:%Y-%m-%d}' AND {table.time} < TIMESTAMP '{days[-1] + DAY:%Y-%m-%d}'"
+    if len(days) == (days[-1] - days[0]) // DAY + 1:
+        return span
+    named = ", ".join(f"DATE '{day:%Y-%m-%d}'" for day in days)
+    return f"{span} AND CAST({table.time} AS DATE) IN ({named})"
 
 
 # --- fewer files ---
