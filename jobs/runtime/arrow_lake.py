@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -62,16 +63,18 @@ def opened(root: str, table: Table) -> DeltaTable:
         except TableNotFoundError:
             if "://" not in place:
                 Path(place).mkdir(parents=True, exist_ok=True)
-            return DeltaTable.create(
-                place,
-                schema=DeltaSchema.from_json(json.dumps(json.loads(table.schema.json()))),
-                mode="ignore",
-                description=table.about,
-                configuration={
-                    "delta.dataSkippingStatsColumns": ",".join(table.statistics),
-                    "delta.checkpointInterval": "20",
-                },
-            )
+            with suppress(CommitFailedError):  # another process has just made it
+                return DeltaTable.create(
+                    place,
+                    schema=DeltaSchema.from_json(json.dumps(json.loads(table.schema.json()))),
+                    mode="ignore",
+                    description=table.about,
+                    configuration={
+                        "delta.dataSkippingStatsColumns": ",".join(table.statistics),
+                        "delta.checkpointInterval": "20",
+                    },
+                )
+            return DeltaTable(place)
     except (DeltaError, OSError) as error:
         raise EnvironmentProblem(f"Table {table.name} at {place} cannot be opened: {first_line(error)}.") from error
 

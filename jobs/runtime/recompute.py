@@ -13,6 +13,7 @@ from features.parity import rows_of_events
 from features.tables import EVENTS, FEATURE_TABLE
 from jobs.runtime.lake import Lake
 from jobs.runtime.positions import Position, appends_since
+from jobs.runtime.rewrites import still_alone
 
 MINUTE = timedelta(minutes=1)
 
@@ -73,4 +74,5 @@ def revision_time(position: Position, written: DataFrame) -> datetime:
 def append_revisions(lake: Lake, rows: DataFrame, batch_id: str, time: datetime) -> None:
     """Append feature rows as revisions of ``time``, once per ``batch_id``; the scoring stream takes them too."""
     stamped = rows.withColumns({"batch_time": F.lit(time), "batch_id": F.lit(batch_id)})
+    still_alone()
     lake.append(stamped.select(*FEATURE_TABLE.columns), FEATURE_TABLE, batch_id=batch_id)

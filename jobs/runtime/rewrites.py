@@ -7,6 +7,7 @@ import socket
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import TypeVar
 
 from delta.exceptions import (
@@ -23,7 +24,7 @@ from tenacity import Retrying, retry_if_exception_type, stop_after_attempt, wait
 
 from features.errors import BehaviorError
 from features.tables import Table
-from jobs.runtime import files
+from jobs.runtime import arrow_lake, files, locks
 from jobs.runtime.lake import Lake
 from jobs.runtime.settings import MaintenanceSettings, Settings
 
@@ -45,20 +46,50 @@ Result = TypeVar("Result")
 def alone(spark: SparkSession, settings: Settings, job: str) -> Iterator[None]:
     """Keep other jobs that rewrite or recompute away: a person erased meanwhile would come back with what they hold.
 
-    Streams need no lock.
+    Streams need no lock. In a folder and on S3 the lock of a killed job ends by itself (:mod:`jobs.runtime.locks`);
+    elsewhere it is a file that somebody has to remove.
 
     Raises:
-        BehaviorError: another one runs, or was killed, with the file to remove then.
+        BehaviorError: another one runs.
     """
-    path = f"{settings.storage.checkpoints.rstrip('/')}/{LOCK}"
     who = f"{job} on {socket.gethostname()}, process {os.getpid()}, since {datetime.now(UTC):%Y-%m-%d %H:%M:%S} UTC"
+    place = arrow_lake.address_of(settings.storage.checkpoints.rstrip("/"))
+    if "://" not in place:
+        held = locks.in_folder(Path(place, LOCK), who)
+    elif place.startswith("s3://"):
+        held = locks.leased(f"{place}/{LOCK}", who)
+    else:
+        held = _by_file(spark, f"{place}/{LOCK}", who)
+    with held as check:
+        _checks.append(check)
+        try:
+            yield
+        finally:
+            _checks.remove(check)
+
+
+@contextmanager
+def _by_file(spark: SparkSession, path: str, who: str) -> Iterator[locks.Check]:
     if not files.create(spark, path, who):
         other = files.text_of(spark, path) or "another job"
         raise BehaviorError(f"{other}, is at work on the tables. Wait for it; if it no longer runs, remove {path}.")
     try:
-        yield
+        yield lambda: None
     finally:
         files.remove(spark, path)
+
+
+_checks: list[locks.Check] = []
+
+
+def still_alone() -> None:
+    """See, right before a commit, that the lock under which it is made has not been lost.
+
+    Raises:
+        BehaviorError: it has.
+    """
+    for check in _checks:
+        check()
 
 
 def patiently(work: Callable[[], Result], retries: int, conflicts: tuple[type[Exception], ...] = CONFLICTS) -> Result:
@@ -69,7 +100,12 @@ def patiently(work: Callable[[], Result], retries: int, conflicts: tuple[type[Ex
         wait=wait_random(0, 2),
         reraise=True,
     )
-    return attempts(work)
+
+    def guarded() -> Result:
+        still_alone()
+        return work()
+
+    return attempts(guarded)
 
 
 def replace(
