@@ -45,8 +45,13 @@ def in_folder(path: Path, who: str) -> Iterator[Check]:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            file.seek(0)
-            raise busy(file.read()) from None
+            holder = ""
+            for _ in range(20):  # he has it first, and says his name then
+                file.seek(0)
+                if holder := file.read():
+                    break
+                time.sleep(0.05)
+            raise busy(holder) from None
         file.truncate(0)
         file.write(who)
         file.flush()

@@ -108,7 +108,7 @@ def s3() -> Iterator[dict[str, str]]:
         server.wait()
 
 
-@pytest.fixture(params=["folder", "s3"])
+@pytest.fixture(params=["folder", pytest.param("s3", marks=pytest.mark.slow)])
 def machine(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Machine]:
     is_s3 = request.param == "s3"
     place = f"s3://locks/{tmp_path.name}/lock" if is_s3 else f"{tmp_path}/checkpoints/lock"
@@ -145,6 +145,7 @@ def test_a_lock_is_free_when_its_holder_ends_and_after_a_kill(machine: Machine) 
         assert time.monotonic() - began > SECONDS / 2
 
 
+@pytest.mark.slow
 def test_a_holder_that_was_suspended_for_longer_than_its_lease_is_told_that_it_lost_it(
     s3: dict[str, str], tmp_path: Path
 ) -> None:
