@@ -162,3 +162,13 @@ def test_the_look_back_bounds_what_a_late_event_can_change() -> None:
     far = SHORT.look_back + 1
     stream = [Act(0), Act(far * 60), Act((far + 1) * 60)]
     assert list(rows(tiles_of([Act(1)]), tiles_of(stream))) == [0]
+
+
+def test_between_two_new_events_far_apart_no_row_is_written_whose_past_is_not_in_sight() -> None:
+    far = 3 * SHORT.look_back
+    known = tiles_of([Act(60 * minute, page=f"/{minute % 7}") for minute in range(1, far, 2)])
+    fresh = tiles_of([Act(0), Act(60 * far)])
+    near = [t for t in known if any(abs(t[0] - one[0]) <= SHORT.look_back for one in fresh)]
+    found, right = rows(fresh, near), rows([*fresh, *known])
+    assert same(found, {minute: right[minute] for minute in found})
+    assert set(found) == {0, *range(1, SHORT.look_back + 1, 2), far}
