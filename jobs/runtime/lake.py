@@ -200,7 +200,7 @@ class Lake:
         if self.is_new(table):
             return None
         if self.takes_files:
-            times = table_reads.greatest(table_reads.newest(self._place(table), None), "batch_time")
+            times = table_reads.greatest(table_reads.newest(self.place(table), None), "batch_time")
             if times is not None:
                 return times + timedelta(milliseconds=1)  # statistics are in whole milliseconds
         newest = self.read(table).agg(F.max("batch_time")).collect()[0][0]
