@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime, timedelta, tzinfo
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -48,6 +48,8 @@ class Scored:
 
     settings: Settings
     batches: int = field(default=0)
+    clock: timedelta = timedelta()
+    """How far the clock by which scores are written is off."""
 
     @property
     def root(self) -> str:
@@ -56,7 +58,10 @@ class Scored:
     def arrive(self, *rows: dict[str, Any]) -> None:
         """One micro-batch of scores."""
         self.batches += 1
-        written = {"batch_time": NOON + timedelta(milliseconds=self.batches), "batch_id": f"q:{self.batches}"}
+        written = {
+            "batch_time": NOON + self.clock + timedelta(milliseconds=self.batches),
+            "batch_id": f"q:{self.batches}",
+        }
         arrow_lake.append(self.root, SCORES, [{**row, **written} for row in rows])
 
     def alerts(self) -> list[dict[str, Any]]:
@@ -127,6 +132,40 @@ def test_when_nobody_acts_any_more_the_clock_closes(scored: Scored) -> None:
     assert alerts.poll(at(31)) == 0
     assert alerts.poll(at(32)) == 1
     assert scored.short() == [("ada", 2, "closed", 1, 0.6)]
+
+
+def test_scores_that_a_clock_wrote_which_was_set_back_raise_alerts_like_any_others(scored: Scored) -> None:
+    alerts = Alerts(scored.settings)
+    for number, hours in enumerate((0, 5, -5, -5, 3)):
+        scored.clock = timedelta(hours=hours)
+        scored.arrive(row(number, 0.6 + number / 20))
+        assert alerts.poll(at(number)) == 1
+    assert scored.short() == [("ada", 5, "open", 5, 0.8)]
+
+
+def test_risk_and_verdicts_that_are_given_last_are_valid_when_the_clock_is_set_back(
+    scored: Scored, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    alerts = Alerts(scored.settings)
+    scored.arrive(row(0, 0.6))
+    alerts.poll(at(0))
+    (alert,) = scored.alerts()
+    for hours, verdict in ((0, True), (-1, False), (-2, True), (-3, False)):
+
+        class Clock(datetime):
+            off = timedelta(hours=hours)
+
+            @classmethod
+            def now(cls, tz: tzinfo | None = None) -> datetime:  # type: ignore[override]
+                return datetime.now(tz) + cls.off
+
+        monkeypatch.setattr(feedback, "datetime", Clock)
+        monkeypatch.setattr(raise_alerts, "datetime", Clock)
+        feedback.record(scored.root, alert, is_true=verdict)
+        assert feedback.newest(scored.root)[alert["alert_id"]]["verdict"] == ("true" if verdict else "false")
+        alerts.poll(at(1))
+        ((_, risk),) = scored.risk().values()
+        assert (risk > 0) == verdict
 
 
 def test_a_minute_from_the_future_closes_nobodys_alert(scored: Scored) -> None:
