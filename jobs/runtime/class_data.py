@@ -1,7 +1,7 @@
 """Java's classes, read from one file instead of hundreds of jars: a third of what a small job's Java costs.
 
 Spark and Delta load 27,000 classes before the first row. Java can keep them, parsed and verified, in an archive that is
-mapped into memory (class-data sharing, JEP 350). ``python -m tools.class_data`` makes it once, as part of the set-up.
+mapped into memory (class-data sharing, JEP 350). ``python -m tools.class_data`` makes it once.
 """
 
 from __future__ import annotations
