@@ -14,14 +14,14 @@ from pyspark.sql.types import StructType
 from features.behavior import SessionRules, behavior
 from features.columns import shaped
 from features.definitions import FEATURE_NAMES, FEATURE_VERSION
-from features.tables import FEATURE_ROW, FEATURE_TABLE
-from features.tiles import tiles_of_one
+from features.tables import FEATURE_ROW, FEATURE_TABLE, TILE_KEYS
+from features.tiles import MEASURES, tiles_of_one
 
 KEYS = list(FEATURE_TABLE.keys)
 COMPARED = ["session_start", "session_is_split", "feature_version", *FEATURE_NAMES]
 """Columns that must be equal; arrival times may differ, since a late repetition changes no feature."""
-ALL = "(rows)"
-"""Stands for the row as a whole in a report."""
+ALL, OF_TILES, OF_SCORES = "(rows)", "(tiles)", "(scores)"
+"""Stand in a report for feature rows as a whole, for the tiles they are made of, and for their scores."""
 
 
 def rows_of_events(events: DataFrame, rules: SessionRules, since: Column, until: Column) -> DataFrame:
@@ -92,6 +92,46 @@ def report(compared: DataFrame) -> DataFrame:
             F.when(measurable, F.col("largest_difference")).alias("largest_difference"),
         )
     )
+
+
+def compare_tiles(expected: DataFrame, found: DataFrame) -> DataFrame:
+    """Tiles as the events say beside those that are written, both merged, where they are not equal.
+
+    Columns: the key, structs ``right`` and ``written`` of what is compared (arrival may differ), and ``expected``.
+    """
+    counted = [name for name in MEASURES if name != "last_received_at"]
+    left = expected.select(*TILE_KEYS, F.struct(*counted).alias("right"), F.struct(*MEASURES).alias("expected"))
+    right = found.select(*TILE_KEYS, F.struct(*counted).alias("written"))
+    return left.join(right, list(TILE_KEYS), "full_outer").where("NOT (right <=> written)")
+
+
+def compare_scores(features: DataFrame, scores: DataFrame) -> DataFrame:
+    """Newest feature rows beside the newest scores of their keys, where the scores are of other numbers, or not there.
+
+    Columns: the key, the feature row as a struct ``expected``, and arrays ``right`` and ``written``.
+    """
+    columns = StructType(FEATURE_ROW).fieldNames()
+    left = features.select(*KEYS, F.struct(*columns).alias("expected"), _numbers().alias("right"))
+    right = scores.select(*KEYS, _numbers().alias("written"))
+    return left.join(right, KEYS, "full_outer").where("NOT (right <=> written)")
+
+
+def report_whole(differing: DataFrame, feature: str, rows: int) -> DataFrame:
+    """A row as :func:`report` has them, of what the two comparisons above found among ``rows``."""
+    e, f = F.col("right"), F.col("written")
+    return differing.agg(
+        F.lit(feature).alias("feature"),
+        F.lit(rows).cast("long").alias("rows"),
+        F.count_if(e.isNotNull() & f.isNull()).alias("missing"),
+        F.count_if(e.isNull() & f.isNotNull()).alias("extra"),
+        F.count_if(e.isNotNull() & f.isNotNull()).alias("different"),
+        F.lit(None).cast("double").alias("largest_difference"),
+    )
+
+
+def unscored(differing: DataFrame) -> DataFrame:
+    """The feature rows (:data:`features.tables.FEATURE_ROW`) among what :func:`compare_scores` found."""
+    return shaped(differing.where(F.col("expected").isNotNull()).select("expected.*"), StructType(FEATURE_ROW))
 
 
 def corrections(compared: DataFrame) -> DataFrame:

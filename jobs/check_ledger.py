@@ -1,32 +1,41 @@
 """Prove that every Kafka offset that was read is an event, a known duplicate or a rejected record: once, in one table.
 
-Reads tables events, rejected_events and ledger_gaps, the checkpoint of ingest_events and the broker; writes nothing.
-Exit code 1 when an offset is lost, or accounted for twice.
+Reads tables events, rejected_events and ledger_gaps, the checkpoint of ingest_events and the broker. With --repair,
+what is lost is taken from Kafka again and written to events and rejected_events; else nothing is written.
+Exit code 1 when an offset was lost, or is accounted for twice.
 """
 
 from __future__ import annotations
 
 import json
+import uuid
 from collections.abc import Iterable
 from contextlib import closing
 from dataclasses import dataclass
+from typing import Annotated
 
 import typer
 from confluent_kafka import Consumer, KafkaException, TopicPartition
+from pyspark import StorageLevel
 from pyspark.sql import SparkSession
 from rich.console import Console
 from rich.table import Table as Printed
 
+from features.duplicates import reject_duplicates
 from features.errors import BehaviorError, EnvironmentProblem
+from features.events import accepted, rejected
 from features.ledger import Account, Partition, Range, accounts, rows_of, split
 from features.tables import EVENTS, LEDGER_GAPS, REJECTED_EVENTS
 from jobs import ingest_events
-from jobs.runtime import cli, files
+from jobs.ingest_events import judging_rules
+from jobs.runtime import admission, cli, files, kafka
+from jobs.runtime.erasures import Privacy
 from jobs.runtime.kafka_clients import librdkafka_options
 from jobs.runtime.lake import Lake
+from jobs.runtime.rewrites import alone
 from jobs.runtime.session import spark_session
 from jobs.runtime.settings import Settings, load_settings
-from jobs.runtime.streams import checkpoint
+from jobs.runtime.streams import checkpoint, in_few_files
 
 PATIENCE = 20.0
 """Seconds to wait for an answer of the broker."""
@@ -118,6 +127,42 @@ def _entry(consumer: Consumer, account: Account, gaps: Iterable[Range]) -> Entry
     return Entry(account, tuple(findings), max(0, high - account.read.until))
 
 
+def repair(spark: SparkSession, lake: Lake, settings: Settings) -> tuple[list[Entry], int]:
+    """Take the lost offsets that Kafka still has from it again; what was found before that, and how many are back.
+
+    They are judged as ingest does, by the rules of now, and build_features reads them like any other events. Killed in
+    between, the next call takes what is still lost.
+
+    Raises:
+        BehaviorError: another job that rewrites or recomputes is at work, or ingest_events has not finished a batch.
+        EnvironmentProblem: no broker answers.
+    """
+    with alone(spark, settings, "check_ledger --repair"):
+        entries = check(spark, lake, settings)
+        lost = {
+            (entry.account.topic, entry.account.partition): ranges
+            for entry in entries
+            if (ranges := [found.offsets for found in entry.findings if found.what == LOST])
+        }
+        return entries, _take_again(spark, lake, settings, lost) if lost else 0
+
+
+def _take_again(spark: SparkSession, lake: Lake, settings: Settings, lost: dict[Partition, list[Range]]) -> int:
+    batch, privacy = f"check_ledger-{uuid.uuid4()}:0", Privacy(lake, settings)
+    records = kafka.read_ranges(spark, settings.kafka, lost)
+    judged = admission.judged(records, privacy, judging_rules(settings.ingest), batch)
+    judged = judged.persist(StorageLevel.MEMORY_AND_DISK)
+    try:
+        again = admission.repeated(lake.read(EVENTS), judged.where("reason IS NULL"), settings)
+        told = reject_duplicates(judged, again)
+        for rows, table in ((accepted(told), EVENTS), (rejected(told), REJECTED_EVENTS)):
+            if number := rows.count():
+                lake.append(in_few_files(rows, number), table, batch_id=batch)
+        return judged.count()
+    finally:
+        judged.unpersist()
+
+
 def _asked(consumer: Consumer, account: Account, missing: Range, low: int) -> Iterable[Finding]:
     """What the broker says of offsets without a row."""
     if missing.first < low:
@@ -160,12 +205,21 @@ def show(entries: list[Entry], console: Console) -> None:
     console.print(f"difference {total} of {read_in_all:,} offsets", highlight=False)
 
 
-def main(env: cli.Environment = "local", overrides: cli.Overrides = None) -> None:
+def main(
+    env: cli.Environment = "local",
+    overrides: cli.Overrides = None,
+    mend: Annotated[bool, typer.Option("--repair", help="Take lost offsets that Kafka has from it again.")] = False,
+) -> None:
     """Account for every offset. Reads events, rejected_events, a checkpoint and the broker; exit 1 on a difference."""
     settings = load_settings(env, overrides or ())
     spark = spark_session(settings)
-    entries = check(spark, Lake(spark, settings.storage.root), settings)
-    show(entries, Console(soft_wrap=True))
+    lake, console = Lake(spark, settings.storage.root), Console(soft_wrap=True)
+    entries, back = repair(spark, lake, settings) if mend else (check(spark, lake, settings), 0)
+    show(entries, console)
+    if back:
+        console.print(f"{back:,} records taken from Kafka again; build_features reads them next.", highlight=False)
+    elif any(found.what == LOST for entry in entries for found in entry.findings):
+        console.print("Kafka still has what is lost: --repair takes it again.", highlight=False)
     if any(entry.difference for entry in entries):
         raise typer.Exit(1)
 

@@ -1,7 +1,7 @@
-"""Recompute features from the events and compare them with what the stream wrote; repair on demand.
+"""Recompute tiles and features from the events, compare them with what the streams wrote, and repair on demand.
 
-Reads events, features and the checkpoint of build_features; writes parity_reports, and with --repair features.
-Exit code 1 when anything differs.
+Reads events, tiles, features, scores and the checkpoints of build_features and score_features; writes parity_reports,
+and with --repair tiles and features. Exit code 1 when anything differs.
 """
 
 from __future__ import annotations
@@ -13,23 +13,38 @@ from typing import Annotated
 
 import typer
 from pyspark import StorageLevel
-from pyspark.sql import Row, SparkSession
+from pyspark.sql import DataFrame, Row, SparkSession
 from pyspark.sql import functions as F
 from rich.console import Console
 from rich.table import Table as Printed
 
-from features.parity import ALL, compare, corrections, report
+from features.parity import (
+    ALL,
+    KEYS,
+    OF_SCORES,
+    OF_TILES,
+    compare,
+    compare_scores,
+    compare_tiles,
+    corrections,
+    report,
+    report_whole,
+    unscored,
+)
 from features.revisions import latest
-from features.tables import EVENTS, FEATURE_TABLE, PARITY_REPORTS
-from jobs import build_features
+from features.tables import EVENTS, FEATURE_TABLE, PARITY_REPORTS, SCORES, TILES
+from features.tiles import fold, merge
+from jobs import build_features, score_features
 from jobs.runtime import cli
 from jobs.runtime.lake import Lake
-from jobs.runtime.positions import Position, reached
+from jobs.runtime.positions import NONE, Position, appends_since, reached
+from jobs.runtime.positions import position as position_of
 from jobs.runtime.recompute import (
     Span,
     append_revisions,
     expected_rows,
     folded_events,
+    replace_tiles,
     revision_time,
     span_of,
     written_rows,
@@ -53,7 +68,9 @@ class Parity:
 
     @property
     def differences(self) -> int:
-        return int(self.rows.missing + self.rows.extra + self.rows.different)
+        """Feature rows, tiles and scores that are not what the events say."""
+        whole = [check for check in self.checks if check.feature in (ALL, OF_TILES, OF_SCORES)]
+        return int(sum(check.missing + check.extra + check.different for check in whole))
 
 
 def check(
@@ -74,19 +91,53 @@ def _check(spark: SparkSession, lake: Lake, settings: Settings, hours: int | Non
     span = span_of(events, written, hours=hours)
     if span is None:
         return None
-    inside = written.where((F.col("window_start") >= F.lit(span.since)) & (F.col("window_start") < F.lit(span.until)))
+    inside = written.where(span.has(F.col("window_start")))
     expected = expected_rows(events, build_features.session_rules(settings), span)
     compared = compare(expected, latest(inside, FEATURE_TABLE)).persist(StorageLevel.MEMORY_AND_DISK)
+    tiles, merged = _tiles(lake, settings, events, position, span)
+    scores, scored = _scores(spark, lake, settings, span)
     try:
-        parity = Parity(position, span, report(compared).collect())
+        wholes = report_whole(tiles, OF_TILES, merged.count()).unionByName(
+            report_whole(scores, OF_SCORES, scored.count())
+        )
+        parity = Parity(position, span, report(compared).unionByName(wholes).collect())
         mend = repair and parity.differences > 0
         now = datetime.now(UTC)
         if mend:
-            append_revisions(lake, corrections(compared), f"repair:{now.isoformat()}", revision_time(position, inside))
+            run = f"repair:{now.isoformat()}"
+            replace_tiles(lake, tiles, position, run, settings)
+            wrong = corrections(compared)
+            again = unscored(scores).join(wrong.select(KEYS), KEYS, "left_anti")
+            append_revisions(lake, wrong.unionByName(again), run, revision_time(position, inside))
         _record(lake, parity, now, repaired=mend)
     finally:
-        compared.unpersist()
+        for frame in (compared, tiles, scores):
+            frame.unpersist()
     return parity
+
+
+def _tiles(
+    lake: Lake, settings: Settings, events: DataFrame, position: Position, span: Span
+) -> tuple[DataFrame, DataFrame]:
+    """Tiles that differ from what the events say, back to where rows of ``span`` look, and all that the events say."""
+    near = span.with_look_back(build_features.session_rules(settings))
+    expected = fold(events.where(near.has(F.col("timestamp"))))
+    written = lake.read(TILES).where(position.settled(F.col("batch_id"), position.batch))
+    found = merge(written.where(near.has(F.col("window_start"))))
+    return compare_tiles(expected, found).persist(StorageLevel.MEMORY_AND_DISK), expected
+
+
+def _scores(spark: SparkSession, lake: Lake, settings: Settings, span: Span) -> tuple[DataFrame, DataFrame]:
+    """Feature rows of ``span`` that score_features has passed without a score of theirs, and all that it has passed."""
+    passed = position_of(spark, settings, score_features.QUERY)
+    if passed is None or passed.batch == NONE:
+        nothing = spark.createDataFrame([], FEATURE_TABLE.schema)
+        return compare_scores(nothing, nothing), nothing
+    later = [append.batch for append in appends_since(lake, FEATURE_TABLE, passed.version) if append.batch]
+    features = lake.read(FEATURE_TABLE).where(span.has(F.col("window_start")) & ~F.col("batch_id").isin(later))
+    scores = lake.read(SCORES).where(span.has(F.col("window_start")) & passed.settled(F.col("batch_id"), passed.batch))
+    newest = latest(features, FEATURE_TABLE)
+    return compare_scores(newest, latest(scores, SCORES)).persist(StorageLevel.MEMORY_AND_DISK), newest
 
 
 def _record(lake: Lake, parity: Parity, now: datetime, *, repaired: bool) -> None:
@@ -116,7 +167,7 @@ def show(parity: Parity, console: Console) -> None:
     console.print(
         f"{parity.span.since:%Y-%m-%d %H:%M} to {parity.span.until:%Y-%m-%d %H:%M} UTC, "
         f"as of batch {parity.position.batch}: "
-        f"{parity.rows.rows:,} rows, {parity.differences:,} differences."
+        f"{parity.rows.rows:,} rows, {parity.differences:,} differences (rows, tiles and scores)."
     )
 
 
@@ -133,7 +184,7 @@ def main(
     settings = load_settings(env, overrides or ())
     spark = spark_session(settings)
     lake = Lake(spark, settings.storage.root)
-    lake.create(EVENTS, FEATURE_TABLE, PARITY_REPORTS)
+    lake.create(EVENTS, TILES, FEATURE_TABLE, SCORES, PARITY_REPORTS)
     parity = check(spark, lake, settings, None if everything else hours, repair=repair)
     if parity is None:
         typer.echo("There are no events yet: nothing to compare.")

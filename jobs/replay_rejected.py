@@ -19,12 +19,13 @@ from pyspark.sql import functions as F
 from features.duplicates import POSITION
 from features.erasure import ERASED_USER
 from features.errors import UsageError
-from features.events import REASONS, accepted, judge
-from features.rebuilding import newly_repeated
+from features.events import REASONS, accepted
+from features.rebuilding import RAW
 from features.tables import ERASURES, EVENTS, REJECTED_EVENTS
 from jobs import ingest_events
 from jobs.ingest_events import judging_rules
 from jobs.runtime import cli
+from jobs.runtime.admission import judged, repeated
 from jobs.runtime.erasures import Privacy
 from jobs.runtime.lake import Lake
 from jobs.runtime.positions import finished_rows
@@ -70,43 +71,27 @@ def replay(spark: SparkSession, lake: Lake, settings: Settings, reason: str, sin
         batch = f"{JOB}-{uuid.uuid4()}:0"
         passing = _passing(candidates, privacy, settings, batch).persist(StorageLevel.MEMORY_AND_DISK)
         try:
-            judged, passed, events = candidates.count(), passing.count(), lake.read(EVENTS)
+            looked_at, passed, events = candidates.count(), passing.count(), lake.read(EVENTS)
             places = F.broadcast(passing.select(POSITION))
             found = events.select(POSITION).join(places, POSITION, "left_semi").distinct().toArrow()
             there = spark.createDataFrame(found)  # as it was before events gets more rows
-            fresh = _unrepeated(events, passing.join(F.broadcast(there), POSITION, "left_anti"), settings).persist()
+            new = passing.join(F.broadcast(there), POSITION, "left_anti")
+            fresh = new.join(F.broadcast(repeated(events, new, settings)), POSITION, "left_anti").persist()
             moved, healed = fresh.count(), there.count()
             if moved:
                 lake.append(in_few_files(fresh.select(EVENTS.columns), moved), EVENTS, batch_id=batch)
             if moved or healed:
                 delete_matching(lake, REJECTED_EVENTS, fresh.select(POSITION).unionByName(there), settings.maintenance)
             fresh.unpersist()
-            return Replayed(judged, moved, passed - moved - healed)
+            return Replayed(looked_at, moved, passed - moved - healed)
         finally:
             passing.unpersist()
 
 
 def _passing(candidates: DataFrame, privacy: Privacy, settings: Settings, batch: str) -> DataFrame:
     """The candidates that are events by the rules of now, as rows of table events."""
-    now = datetime.now(UTC)
-    as_read = candidates.withColumnsRenamed({"raw": "value", "kafka_key": "key", "received_at": "timestamp"})
-    as_read = as_read.withColumns({"ingested_at": F.lit(now), "ingest_id": F.lit(batch)})
-    return privacy.without_erased(accepted(privacy.guard().rows(judge(as_read, judging_rules(settings.ingest)))))
-
-
-def _unrepeated(events: DataFrame, passing: DataFrame, settings: Settings) -> DataFrame:
-    """The ``passing`` records whose event id no event received within the window has, the first of equal ones."""
-    asked = passing.where("event_key IS NOT NULL")
-    keys = F.broadcast(asked.select("event_key").distinct())
-    received = F.coalesce(F.unix_micros("received_at"), F.lit(0)).alias("received")
-    met = events.join(keys, "event_key", "left_semi").select("event_key", received).toArrow().to_pylist()
-    rows = asked.select(received, *POSITION, "event_key").toArrow().sort_by("received").to_pylist()
-    again = newly_repeated(rows, met, settings.ingest.dedupe_window_seconds)
-    repeated = [tuple(row[name] for name in POSITION) for row, is_one in zip(rows, again, strict=True) if is_one]
-    if not repeated:
-        return passing
-    left = passing.sparkSession.createDataFrame(repeated, passing.select(POSITION).schema)
-    return passing.join(F.broadcast(left), POSITION, "left_anti")
+    rules = judging_rules(settings.ingest)
+    return privacy.without_erased(accepted(judged(candidates.withColumnsRenamed(RAW), privacy, rules, batch)))
 
 
 def main(

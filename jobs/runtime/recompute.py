@@ -4,16 +4,20 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from functools import reduce
+from operator import and_
 
-from pyspark.sql import DataFrame
+from delta.tables import DeltaTable
+from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
 from features.behavior import SessionRules
 from features.parity import rows_of_events
-from features.tables import EVENTS, FEATURE_TABLE
+from features.tables import EVENTS, FEATURE_TABLE, TILE_KEYS, TILES
 from jobs.runtime.lake import Lake
 from jobs.runtime.positions import Position, appends_since
-from jobs.runtime.rewrites import still_alone
+from jobs.runtime.rewrites import patiently, still_alone
+from jobs.runtime.settings import Settings
 
 MINUTE = timedelta(minutes=1)
 
@@ -24,6 +28,13 @@ class Span:
 
     since: datetime
     until: datetime
+
+    def has(self, time: Column) -> Column:
+        return (time >= F.lit(self.since)) & (time < F.lit(self.until))
+
+    def with_look_back(self, rules: SessionRules) -> Span:
+        """What the rows of these minutes depend on."""
+        return Span(self.since - timedelta(minutes=rules.look_back), self.until)
 
 
 def folded_events(lake: Lake, position: Position) -> DataFrame:
@@ -54,8 +65,7 @@ def span_of(events: DataFrame, written: DataFrame, *, hours: int | None = None) 
 
 def expected_rows(events: DataFrame, rules: SessionRules, span: Span) -> DataFrame:
     """What table features should hold in ``span``, reading no further back than the rows need."""
-    back = span.since - timedelta(minutes=rules.look_back)
-    near = events.where((F.col("timestamp") >= F.lit(back)) & (F.col("timestamp") < F.lit(span.until)))
+    near = events.where(span.with_look_back(rules).has(F.col("timestamp")))
     return rows_of_events(near, rules, F.lit(span.since), F.lit(span.until))
 
 
@@ -69,6 +79,28 @@ def revision_time(position: Position, written: DataFrame) -> datetime:
     known = [position.time] + ([newest.astimezone(UTC)] if newest is not None else [])
     latest: datetime = max(known)
     return latest + timedelta(microseconds=1)
+
+
+def replace_tiles(lake: Lake, differing: DataFrame, position: Position, batch_id: str, settings: Settings) -> None:
+    """Put the right tiles in the place of ``differing`` ones (:func:`features.parity.compare_tiles`), in one commit.
+
+    Of each key the partial tiles written up to ``position`` go, and one tile comes. Run again it does the same.
+    """
+    own = {"batch_time": F.lit(datetime.now(UTC)), "batch_id": F.lit(batch_id)}
+    right = differing.where(F.col("expected").isNotNull()).select(*TILE_KEYS, "expected.*").withColumns(own)
+    # A key stands twice: once to find what is to go, and once, with keys that nothing has, to come.
+    going = differing.select(*[F.col(name).alias(f"old_{name}") for name in TILE_KEYS])
+    source = going.unionByName(right, allowMissingColumns=True).alias("s")
+    same = [F.col(f"t.{name}") == F.col(f"s.old_{name}") for name in TILE_KEYS]
+    settled = position.settled(F.col("t.batch_id"), position.batch)
+    target = DeltaTable.forPath(lake.spark, lake.path(TILES)).alias("t")
+    values: dict[str, str | Column] = {f"`{name}`": F.col(f"s.{name}") for name in TILES.columns}
+    work = (
+        target.merge(source, reduce(and_, same, settled))
+        .whenMatchedDelete()
+        .whenNotMatchedInsert("s.user_id IS NOT NULL", values)
+    )
+    patiently(work.execute, settings.maintenance.conflict_retries)
 
 
 def append_revisions(lake: Lake, rows: DataFrame, batch_id: str, time: datetime) -> None:
