@@ -3,13 +3,8 @@
 from __future__ import annotations
 
 import os
-import re
 import signal
-import subprocess
-import sys
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -20,71 +15,24 @@ from confluent_kafka.admin import AdminClient, AlterConfigOpType, ConfigEntry, C
 from features.tables import ALERTS, EVENTS, REJECTED_EVENTS, SCORES, Table
 from jobs.runtime import arrow_lake, feedback
 from jobs.runtime.producer import EventProducer
-from jobs.runtime.settings import local_overrides
-from tests.conftest import JAVA
-from tests.integration.conftest import PROJECT
 from tests.integration.everywhere import contents, files_naming
-from tests.integration.upkeep import KEY
+from tests.integration.whole_run import (
+    ALERTS_TOPIC,
+    EVENTS_TOPIC,
+    PATIENCE,
+    job,
+    rows_of_anybody,
+    running,
+    servers,
+    until,
+)
 
 pytestmark = [pytest.mark.integration, pytest.mark.slow]
 
 PERSON = "person-73f1-to-forget"
 THEIRS = [PERSON, "/page-73f1-of-one", "value-73f1-of-one"]
 """The id, and what only they looked at and sent."""
-SMALL = ["spark.master=local[2]", "spark.driver_memory=1g", f"spark.java_options={JAVA}", "model.trees=40"]
-MORE = [*SMALL, "serving.port=0", "model.min_training_rows=50", "maintenance.erase_from_kafka=all"]
-PATIENCE = 900.0
-EVENTS_TOPIC, ALERTS_TOPIC = "user_behavior_topic", "user_behavior_alerts"
-
-
-def sets(folder: Path, *more: str) -> list[str]:
-    return [word for each in (*local_overrides(folder), *MORE, *more) for word in ("--set", each)]
-
-
-def until(condition: Callable[[], object], what: str) -> None:
-    end = time.monotonic() + PATIENCE
-    while not condition():
-        assert time.monotonic() < end, f"{what} did not come to pass"
-        time.sleep(0.5)
-
-
-def servers(folder: Path) -> str:
-    text = (folder / "kafka" / "server.properties").read_text(encoding="utf-8")
-    found = re.search(r"^advertised\.listeners=PLAINTEXT://(\S+)$", text, re.MULTILINE)
-    assert found is not None
-    return found[1]
-
-
-def environment() -> dict[str, str]:
-    return {**os.environ, "BEHAVIOR_PSEUDONYM_KEY": KEY}
-
-
-@contextmanager
-def running(folder: Path, name: str) -> Iterator[subprocess.Popen[bytes]]:
-    """``make run`` in a group of processes of its own, ended as Ctrl-C does."""
-    command = [sys.executable, "-m", "jobs.run_pipeline", "--local", str(folder), "--rate", "5"]
-    command += [word for each in MORE for word in ("--set", each)]
-    with (folder.parent / f"{name}.out").open("wb") as out:
-        run = subprocess.Popen(
-            command, cwd=PROJECT, env=environment(), stdout=out, stderr=subprocess.STDOUT, start_new_session=True
-        )
-        try:
-            yield run
-        finally:
-            if run.poll() is None:
-                run.send_signal(signal.SIGINT)
-                try:
-                    run.wait(180)
-                finally:
-                    if run.poll() is None:
-                        os.killpg(run.pid, signal.SIGKILL)
-
-
-def job(folder: Path, name: str, *words: str, more: tuple[str, ...] = ()) -> str:
-    command = [sys.executable, "-m", f"jobs.{name}", *words, *sets(folder, *more)]
-    done = subprocess.run(command, cwd=PROJECT, env=environment(), capture_output=True, text=True, check=False)
-    assert done.returncode == 0, f"{name}: {done.stdout[-2000:]} {done.stderr[-2000:]}"
-    return done.stdout
+FROM_KAFKA = ("maintenance.erase_from_kafka=all",)
 
 
 def rows(folder: Path, table: Table, user: str = PERSON) -> int:
@@ -122,7 +70,7 @@ def test_after_kills_rejects_alerts_feedback_patterns_and_a_training_no_byte_of_
 ) -> None:
     folder = tmp_path / "run"
     folder.mkdir()
-    with running(folder, "first") as run:
+    with running(folder, "first", "--rate", "5") as run:
         until(lambda: rows_of_anybody(folder), "the first scores")
         with EventProducer(servers(folder), EVENTS_TOPIC) as producer:
             behave(producer, 70)
@@ -139,7 +87,7 @@ def test_after_kills_rejects_alerts_feedback_patterns_and_a_training_no_byte_of_
 def forget_and_look(folder: Path) -> None:
     """The second run, beside which the person is erased, and what is in all files afterwards."""
     before_the_kill = rows_of_anybody(folder)
-    with running(folder, "second"):
+    with running(folder, "second", "--rate", "5"):
         until(lambda: rows_of_anybody(folder) > before_the_kill, "scores of the second run")
         with EventProducer(servers(folder), EVENTS_TOPIC, timeout=PATIENCE) as producer:
             behave(producer, 8)
@@ -149,13 +97,13 @@ def forget_and_look(folder: Path) -> None:
         before = files_naming(folder, THEIRS)
         assert all(len(found) > 3 for found in before.values()), before
 
-        said = job(folder, "erase_user", "--user-id", PERSON, more=(f"kafka.bootstrap_servers={servers(folder)}",))
+        said = job(folder, "erase_user", "--user-id", PERSON, more=FROM_KAFKA)
         print(said)
         with EventProducer(servers(folder), EVENTS_TOPIC) as producer:
             count = erased_records(folder)
             behave(producer, 3)  # as if nothing had been
             until(lambda: erased_records(folder) >= count + 3 * 9, "ingest of what came after")
-        job(folder, "erase_user", "--user-id", PERSON, more=(f"kafka.bootstrap_servers={servers(folder)}",))
+        job(folder, "erase_user", "--user-id", PERSON, more=FROM_KAFKA)
         with EventProducer(servers(folder), EVENTS_TOPIC) as others, EventProducer(servers(folder), ALERTS_TOPIC) as to:
 
             def nothing_is_left() -> bool:
@@ -172,10 +120,6 @@ def forget_and_look(folder: Path) -> None:
     found = files_naming(folder, THEIRS)
     assert found == {text: [] for text in THEIRS}
     assert arrow_lake.read(str(folder / "lake"), EVENTS, ["user_id"]).num_rows > 1000
-
-
-def rows_of_anybody(folder: Path) -> int:
-    return int(arrow_lake.read(str(folder / "lake"), SCORES, ["user_id"]).num_rows)
 
 
 def erased_records(folder: Path) -> int:
