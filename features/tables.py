@@ -377,7 +377,7 @@ PARITY_REPORTS = Table(
             ),
             column("since", TimestampType(), "first minute compared", required=True),
             column("until", TimestampType(), "first minute not compared", required=True),
-            column("feature", StringType(), "compared column; (rows), (tiles) and (scores) stand for these as a whole", required=True),
+            column("feature", StringType(), "compared column; (rows), (tiles), (scores): all of them", required=True),
             column("rows", LongType(), "keys compared", required=True),
             column("missing", LongType(), "the events have it, the table does not", required=True),
             column("extra", LongType(), "the table has it, the events do not", required=True),
