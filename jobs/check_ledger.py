@@ -32,7 +32,7 @@ from jobs.runtime import admission, cli, files, kafka
 from jobs.runtime.erasures import Privacy
 from jobs.runtime.kafka_clients import librdkafka_options
 from jobs.runtime.lake import Lake
-from jobs.runtime.rewrites import alone
+from jobs.runtime.rewrites import alone, still_alone
 from jobs.runtime.session import spark_session
 from jobs.runtime.settings import Settings, load_settings
 from jobs.runtime.streams import checkpoint, in_few_files
@@ -157,6 +157,7 @@ def _take_again(spark: SparkSession, lake: Lake, settings: Settings, lost: dict[
         told = reject_duplicates(judged, again)
         for rows, table in ((accepted(told), EVENTS), (rejected(told), REJECTED_EVENTS)):
             if number := rows.count():
+                still_alone()
                 lake.append(in_few_files(rows, number), table, batch_id=batch)
         return judged.count()
     finally:
