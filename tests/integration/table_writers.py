@@ -77,7 +77,7 @@ def by_workers(root: str) -> Append:
 
 
 def _lake(root: str) -> Lake:
-    settings = load_settings("local", [f"storage.root={root}", *SPARK])
+    settings = load_settings("local", [f"storage.root={root}", f"storage.checkpoints={root}/checkpoints", *SPARK])
     spark = spark_session(settings)
     spark.sparkContext.setLogLevel("OFF")
     lake = Lake(spark, root)
