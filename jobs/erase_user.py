@@ -1,12 +1,13 @@
 """Remove people from every table, and from the files under the tables, for good.
 
 Reads every table, the checkpoints and BEHAVIOR_PSEUDONYM_KEY; deletes from every table, and the pages of mine_patterns
-that name them; writes erasures (keyed hashes).
+that name them; writes erasures (keyed hashes), and rejected_events: where the records were in Kafka, nothing else.
 """
 
 from __future__ import annotations
 
 import time
+import uuid
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -17,16 +18,17 @@ from typing import Annotated
 
 import pyarrow as pa
 import typer
+from delta.tables import DeltaTable
 from pyspark.errors import PySparkException
-from pyspark.sql import SparkSession
+from pyspark.sql import Column, DataFrame, SparkSession
 from pyspark.sql import functions as F
 
-from features.erasure import keyed_hash_of
+from features.erasure import ERASED_USER, PLACES, keyed_hash_of
 from features.errors import BehaviorError, EnvironmentProblem, UsageError
 from features.ledger import Partition
 from features.mentions import People
 from features.packed import without_null_lists
-from features.tables import ERASURES, REJECTED_EVENTS, SCORES, Table
+from features.tables import ERASURES, EVENTS, REJECTED_EVENTS, SCORES, Table
 from jobs.maintain_tables import UNDER_WAY, vacuum
 from jobs.runtime import cli, files, notes, scratch, streams
 from jobs.runtime.arrow_lake import arrow_schema
@@ -37,9 +39,9 @@ from jobs.runtime.kafka_guard import KafkaGuard
 from jobs.runtime.lake import Lake
 from jobs.runtime.positions import appends_since, position
 from jobs.runtime.reports import remove_reports_naming
-from jobs.runtime.rewrites import alone, delete_matching
+from jobs.runtime.rewrites import alone, delete_matching, patiently
 from jobs.runtime.session import spark_session
-from jobs.runtime.settings import Settings, load_settings
+from jobs.runtime.settings import MaintenanceSettings, Settings, load_settings
 from jobs.runtime.strays import NEEDED, naming, strays
 
 ALERTS_QUERY = "raise_alerts"
@@ -133,8 +135,15 @@ class Erasure:
         else:
             known = self.spark.createDataFrame(pa.table({"user_id": self.people.array}))
             count = rows.join(F.broadcast(known), "user_id", "left_semi").count()
-        if count:
-            delete_matching(self.lake, table, known, self.settings.maintenance)
+        if not count:
+            return 0
+        if table is REJECTED_EVENTS:
+            blank(self.lake, known, self.settings.maintenance)
+            return count
+        if table is EVENTS:
+            mine = rows.join(F.broadcast(known), "user_id", "left_semi")
+            keep_places(self.lake, mine.select(*PLACES), self.settings.maintenance)
+        delete_matching(self.lake, table, known, self.settings.maintenance)
         return count
 
     def _delete_files(self, table: Table) -> None:
@@ -245,6 +254,32 @@ class Erasure:
                     f"Let it run (python -m jobs.{query} --once), then call erase_user again with the same ids."
                 )
             time.sleep(POLL_SECONDS)
+
+
+def blank(lake: Lake, places: DataFrame, chosen: MaintenanceSettings) -> None:
+    """Leave of the rejected records at ``places`` what ingest keeps of an erased person's: where they were in Kafka."""
+    content = [name for name in REJECTED_EVENTS.columns if name not in PLACES]
+    values: dict[str, str | Column] = {name: F.lit(ERASED_USER if name == "reason" else None) for name in content}
+    work = _rejected(lake).merge(places.distinct().alias("n"), _AT).whenMatchedUpdate(set=values)
+    patiently(work.execute, chosen.conflict_retries)
+
+
+def keep_places(lake: Lake, places: DataFrame, chosen: MaintenanceSettings) -> None:
+    """Note the ``places`` of events that are to be removed as rejected records, each once: no offset is lost by it."""
+    lake.create(REJECTED_EVENTS)
+    batch = F.lit(f"erase_user-{uuid.uuid4()}:0")  # the batch that read them must not find itself in this table
+    once = places.dropDuplicates(list(REJECTED_EVENTS.keys))
+    source = once.withColumns({"ingest_id": batch, "reason": F.lit(ERASED_USER)}).alias("n")
+    values: dict[str, str | Column] = {name: F.col(f"n.{name}") for name in (*PLACES, "reason")}
+    work = _rejected(lake).merge(source, _AT).whenNotMatchedInsert(values=values)
+    patiently(work.execute, chosen.conflict_retries)
+
+
+_AT = " AND ".join(f"t.`{name}` = n.`{name}`" for name in REJECTED_EVENTS.keys)
+
+
+def _rejected(lake: Lake) -> DeltaTable:
+    return DeltaTable.forPath(lake.spark, lake.path(REJECTED_EVENTS)).alias("t")
 
 
 def naming_records(people: People, keys: Sequence[str]) -> Callable[[Batches], Batches]:

@@ -81,7 +81,8 @@ def _maintain(spark: SparkSession, lake: Lake, settings: Settings, table: Table)
     for step in steps:
         try:
             notes.append(step() or "")
-        except CONFLICTS:
+        except CONFLICTS as conflict:
+            log.info("table %s is too busy: %s", table.name, conflict)
             notes.append("too busy to be rewritten; the next run will")
     hours = retention_hours(spark, lake, settings, table)
     vacuum(spark, lake, table, f"RETAIN {hours} HOURS")

@@ -82,8 +82,8 @@ CALLS = (
     Call("erase_user", ("--user-id", "{user}")),
     Call("maintain_tables"),
     Call("mine_patterns"),
-    # Nobody listens there: the one job that needs another server than Kafka says so in a sentence.
-    Call("bridge_rabbitmq", ("--once", "--set", "rabbitmq.port=1"), code=1),
+    # The one job that needs another server than Kafka: without its password it says so in a sentence.
+    Call("bridge_rabbitmq", ONCE, code=2),
 )
 ELSEWHERE = {"run_pipeline": "it makes the tables of the slow test, and runs beside the jobs there"}
 

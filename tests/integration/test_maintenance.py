@@ -153,7 +153,7 @@ def test_maintenance_beside_live_streams_fails_none_and_shows_their_readers_ever
         reader.stop()
     assert platform.parity() == (0, 0, 0)
     assert len(seen) == len(set(seen))
-    assert any("folded away" in note for note in notes)
+    assert any("folded away" in note for note in notes), notes
     left = {
         (r[0], f"{r[1]} {r[2]}")
         for r in platform.read(FEATURE_TABLE).select("user_id", "window_start", "batch_id").collect()
