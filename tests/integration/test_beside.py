@@ -31,7 +31,7 @@ ROUNDS = int(os.environ.get("BEHAVIOR_TEST_ROUNDS", "1"))
 AT_ONCE = ("maintenance.fold_after_minutes=0", "maintenance.keep_revisions_hours=0", "maintenance.vacuum_hours=24")
 
 
-@dataclass
+@dataclass(eq=False)
 class Analyst(threading.Thread):
     """Gives feedback on alerts as they come, by the run's server; keeps what it was told is saved."""
 
@@ -48,13 +48,13 @@ class Analyst(threading.Thread):
             while not self.over.wait(0.5):
                 for alert in read(self.folder, ALERTS, "alert_id")["alert_id"].unique().to_pylist()[:5]:
                     note = f"look {len(self.told)}"
-                    answer = server.post(f"/alerts/{alert}/feedback", json={"verdict": "true", "note": note})
+                    answer = server.post(f"/alerts/{alert}/feedback", json={"verdict": True, "note": note})
                     if answer.status_code == httpx.codes.CREATED:
                         self.told.append(note)
                     self.refused[answer.status_code] += 1
 
 
-@dataclass
+@dataclass(eq=False)
 class Spammer(threading.Thread):
     """Sends records that are no events; half of them become some when larger ones are taken."""
 
