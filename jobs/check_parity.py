@@ -37,7 +37,7 @@ from features.tiles import fold, merge
 from jobs import build_features, score_features
 from jobs.runtime import cli
 from jobs.runtime.lake import Lake
-from jobs.runtime.positions import NONE, Position, appends_since, reached
+from jobs.runtime.positions import NONE, Position, reached
 from jobs.runtime.positions import position as position_of
 from jobs.runtime.recompute import (
     Span,
@@ -46,6 +46,7 @@ from jobs.runtime.recompute import (
     folded_events,
     replace_tiles,
     revision_time,
+    rows_read,
     span_of,
     written_rows,
 )
@@ -133,8 +134,7 @@ def _scores(spark: SparkSession, lake: Lake, settings: Settings, span: Span) -> 
     if passed is None or passed.batch == NONE:
         nothing = spark.createDataFrame([], FEATURE_TABLE.schema)
         return compare_scores(nothing, nothing), nothing
-    later = [append.batch for append in appends_since(lake, FEATURE_TABLE, passed.version) if append.batch]
-    features = lake.read(FEATURE_TABLE).where(span.has(F.col("window_start")) & ~F.col("batch_id").isin(later))
+    features = rows_read(lake, FEATURE_TABLE, "batch_id", passed).where(span.has(F.col("window_start")))
     scores = lake.read(SCORES).where(span.has(F.col("window_start")) & passed.settled(F.col("batch_id"), passed.batch))
     newest = latest(features, FEATURE_TABLE)
     return compare_scores(newest, latest(scores, SCORES)).persist(StorageLevel.MEMORY_AND_DISK), newest

@@ -13,7 +13,7 @@ from pyspark.sql import functions as F
 
 from features.behavior import SessionRules
 from features.parity import rows_of_events
-from features.tables import EVENTS, FEATURE_TABLE, TILE_KEYS, TILES
+from features.tables import EVENTS, FEATURE_TABLE, TILE_KEYS, TILES, Table
 from jobs.runtime.lake import Lake
 from jobs.runtime.positions import Position, appends_since
 from jobs.runtime.rewrites import patiently, still_alone
@@ -39,9 +39,14 @@ class Span:
 
 def folded_events(lake: Lake, position: Position) -> DataFrame:
     """The events that build_features has taken up to ``position``; later ones are still on their way."""
-    later = [append.batch for append in appends_since(lake, EVENTS, position.version) if append.batch]
-    events = lake.read(EVENTS)
-    return events.where(~F.col("ingest_id").isin(later)) if later else events
+    return rows_read(lake, EVENTS, "ingest_id", position)
+
+
+def rows_read(lake: Lake, table: Table, writer: str, position: Position) -> DataFrame:
+    """Rows of ``table`` that the query at ``position`` has read; column ``writer`` says which batch wrote a row."""
+    rows = lake.read(table)  # before the log is looked at: what is appended in between would count as read
+    later = [append.batch for append in appends_since(lake, table, position.version) if append.batch]
+    return rows.where(~F.col(writer).isin(later)) if later else rows
 
 
 def written_rows(lake: Lake, position: Position) -> DataFrame:
