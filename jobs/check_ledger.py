@@ -90,7 +90,7 @@ def check(spark: SparkSession, lake: Lake, settings: Settings) -> list[Entry]:
 def read_offsets(spark: SparkSession, settings: Settings) -> dict[Partition, Range]:
     """What ingest_events has read and finished, from its checkpoint."""
     folder = checkpoint(settings, ingest_events.QUERY)
-    done = [int(file.name) for file in files.listing(spark, f"{folder}/commits") if file.name.isdigit()]
+    done = files.numbered(spark, f"{folder}/commits")
     begin = files.text_of(spark, f"{folder}/sources/0/0")
     if not done or begin is None:
         raise BehaviorError(

@@ -18,7 +18,6 @@ from typing import Annotated
 
 import pyarrow as pa
 import typer
-from delta.tables import DeltaTable
 from pyspark.errors import PySparkException
 from pyspark.sql import Column, DataFrame, SparkSession
 from pyspark.sql import functions as F
@@ -39,7 +38,7 @@ from jobs.runtime.kafka_guard import KafkaGuard
 from jobs.runtime.lake import Lake
 from jobs.runtime.positions import appends_since, position
 from jobs.runtime.reports import remove_reports_naming
-from jobs.runtime.rewrites import alone, delete_matching, patiently
+from jobs.runtime.rewrites import alone, delete_keys, replace_keys, still_alone
 from jobs.runtime.session import spark_session
 from jobs.runtime.settings import MaintenanceSettings, Settings, load_settings
 from jobs.runtime.strays import NEEDED, naming, strays
@@ -142,8 +141,8 @@ class Erasure:
             return count
         if table is EVENTS:
             mine = rows.join(F.broadcast(known), "user_id", "left_semi")
-            keep_places(self.lake, mine.select(*PLACES), self.settings.maintenance)
-        delete_matching(self.lake, table, known, self.settings.maintenance)
+            keep_places(self.lake, mine.select(*PLACES))
+        delete_keys(self.lake, table, known, self.settings.maintenance)
         return count
 
     def _delete_files(self, table: Table) -> None:
@@ -258,28 +257,24 @@ class Erasure:
 
 def blank(lake: Lake, places: DataFrame, chosen: MaintenanceSettings) -> None:
     """Leave of the rejected records at ``places`` what ingest keeps of an erased person's: where they were in Kafka."""
-    content = [name for name in REJECTED_EVENTS.columns if name not in PLACES]
-    values: dict[str, str | Column] = {name: F.lit(ERASED_USER if name == "reason" else None) for name in content}
-    work = _rejected(lake).merge(places.distinct().alias("n"), _AT).whenMatchedUpdate(set=values)
-    patiently(work.execute, chosen.conflict_retries)
+    replace_keys(lake, REJECTED_EVENTS, places.distinct(), lambda rows: rows.withColumns(_nobody()), chosen)
 
 
-def keep_places(lake: Lake, places: DataFrame, chosen: MaintenanceSettings) -> None:
+def keep_places(lake: Lake, places: DataFrame) -> None:
     """Note the ``places`` of events that are to be removed as rejected records, each once: no offset is lost by it."""
     lake.create(REJECTED_EVENTS)
-    batch = F.lit(f"erase_user-{uuid.uuid4()}:0")  # the batch that read them must not find itself in this table
-    once = places.dropDuplicates(list(REJECTED_EVENTS.keys))
-    source = once.withColumns({"ingest_id": batch, "reason": F.lit(ERASED_USER)}).alias("n")
-    values: dict[str, str | Column] = {name: F.col(f"n.{name}") for name in (*PLACES, "reason")}
-    work = _rejected(lake).merge(source, _AT).whenNotMatchedInsert(values=values)
-    patiently(work.execute, chosen.conflict_retries)
+    keys = list(REJECTED_EVENTS.keys)
+    new = places.dropDuplicates(keys).join(lake.read(REJECTED_EVENTS), keys, "left_anti")
+    batch = f"erase_user-{uuid.uuid4()}:0"  # the batch that read them must not find itself in this table
+    rows = new.withColumns({**_nobody(), "ingest_id": F.lit(batch)}).select(*REJECTED_EVENTS.columns)
+    still_alone()
+    lake.append(rows, REJECTED_EVENTS, batch_id=batch)
 
 
-_AT = " AND ".join(f"t.`{name}` = n.`{name}`" for name in REJECTED_EVENTS.keys)
-
-
-def _rejected(lake: Lake) -> DeltaTable:
-    return DeltaTable.forPath(lake.spark, lake.path(REJECTED_EVENTS)).alias("t")
+def _nobody() -> dict[str, Column]:
+    """What a rejected record says of its content when that was a person's who is erased."""
+    content = [field for field in REJECTED_EVENTS.schema if field.name not in PLACES]
+    return {f.name: F.lit(ERASED_USER if f.name == "reason" else None).cast(f.dataType) for f in content}
 
 
 def naming_records(people: People, keys: Sequence[str]) -> Callable[[Batches], Batches]:

@@ -118,8 +118,7 @@ def fold_tiles(lake: Lake, settings: Settings) -> str | None:
     for part in _parts(days.where("partial > 0")):
         where = f"({condition}) AND {_within(part, TILES)}"
 
-        def folded(where: str = where) -> DataFrame:
-            rows = lake.read(TILES).where(where)
+        def folded(rows: DataFrame) -> DataFrame:
             newest = rows.agg(F.max("batch_time")).collect()[0][0]
             own = {"batch_time": F.lit(newest), "batch_id": F.lit(f"{FOLDED}{position.query_id}:{position.committed}")}
             # In order of users: look-backs unpack less, and a read of one user skips most of a file.
@@ -147,10 +146,9 @@ def drop_replaced(lake: Lake, settings: Settings, table: Table) -> str | None:
     for part in _parts(days.where("most > 1")):
         where = f"({condition}) AND {_within(part, table)}"
 
-        def kept(where: str = where) -> DataFrame:
-            return latest(lake.read(table).where(where), table).select(*table.columns)
-
-        saved += replace(lake, table, kept, where, settings.maintenance)
+        saved += replace(
+            lake, table, lambda rows: latest(rows, table).select(*table.columns), where, settings.maintenance
+        )
     return f"{saved:,} replaced revisions dropped" if saved else None
 
 

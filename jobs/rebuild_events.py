@@ -10,9 +10,8 @@ import uuid
 from dataclasses import dataclass
 
 import typer
-from delta.tables import DeltaTable
 from pyspark import StorageLevel
-from pyspark.sql import Column, DataFrame, SparkSession
+from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
 from features.duplicates import ARRIVAL, POSITION, reject_duplicates
@@ -24,7 +23,7 @@ from jobs.runtime import cli
 from jobs.runtime.erasures import Privacy
 from jobs.runtime.lake import Lake
 from jobs.runtime.positions import finished_rows
-from jobs.runtime.rewrites import alone, delete_matching, patiently
+from jobs.runtime.rewrites import alone, delete_keys, replace_keys
 from jobs.runtime.session import spark_session
 from jobs.runtime.settings import Settings, load_settings
 from jobs.runtime.streams import in_few_files
@@ -153,16 +152,16 @@ def _write(lake: Lake, settings: Settings, work: Work, come: int, gone: int, cha
         (work.not_events, work.not_rejected), changed[2:], (EVENTS, REJECTED_EVENTS), strict=True
     ):
         if number:
-            delete_matching(lake, table, places, chosen)
+            delete_keys(lake, table, places, chosen)
 
 
 def _update(lake: Lake, settings: Settings, rows: DataFrame, table: Table) -> None:
-    same = " AND ".join(f"t.`{name}` = n.`{name}`" for name in POSITION)
-    target = DeltaTable.forPath(lake.spark, lake.path(table)).alias("t")
-    values: dict[str, str | Column] = {f"`{name}`": F.col(f"n.`{name}`") for name in CONTENT[table.name]}
-    patiently(
-        target.merge(rows.alias("n"), same).whenMatchedUpdate(set=values).execute, settings.maintenance.conflict_retries
-    )
+    content = rows.select(*POSITION, *CONTENT[table.name])
+
+    def updated(old: DataFrame) -> DataFrame:
+        return old.drop(*CONTENT[table.name]).join(content, POSITION).select(old.columns)
+
+    replace_keys(lake, table, content.select(POSITION), updated, settings.maintenance)
 
 
 def main(env: cli.Environment = "local", overrides: cli.Overrides = None) -> None:

@@ -29,7 +29,7 @@ from jobs.runtime.admission import judged, repeated
 from jobs.runtime.erasures import Privacy
 from jobs.runtime.lake import Lake
 from jobs.runtime.positions import finished_rows
-from jobs.runtime.rewrites import alone, delete_matching
+from jobs.runtime.rewrites import alone, delete_keys
 from jobs.runtime.session import spark_session
 from jobs.runtime.settings import Settings, load_settings
 from jobs.runtime.streams import in_few_files
@@ -81,7 +81,7 @@ def replay(spark: SparkSession, lake: Lake, settings: Settings, reason: str, sin
             if moved:
                 lake.append(in_few_files(fresh.select(EVENTS.columns), moved), EVENTS, batch_id=batch)
             if moved or healed:
-                delete_matching(lake, REJECTED_EVENTS, fresh.select(POSITION).unionByName(there), settings.maintenance)
+                delete_keys(lake, REJECTED_EVENTS, fresh.select(POSITION).unionByName(there), settings.maintenance)
             fresh.unpersist()
             return Replayed(looked_at, moved, passed - moved - healed)
         finally:

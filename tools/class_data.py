@@ -24,7 +24,7 @@ from jobs.maintain_tables import compact, vacuum
 from jobs.runtime import class_data
 from jobs.runtime.lake import Lake
 from jobs.runtime.recompute import append_revisions, expected_rows, span_of
-from jobs.runtime.rewrites import delete_matching
+from jobs.runtime.rewrites import delete_keys
 from jobs.runtime.session import connector_jars, spark_session
 from jobs.runtime.settings import Settings, load_settings
 
@@ -72,7 +72,7 @@ def work(spark: SparkSession, settings: Settings) -> None:
     append_revisions(lake, corrections(compared), "made", now)
     compared.unpersist()
     accounts(rows_of(events, lake.read(EVENTS).withColumn("reason", F.lit("x")).limit(0)), {("t", 0): Range(0, 3)})
-    delete_matching(lake, EVENTS, events.where("offset = 1").select("partition", "offset"), settings.maintenance)
+    delete_keys(lake, EVENTS, events.where("offset = 1").select("partition", "offset"), settings.maintenance)
     compact(spark, lake, settings.maintenance, EVENTS)
     vacuum(spark, lake, EVENTS, "RETAIN 24 HOURS")
 

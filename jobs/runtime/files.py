@@ -48,6 +48,11 @@ def listing(spark: SparkSession, folder: str) -> list[Found]:
     ]
 
 
+def numbered(spark: SparkSession, folder: str) -> list[int]:
+    """The files of ``folder`` whose names are numbers, as those of a checkpoint's batches are; in no order."""
+    return [int(file.name) for file in listing(spark, folder) if file.name.isdigit()]
+
+
 def exists(spark: SparkSession, path: str) -> bool:
     """Whether there is such a file or folder."""
     system, where = _place(spark, path)

@@ -162,7 +162,7 @@ class KafkaGuard:
 
     def read_until(self) -> Offsets:
         """Where the next micro-batch begins: what was read before is in the tables."""
-        done = [int(file.name) for file in files.listing(self.spark, f"{self.folder}/commits") if file.name.isdigit()]
+        done = files.numbered(self.spark, f"{self.folder}/commits")
         return self._ends_of(max(done)) if done else self._first_offsets()
 
     def _ends_of(self, number: int) -> Offsets:

@@ -61,7 +61,7 @@ def position(spark: SparkSession, settings: Settings, query: str) -> Position | 
     metadata = files.text_of(spark, f"{folder}/metadata")
     if metadata is None:
         return None
-    planned, done = _numbers(spark, f"{folder}/offsets"), _numbers(spark, f"{folder}/commits")
+    planned, done = files.numbered(spark, f"{folder}/offsets"), files.numbered(spark, f"{folder}/commits")
     known = Position(query, json.loads(metadata)["id"], max(planned, default=NONE), max(done, default=NONE))
     for number in sorted(set(planned) & set(done), reverse=True):
         lines = (files.text_of(spark, f"{folder}/offsets/{number}") or "").splitlines()
@@ -103,10 +103,6 @@ def reached(spark: SparkSession, settings: Settings, query: str) -> Position:
             f"Let it catch up first: python -m jobs.{query} --once."
         )
     return found
-
-
-def _numbers(spark: SparkSession, folder: str) -> list[int]:
-    return [int(file.name) for file in files.listing(spark, folder) if file.name.isdigit()]
 
 
 def _delta_offset(lines: list[str]) -> dict[str, Any] | None:

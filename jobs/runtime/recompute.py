@@ -4,10 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from functools import reduce
-from operator import and_
 
-from delta.tables import DeltaTable
 from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
@@ -16,7 +13,7 @@ from features.parity import rows_of_events
 from features.tables import EVENTS, FEATURE_TABLE, TILE_KEYS, TILES, Table
 from jobs.runtime.lake import Lake
 from jobs.runtime.positions import Position, appends_since
-from jobs.runtime.rewrites import patiently, still_alone
+from jobs.runtime.rewrites import replace_keys, still_alone
 from jobs.runtime.settings import Settings
 
 MINUTE = timedelta(minutes=1)
@@ -93,19 +90,15 @@ def replace_tiles(lake: Lake, differing: DataFrame, position: Position, batch_id
     """
     own = {"batch_time": F.lit(datetime.now(UTC)), "batch_id": F.lit(batch_id)}
     right = differing.where(F.col("expected").isNotNull()).select(*TILE_KEYS, "expected.*").withColumns(own)
-    # A key stands twice: once to find what is to go, and once, with keys that nothing has, to come.
-    going = differing.select(*[F.col(name).alias(f"old_{name}") for name in TILE_KEYS])
-    source = going.unionByName(right, allowMissingColumns=True).alias("s")
-    same = [F.col(f"t.{name}") == F.col(f"s.old_{name}") for name in TILE_KEYS]
-    settled = position.settled(F.col("t.batch_id"), position.batch)
-    target = DeltaTable.forPath(lake.spark, lake.path(TILES)).alias("t")
-    values: dict[str, str | Column] = {f"`{name}`": F.col(f"s.{name}") for name in TILES.columns}
-    work = (
-        target.merge(source, reduce(and_, same, settled))
-        .whenMatchedDelete()
-        .whenNotMatchedInsert("s.user_id IS NOT NULL", values)
+    replace_keys(
+        lake,
+        TILES,
+        differing.select(*TILE_KEYS),
+        lambda _: right.select(*TILES.columns),
+        settings.maintenance,
+        where=position.settled(F.col("batch_id"), position.batch),
+        inserts=True,
     )
-    patiently(work.execute, settings.maintenance.conflict_retries)
 
 
 def append_revisions(lake: Lake, rows: DataFrame, batch_id: str, time: datetime) -> None:

@@ -17,26 +17,24 @@ from delta.exceptions import (
     ConcurrentWriteException,
     DeltaConcurrentModificationException,
 )
-from delta.tables import DeltaTable
-from pyspark import StorageLevel
-from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import Column, DataFrame, SparkSession
+from pyspark.sql import functions as F
 from tenacity import Retrying, retry_if_exception_type, stop_after_attempt, wait_random
 
 from features.errors import BehaviorError
 from features.tables import Table
-from jobs.runtime import arrow_lake, files, locks
+from jobs.runtime import arrow_lake, commits, files, locks
 from jobs.runtime.lake import Lake
 from jobs.runtime.settings import MaintenanceSettings, Settings
 
-APPENDED = (ConcurrentAppendException, ConcurrentWriteException)
-"""An append came between reading and committing. Delta has then written nothing, and it may be tried again."""
 CONFLICTS = (
-    *APPENDED,
+    ConcurrentAppendException,
+    ConcurrentWriteException,
     ConcurrentDeleteDeleteException,
     ConcurrentDeleteReadException,
     DeltaConcurrentModificationException,
 )
-"""Any other commit came first. Only work that reads anew at each attempt may be tried again."""
+"""Another commit came first. Delta has then written nothing; work that reads anew at each attempt may try again."""
 LOCK = "rewriting.lock"
 
 Result = TypeVar("Result")
@@ -92,10 +90,10 @@ def still_alone() -> None:
         check()
 
 
-def patiently(work: Callable[[], Result], retries: int, conflicts: tuple[type[Exception], ...] = CONFLICTS) -> Result:
+def patiently(work: Callable[[], Result], retries: int) -> Result:
     """Run ``work`` again while Delta refuses its commit because of another's; the last refusal is raised."""
     attempts = Retrying(
-        retry=retry_if_exception_type(conflicts),
+        retry=retry_if_exception_type(CONFLICTS),
         stop=stop_after_attempt(retries + 1),
         wait=wait_random(0, 2),
         reraise=True,
@@ -109,44 +107,78 @@ def patiently(work: Callable[[], Result], retries: int, conflicts: tuple[type[Ex
 
 
 def replace(
-    lake: Lake, table: Table, rows_of: Callable[[], DataFrame], condition: str, chosen: MaintenanceSettings
+    lake: Lake, table: Table, made: Callable[[DataFrame], DataFrame], condition: str, chosen: MaintenanceSettings
 ) -> int:
-    """Put the rows that ``rows_of`` makes in the place of those that meet ``condition``; returns how many fewer.
+    """Put the rows that are ``made`` of those that meet ``condition`` in their place; returns how many fewer.
 
     One commit: a reader sees all of it or nothing. ``condition`` must hold for no row that others may append
-    meanwhile, since such a row would be removed unread. The rows are made first and kept, so that the time in which
-    an append refuses the commit is short.
+    meanwhile, since such a row would not be among those that are read.
     """
-    rows = rows_of().persist(StorageLevel.MEMORY_AND_DISK)
-    try:
-        kept = rows.count()
-        before = lake.read(table).where(condition).count()
+    matches = F.coalesce(F.expr(condition), F.lit(False))
 
-        def write() -> None:
-            (
-                rows.write.format("delta")
-                .mode("overwrite")
-                .option("replaceWhere", condition)
-                .save(lake.path(table))
-            )  # fmt: skip
+    def concerned(rows: DataFrame) -> DataFrame:
+        return rows.where(matches)
 
-        name = "spark.databricks.delta.replaceWhere.constraintCheck.enabled"
-        lake.spark.conf.set(name, "false")  # added-up rows do not meet the condition of partial ones
-        try:
-            patiently(write, chosen.conflict_retries, APPENDED)
-        finally:
-            lake.spark.conf.unset(name)
-    finally:
-        rows.unpersist()
-    return before - kept
+    def anew(rows: DataFrame) -> DataFrame:
+        return made(rows.where(matches)).unionByName(rows.where(~matches))
+
+    return _rewrite(lake, table, concerned, anew, chosen)
 
 
-def delete_matching(lake: Lake, table: Table, doomed: DataFrame, chosen: MaintenanceSettings) -> None:
-    """Delete the rows whose key columns are in ``doomed`` (its columns are the key); retried beside appends.
+def replace_keys(
+    lake: Lake,
+    table: Table,
+    keys: DataFrame,
+    made: Callable[[DataFrame], DataFrame],
+    chosen: MaintenanceSettings,
+    *,
+    where: Column | None = None,
+    inserts: bool = False,
+) -> int:
+    """Put the rows that are ``made`` of those whose key columns are in ``keys`` in their place; returns how many fewer.
 
-    A merge, since Delta's log keeps the text of a DELETE's condition, and with it the value that is to be forgotten.
+    One commit. The columns of ``keys`` are the key, and each stands there once. The log keeps no key: the text of a
+    DELETE's condition it would keep, and with it the value that is to be forgotten.
+
+    Args:
+        where: of the rows with such a key only those that meet it.
+        inserts: whether ``made`` makes rows of keys, too, that the table does not have.
     """
-    same = " AND ".join(f"t.`{name}` = doomed.`{name}`" for name in doomed.columns)
-    target = DeltaTable.forPath(lake.spark, lake.path(table)).alias("t")
-    work = target.merge(doomed.distinct().alias("doomed"), same).whenMatchedDelete()
-    patiently(work.execute, chosen.conflict_retries)
+    matches, names = F.lit(True) if where is None else F.coalesce(where, F.lit(False)), keys.columns
+
+    def concerned(rows: DataFrame) -> DataFrame:
+        return rows.where(matches).join(keys, names, "left_semi")
+
+    def anew(rows: DataFrame) -> DataFrame:
+        others = rows.where(matches).join(keys, names, "left_anti").unionByName(rows.where(~matches))
+        return made(concerned(rows)).unionByName(others)
+
+    return _rewrite(lake, table, concerned, anew, chosen, inserts=inserts)
+
+
+def delete_keys(lake: Lake, table: Table, keys: DataFrame, chosen: MaintenanceSettings) -> int:
+    """Delete the rows whose key columns are in ``keys`` (its columns are the key); returns how many."""
+    return replace_keys(lake, table, keys.distinct(), lambda rows: rows.limit(0), chosen)
+
+
+def _rewrite(
+    lake: Lake,
+    table: Table,
+    concerned: Callable[[DataFrame], DataFrame],
+    anew: Callable[[DataFrame], DataFrame],
+    chosen: MaintenanceSettings,
+    *,
+    inserts: bool = False,
+) -> int:
+    def work() -> int:
+        if commits.is_open_delta(lake.spark):
+            return commits.rewrite(
+                lake.spark, lake.path(table), concerned, anew, inserts=inserts, right_before=still_alone
+            )
+        # Databricks: by its own public means, at the price of the whole table, and of waiting for a quiet moment.
+        rows = lake.read(table)
+        before = rows.count()
+        anew(rows).select(rows.columns).write.format("delta").mode("overwrite").save(lake.path(table))
+        return before - lake.read(table).count()
+
+    return patiently(work, chosen.conflict_retries)

@@ -208,7 +208,7 @@ def start(
 
 def _last_planned(spark: SparkSession, folder: str) -> datetime | None:
     """When the newest batch in the checkpoint ``folder`` was planned."""
-    numbers = [int(file.name) for file in files.listing(spark, f"{folder}/offsets") if file.name.isdigit()]
+    numbers = files.numbered(spark, f"{folder}/offsets")
     return files.planned_at(spark, folder, max(numbers)) if numbers else None
 
 

@@ -7,7 +7,9 @@ commits or when it is killed.
 
 from __future__ import annotations
 
+import random
 import sys
+import time
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from typing import Any
@@ -23,6 +25,7 @@ from jobs.runtime.table_files import TableFiles
 from tests.conftest import JAVA
 
 Append = Callable[[str, list[dict[str, Any]]], None]
+PAUSE = 0.3
 SPARK = [
     "spark.master=local[1]",
     "spark.driver_memory=512m",
@@ -92,6 +95,7 @@ def main(kind: str, root: str, name: str, count: int) -> None:
     for number in range(count):
         append(f"{name}:{number}", rows_of(name, number))
         print(number, flush=True)
+        time.sleep(random.uniform(0, PAUSE))  # the quickest would keep the others out
 
 
 if __name__ == "__main__":

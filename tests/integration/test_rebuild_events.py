@@ -78,7 +78,7 @@ def test_the_same_rules_write_nothing_and_other_rules_can_be_taken_back_even_if_
     assert platform.read(EVENTS).where(F.octet_length("raw") > middle).count() == 0
 
     with monkeypatch.context() as patch:
-        patch.setattr(rebuild_events, "delete_matching", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+        patch.setattr(rebuild_events, "delete_keys", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
         with pytest.raises(KeyboardInterrupt):
             rebuild(platform, **wide)
     assert platform.read(EVENTS).count() + platform.read(REJECTED_EVENTS).count() > 308, "the kill came too early"

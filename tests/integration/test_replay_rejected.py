@@ -40,7 +40,7 @@ def test_records_that_pass_now_move_once_even_if_the_first_run_was_killed_half_w
     assert platform.read(REJECTED_EVENTS).where("reason = 'too_large'").count() == 3
 
     with monkeypatch.context() as patch:
-        patch.setattr(replay_rejected, "delete_matching", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+        patch.setattr(replay_rejected, "delete_keys", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
         with pytest.raises(KeyboardInterrupt):
             replay(platform, 50_000)
     assert platform.read(EVENTS).where(F.length("page") == 40_000).count() == 1
