@@ -34,8 +34,9 @@ from features.parity import (
 from features.revisions import latest
 from features.tables import EVENTS, FEATURE_TABLE, PARITY_REPORTS, SCORES, TILES
 from features.tiles import fold, merge
-from jobs import build_features, score_features
+from jobs import build_features
 from jobs.runtime import cli
+from jobs.runtime.flow import writer_of
 from jobs.runtime.lake import Lake
 from jobs.runtime.positions import NONE, Position, reached
 from jobs.runtime.positions import position as position_of
@@ -130,7 +131,8 @@ def _tiles(
 
 def _scores(spark: SparkSession, lake: Lake, settings: Settings, span: Span) -> tuple[DataFrame, DataFrame]:
     """Feature rows of ``span`` that score_features has passed without a score of theirs, and all that it has passed."""
-    passed = position_of(spark, settings, score_features.QUERY)
+    scoring = writer_of(SCORES)
+    passed = position_of(spark, settings, scoring) if scoring else None
     if passed is None or passed.batch == NONE:
         nothing = spark.createDataFrame([], FEATURE_TABLE.schema)
         return compare_scores(nothing, nothing), nothing

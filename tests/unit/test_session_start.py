@@ -73,3 +73,22 @@ def test_spark_starts_on_a_machine_whose_name_nobody_knows() -> None:
     command = [*apart, "sh", "-c", NAMELESS, sys.executable]
     run = subprocess.run(command, cwd=PROJECT, env=env, capture_output=True, text=True, timeout=300, check=False)
     assert run.stdout.split() == ["rows", "3"], run.stderr
+
+
+LIGHT = (
+    "backfill_features", "build_features", "check_ledger", "check_parity", "erase_user", "ingest_events",
+    "maintain_tables", "raise_alerts", "rebuild_events", "replay_rejected",
+)  # fmt: skip
+"""Jobs without a model. Importing what trains one takes longer than all else that they do before Spark."""
+HEAVY = ("mlflow", "sklearn", "matplotlib")
+
+
+def test_jobs_without_a_model_do_not_wait_for_the_packages_that_train_one() -> None:
+    script = f"""
+import importlib, sys
+for job in {LIGHT}:
+    importlib.import_module("jobs." + job)
+print(sorted({{name.partition(".")[0] for name in sys.modules}} & set({HEAVY})))
+"""
+    run = subprocess.run([sys.executable, "-c", script], cwd=PROJECT, capture_output=True, text=True, check=False)
+    assert run.stdout.strip() == "[]", run.stderr
