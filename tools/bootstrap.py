@@ -276,6 +276,27 @@ def build_log_store(project: Project, programs: Programs) -> None:
     write_stamp(project.jars_stamp, project.jars_wanted())
 
 
+def make_class_archive(project: Project, *, anew: bool) -> None:
+    """Let another process make what jobs start sooner with (``tools.class_data``), when nobody else needs the cores.
+
+    It takes a minute or some, and jobs start without it as well; so nobody waits for it.
+    """
+    nice, folder = shutil.which("nice"), project.jars / "classes"
+    if nice is None or (any(folder.glob("*.jsa")) and not anew):
+        return
+    folder.mkdir(exist_ok=True)
+    with (folder / "log").open("w", encoding="utf-8") as log:
+        subprocess.Popen(
+            [nice, "-n", "19", str(project.python), "-m", "tools.class_data"],
+            cwd=project.root,
+            env=clean_environment(),
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            start_new_session=True,
+        )
+
+
 def ivy_jar(project: Project) -> Path:
     for path in project.venv.glob("lib/python3*/site-packages/pyspark/jars/ivy-[0-9]*.jar"):
         return path
@@ -340,6 +361,7 @@ def set_up(project: Project, lock: int) -> None:
     write_stamp(project.java_stamp, {"java": machine.java_mark(java)})
     if not (packages_ready and jars_ready):
         say(f"ready after {time.monotonic() - started:.0f} s")
+    make_class_archive(project, anew=not (packages_ready and jars_ready))
 
 
 def wait(*runs: concurrent.futures.Future[None], started: float) -> None:

@@ -1,4 +1,4 @@
-"""Makes the archive of Java's classes with which jobs start sooner: ``python -m tools.class_data``, once.
+"""Makes the archive of Java's classes with which jobs start sooner; the set-up begins it, and waits for nothing.
 
 A small Spark does in a temporary folder what jobs do, and its Java writes down the classes that it has loaded when it
 ends. Without it jobs start as before.
@@ -6,6 +6,7 @@ ends. Without it jobs start as before.
 
 from __future__ import annotations
 
+import fcntl
 import subprocess
 import sys
 import tempfile
@@ -28,7 +29,7 @@ from jobs.runtime.rewrites import delete_keys
 from jobs.runtime.session import connector_jars, spark_session
 from jobs.runtime.settings import Settings, load_settings
 
-SECONDS = 600
+SECONDS = 3600  # of a process that waits for everybody else
 
 
 def main() -> None:
@@ -38,7 +39,11 @@ def main() -> None:
     if wanted is None or wanted.is_file():
         return
     wanted.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory() as folder:
+    with (wanted.parent / ".lock").open("w") as lock, tempfile.TemporaryDirectory() as folder:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return  # another process makes it
         draft = Path(folder, "classes.jsa")
         command = [sys.executable, "-m", "tools.class_data", folder, str(draft)]
         try:
@@ -48,9 +53,9 @@ def main() -> None:
             sys.exit(f"No archive of Java's classes was made. {error} {said.strip()[-300:]}")
         new = wanted.with_suffix(".new")
         new.write_bytes(draft.read_bytes())
-    for old in wanted.parent.glob("*.jsa"):
-        old.unlink()
-    new.replace(wanted)
+        for old in wanted.parent.glob("*.jsa"):
+            old.unlink()
+        new.replace(wanted)
 
 
 def work(spark: SparkSession, settings: Settings) -> None:
