@@ -101,8 +101,13 @@ def rewrite(
     new = [written.apply(number) for number in range(written.size())]
     right_before()
     _commit(jvm, transaction, [*[file.remove() for file in old], *new], "Overwrite", None)
-    before, after = (sum(file.numLogicalRecords().get() for file in some) for some in (old, new))
-    return int(before - after)
+    return _rows(old) - _rows(new)
+
+
+def _rows(files: Sequence[Any]) -> int:
+    """Rows of the files by their statistics; a file without any counts as empty."""
+    numbers = [file.numLogicalRecords() for file in files]
+    return sum(int(number.get()) for number in numbers if number.isDefined())
 
 
 _FILE = "file of the row"

@@ -104,10 +104,12 @@ def call_each(calls: Sequence[Call], run: Platform, folder: Path, capfd: pytest.
     capfd.readouterr()
 
     def called(call: Call) -> Called:
-        module = importlib.import_module(f"jobs.{call.job}")
+        module, began = importlib.import_module(f"jobs.{call.job}"), time.monotonic()
         with pytest.raises(SystemExit) as left:
             cli.run(module.main, words_of(call, folder, user[0], settings))
         out, err = capfd.readouterr()
+        with capfd.disabled():
+            print(f"{call.job} {' '.join(call.words)}: {time.monotonic() - began:.1f} s")
         return Called(call, int(left.value.code or 0), out + err)
 
     handlers = [(number, signal.getsignal(number)) for number in (signal.SIGINT, signal.SIGTERM)]
