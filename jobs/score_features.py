@@ -12,6 +12,7 @@ from pyspark import StorageLevel
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql.streaming.query import StreamingQuery
 
+from features.revisions import latest
 from features.tables import FEATURE_TABLE, SCORES, SHADOW_SCORES
 from jobs.runtime import cli, logs, metrics, streams
 from jobs.runtime.lake import Lake
@@ -56,7 +57,9 @@ def start(spark: SparkSession, lake: Lake, settings: Settings, *, once: bool = F
         if followed.trouble:
             log.warning("batch %s: %s", batch.id, followed.trouble, extra=about)
         challenger = None if shadow is None else shadow.follow(followed.champion)
-        rows = score(features.drop("batch_time", "batch_id"), followed.champion, rules, challenger)
+        # Of a key one row a batch: two would have the same batch_time and batch_id, and neither would be the newest.
+        newest_rows = latest(features, FEATURE_TABLE).drop("batch_time", "batch_id")
+        rows = score(newest_rows, followed.champion, rules, challenger)
         if settings.metrics.port:
             rows = metrics.observed(rows)
         with steps.step("score and append"):

@@ -73,16 +73,17 @@ class Scoring:
     registry: Registry
     commits: int = field(default=0)
 
-    def arrive(self, rows: pd.DataFrame | None = None, *, nan_is_null: bool = True) -> None:
-        """One commit of features, its minutes unlike those of any other."""
+    def arrive(self, rows: pd.DataFrame | None = None, *, nan_is_null: bool = True, minute: int | None = None) -> None:
+        """One commit of features, its minutes unlike those of any other where no ``minute`` is named."""
         number, self.commits = self.commits, self.commits + 1
+        minute = number if minute is None else minute
         rows = feature_rows(ROWS, seed=number) if rows is None else rows
         values = rows[list(FEATURE_NAMES)].to_numpy(np.float64).tolist()
         written = NOON + timedelta(days=1, seconds=number)
         clean = known if nan_is_null else float
         records = [
             (
-                f"user {i}", NOON + timedelta(minutes=number), NOON, False, *map(clean, found), NOON, FEATURE_VERSION,
+                f"user {i}", NOON + timedelta(minutes=minute), NOON, False, *map(clean, found), NOON, FEATURE_VERSION,
                 written, f"build:{number}",
             )
             for i, found in enumerate(values)
@@ -275,6 +276,19 @@ def test_no_number_stops_the_stream(scoring: Scoring) -> None:
     rows = scoring.read(SCORES).select("anomaly_score", "verdict").collect()
     assert len(rows) == 5
     assert all(0.0 <= row["anomaly_score"] <= 1.0 and row["verdict"] != "insufficient_data" for row in rows)
+
+
+def test_of_several_revisions_that_a_micro_batch_reads_the_newest_is_scored(scoring: Scoring) -> None:
+    for _ in range(9):
+        scoring.arrive(minute=0)
+    stream = scoring.settings.stream.model_copy(update={"max_files_per_trigger": 1000})
+    score_features.start(
+        scoring.spark, scoring.lake, scoring.settings.model_copy(update={"stream": stream}), once=True
+    ).awaitTermination()
+    scores = scoring.read(SCORES).select("user_id", *FEATURE_NAMES)
+    newest = scoring.read(FEATURE_TABLE).where("batch_id = 'build:8'").select("user_id", *FEATURE_NAMES)
+    assert scores.count() == ROWS
+    assert scores.exceptAll(newest).isEmpty()
 
 
 def test_in_the_shadow_the_challenger_judges_the_same_rows_and_changes_no_score(scoring: Scoring) -> None:
