@@ -130,20 +130,16 @@ class Erasure:
         if table is REJECTED_EVENTS:
             wanted, places = rows.select(*table.keys, *NEEDED), rows.select(*table.keys).schema
             found = without_null_lists(wanted).mapInArrow(naming_records(self.people, table.keys), places).toArrow()
-            count, known = int(found.num_rows), self.spark.createDataFrame(found)
-        else:
-            known = self.spark.createDataFrame(pa.table({"user_id": self.people.array}))
-            count = rows.join(F.broadcast(known), "user_id", "left_semi").count()
-        if not count:
-            return 0
-        if table is REJECTED_EVENTS:
-            blank(self.lake, known, self.settings.maintenance)
-            return count
+            if found.num_rows:
+                blank(self.lake, self.spark.createDataFrame(found), self.settings.maintenance)
+            return int(found.num_rows)
+        known = self.spark.createDataFrame(pa.table({"user_id": self.people.array}))
         if table is EVENTS:
             mine = rows.join(F.broadcast(known), "user_id", "left_semi")
+            if mine.isEmpty():
+                return 0
             keep_places(self.lake, mine.select(*PLACES))
-        delete_keys(self.lake, table, known, self.settings.maintenance)
-        return count
+        return delete_keys(self.lake, table, known, self.settings.maintenance)
 
     def _delete_files(self, table: Table) -> None:
         """Delete what the log names as removed, and so never a file that a stream is just writing."""

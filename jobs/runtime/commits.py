@@ -11,6 +11,8 @@ from pyspark.sql import functions as F
 
 from features.errors import BehaviorError
 
+Change = Callable[[DataFrame], DataFrame]
+
 
 def is_open_delta(spark: SparkSession) -> bool:
     """Whether Delta's own classes are there to commit with."""
@@ -58,8 +60,8 @@ def commit(
 def rewrite(
     spark: SparkSession,
     address: str,
-    concerned: Callable[[DataFrame], DataFrame],
-    anew: Callable[[DataFrame], DataFrame],
+    concerned: Change,
+    anew: Change,
     *,
     inserts: bool,
     right_before: Callable[[], None],

@@ -24,6 +24,7 @@ from tenacity import Retrying, retry_if_exception_type, stop_after_attempt, wait
 from features.errors import BehaviorError
 from features.tables import Table
 from jobs.runtime import arrow_lake, commits, files, locks
+from jobs.runtime.commits import Change
 from jobs.runtime.lake import Lake
 from jobs.runtime.settings import MaintenanceSettings, Settings
 
@@ -106,9 +107,7 @@ def patiently(work: Callable[[], Result], retries: int) -> Result:
     return attempts(guarded)
 
 
-def replace(
-    lake: Lake, table: Table, made: Callable[[DataFrame], DataFrame], condition: str, chosen: MaintenanceSettings
-) -> int:
+def replace(lake: Lake, table: Table, made: Change, condition: str, chosen: MaintenanceSettings) -> int:
     """Put the rows that are ``made`` of those that meet ``condition`` in their place; returns how many fewer.
 
     One commit: a reader sees all of it or nothing. ``condition`` must hold for no row that others may append
@@ -116,20 +115,14 @@ def replace(
     """
     matches = F.coalesce(F.expr(condition), F.lit(False))
 
-    def concerned(rows: DataFrame) -> DataFrame:
-        return rows.where(matches)
-
-    def anew(rows: DataFrame) -> DataFrame:
-        return made(rows.where(matches)).unionByName(rows.where(~matches))
-
-    return _rewrite(lake, table, concerned, anew, chosen)
+    return _rewrite(lake, table, lambda rows: rows.where(matches), lambda rows: rows.where(~matches), made, chosen)
 
 
 def replace_keys(
     lake: Lake,
     table: Table,
     keys: DataFrame,
-    made: Callable[[DataFrame], DataFrame],
+    made: Change,
     chosen: MaintenanceSettings,
     *,
     where: Column | None = None,
@@ -149,11 +142,10 @@ def replace_keys(
     def concerned(rows: DataFrame) -> DataFrame:
         return rows.where(matches).join(keys, names, "left_semi")
 
-    def anew(rows: DataFrame) -> DataFrame:
-        others = rows.where(matches).join(keys, names, "left_anti").unionByName(rows.where(~matches))
-        return made(concerned(rows)).unionByName(others)
+    def others(rows: DataFrame) -> DataFrame:
+        return rows.where(matches).join(keys, names, "left_anti").unionByName(rows.where(~matches))
 
-    return _rewrite(lake, table, concerned, anew, chosen, inserts=inserts)
+    return _rewrite(lake, table, concerned, others, made, chosen, inserts=inserts)
 
 
 def delete_keys(lake: Lake, table: Table, keys: DataFrame, chosen: MaintenanceSettings) -> int:
@@ -164,12 +156,18 @@ def delete_keys(lake: Lake, table: Table, keys: DataFrame, chosen: MaintenanceSe
 def _rewrite(
     lake: Lake,
     table: Table,
-    concerned: Callable[[DataFrame], DataFrame],
-    anew: Callable[[DataFrame], DataFrame],
+    concerned: Change,
+    others: Change,
+    made: Change,
     chosen: MaintenanceSettings,
     *,
     inserts: bool = False,
 ) -> int:
+    """Put what is ``made`` of the ``concerned`` rows in their place; the ``others`` stay."""
+
+    def anew(rows: DataFrame) -> DataFrame:
+        return made(concerned(rows)).unionByName(others(rows))
+
     def work() -> int:
         if commits.is_open_delta(lake.spark):
             return commits.rewrite(
