@@ -212,6 +212,33 @@ def test_a_file_that_is_just_being_written_is_not_taken_and_what_is_committed_af
     assert files_with(platform, PERSON) == []
 
 
+def test_a_file_that_cannot_be_read_yet_and_is_committed_meanwhile_stays(
+    platform: Platform, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(erase_user, "UNDER_WAY", timedelta(seconds=3))
+    platform.lake.create(FEEDBACK)
+    with TableFiles(platform.lake.place(FEEDBACK), FEEDBACK) as files:
+        files.write(pa.Table.from_pylist([dict(zip(FEEDBACK.columns, row_of(FEEDBACK, "bob"), strict=True))]))
+        described = files.finish()
+    (path,) = Path(platform.lake.path(FEEDBACK)).glob("*.parquet")
+    whole = path.read_bytes()
+    path.write_bytes(whole[: len(whole) // 2])
+    looks = []
+
+    def look(*what: Any) -> set[str]:
+        """The analyst's process writes the rest and commits while the erasure waits for it."""
+        looks.append(what[1])
+        if what[1] is FEEDBACK and looks.count(FEEDBACK) == 3:
+            path.write_bytes(whole)
+            platform.lake.commit(described, FEEDBACK, batch_id="late")
+        return strays.strays(*what)
+
+    monkeypatch.setattr(erase_user, "strays", look)
+    erase(platform, PERSON)
+    assert looks.count(FEEDBACK) == 3
+    assert [row.user_id for row in platform.read(FEEDBACK).collect()] == ["bob"]
+
+
 def test_a_hundred_thousand_people_are_erased_in_one_call_and_kept_out(platform: Platform) -> None:
     many = [f"customer-{number:06d}" for number in range(100_000)]
     platform.arrive([*[(user, number % 50, "/a") for number, user in enumerate(many[:3000])], *ACTS])
