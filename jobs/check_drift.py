@@ -133,7 +133,7 @@ def main(
     lake = Lake(spark, settings.storage.root)
     lake.create(FEATURE_TABLE, SCORES, FEEDBACK, DRIFT_REPORTS)
     _, report, days = check(spark, lake, settings)
-    show(report, days, Console())
+    show(report, days, Console(soft_wrap=True))
     if retrain and report.retrain:
         version = train_model.train(spark, lake, settings, tell=typer.echo)
         typer.echo(f"Version {version} is registered. Promote it: python -m jobs.promote_model --version {version}.")

@@ -191,7 +191,7 @@ def main(
     if parity is None:
         typer.echo("There are no events yet: nothing to compare.")
         return
-    show(parity, Console())
+    show(parity, Console(soft_wrap=True))
     if parity.differences:
         typer.echo(
             "The right revisions are appended."
