@@ -12,6 +12,7 @@ import pyarrow as pa
 import pytest
 from confluent_kafka import Consumer, TopicPartition
 
+from features.revisions import latest_in_arrow
 from features.tables import ALERTS, EVENTS, FEATURE_TABLE, REJECTED_EVENTS, SCORES, Table
 from jobs.runtime.producer import EventProducer
 from jobs.runtime.settings import load_settings
@@ -105,8 +106,12 @@ def test_a_model_is_trained_promoted_and_applied_by_the_remote_registry(site: Si
     killed_in_the_middle(site, "score_features", SCORES, *FEW)
     succeeds(site.submit("score_features", "--once", *FEW))
     revisions = [name for name in FEATURE_TABLE.schema.names if name not in ("batch_time", "batch_id")]
-    features = site.read(FEATURE_TABLE, [*revisions, "batch_id"])
-    assert rows_of(site.read(SCORES, revisions)) == rows_of(features.select(revisions))
+    features, scores = (site.read(table, [*revisions, "batch_time", "batch_id"]) for table in (FEATURE_TABLE, SCORES))
+    newest = latest_in_arrow(features, FEATURE_TABLE), latest_in_arrow(scores, SCORES)
+    assert rows_of(newest[1].select(revisions)) == rows_of(newest[0].select(revisions))
+    scored = rows_of(scores.select(revisions))  # of a batch's revisions of a minute the newest alone
+    assert scored <= rows_of(features.select(revisions))
+    assert max(scored.values()) == 1
     assert max(rows_of(features.select(["user_id", "window_start", "batch_id"])).values()) == 1
 
 
