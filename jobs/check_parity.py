@@ -45,9 +45,9 @@ from jobs.runtime.recompute import (
     append_revisions,
     expected_rows,
     folded_events,
+    read_and_waiting,
     replace_tiles,
     revision_time,
-    rows_read,
     span_of,
     written_rows,
 )
@@ -130,16 +130,26 @@ def _tiles(
 
 
 def _scores(spark: SparkSession, lake: Lake, settings: Settings, span: Span) -> tuple[DataFrame, DataFrame]:
-    """Feature rows of ``span`` that score_features has passed without a score of theirs, and all that it has passed."""
+    """Feature rows of ``span`` that score_features has passed without a score of theirs, and all that it has passed.
+
+    A minute with a revision that is still to be scored is not compared: maintenance may have dropped the revision that
+    its score is of.
+    """
     scoring = writer_of(SCORES)
     passed = position_of(spark, settings, scoring) if scoring else None
     if passed is None or passed.batch == NONE:
         nothing = spark.createDataFrame([], FEATURE_TABLE.schema)
         return compare_scores(nothing, nothing), nothing
-    features = rows_read(lake, FEATURE_TABLE, "batch_id", passed).where(span.has(F.col("window_start")))
+    features, waiting = (
+        rows.where(span.has(F.col("window_start")))
+        for rows in read_and_waiting(lake, FEATURE_TABLE, "batch_id", passed)
+    )
     scores = lake.read(SCORES).where(span.has(F.col("window_start")) & passed.settled(F.col("batch_id"), passed.batch))
-    newest = latest(features, FEATURE_TABLE)
-    return compare_scores(newest, latest(scores, SCORES)).persist(StorageLevel.MEMORY_AND_DISK), newest
+    newest, scored = (
+        latest(rows, table).join(waiting, KEYS, "left_anti")
+        for rows, table in ((features, FEATURE_TABLE), (scores, SCORES))
+    )
+    return compare_scores(newest, scored).persist(StorageLevel.MEMORY_AND_DISK), newest
 
 
 def _record(lake: Lake, parity: Parity, now: datetime, *, repaired: bool) -> None:

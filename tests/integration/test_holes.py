@@ -8,11 +8,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from delta.tables import DeltaTable
 from pyspark.sql import SparkSession
 
 from features.parity import ALL, OF_SCORES, OF_TILES
 from features.tables import EVENTS, FEATURE_TABLE, SCORES, TILES, Table
 from jobs import check_ledger, check_parity, promote_model, train_model
+from jobs.backfill_features import backfill
 from jobs.runtime.lake import Lake
 from jobs.runtime.producer import EventProducer
 from tests.integration.conftest import Platform
@@ -124,4 +126,20 @@ def test_events_lost_before_they_were_counted_are_counted_once_when_they_are_bac
     assert sum(entry.account.events for entry in whole) == 200
     assert sum(entry.account.duplicates for entry in whole) == 1
     platform.build()
+    assert parity(platform) == WHOLE
+
+
+def test_a_minute_whose_newest_revision_is_still_to_be_scored_is_not_compared_with_the_score_before(
+    spark: SparkSession, platform: Platform, producer: EventProducer
+) -> None:
+    send(producer, *people(300))
+    platform.ingest()
+    platform.build()
+    promote_model.promote(platform.settings, train_model.train(spark, platform.lake, platform.settings), why="test")
+    platform.score()
+    backfill(spark, platform.lake, platform.settings, slices=1)
+    # What maintenance does when more batches lie between.
+    DeltaTable.forPath(spark, platform.lake.path(FEATURE_TABLE)).delete("batch_id NOT LIKE 'backfill%'")
+    assert parity(platform) == WHOLE
+    platform.score()
     assert parity(platform) == WHOLE
