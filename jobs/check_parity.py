@@ -45,9 +45,9 @@ from jobs.runtime.recompute import (
     append_revisions,
     expected_rows,
     folded_events,
-    read_and_waiting,
     replace_tiles,
     revision_time,
+    rows_and_waiting,
     span_of,
     written_rows,
 )
@@ -132,7 +132,7 @@ def _tiles(
 def _scores(spark: SparkSession, lake: Lake, settings: Settings, span: Span) -> tuple[DataFrame, DataFrame]:
     """Feature rows of ``span`` that score_features has passed without a score of theirs, and all that it has passed.
 
-    A minute with a revision that is still to be scored is not compared: maintenance may have dropped the revision that
+    A minute whose newest revision is still to be scored is not compared: maintenance may have dropped the revision that
     its score is of.
     """
     scoring = writer_of(SCORES)
@@ -140,16 +140,12 @@ def _scores(spark: SparkSession, lake: Lake, settings: Settings, span: Span) -> 
     if passed is None or passed.batch == NONE:
         nothing = spark.createDataFrame([], FEATURE_TABLE.schema)
         return compare_scores(nothing, nothing), nothing
-    features, waiting = (
-        rows.where(span.has(F.col("window_start")))
-        for rows in read_and_waiting(lake, FEATURE_TABLE, "batch_id", passed)
-    )
+    features, is_waiting = rows_and_waiting(lake, FEATURE_TABLE, "batch_id", passed)
+    newest = latest(features.where(span.has(F.col("window_start"))), FEATURE_TABLE)
+    due = newest.where(~is_waiting)
     scores = lake.read(SCORES).where(span.has(F.col("window_start")) & passed.settled(F.col("batch_id"), passed.batch))
-    newest, scored = (
-        latest(rows, table).join(waiting, KEYS, "left_anti")
-        for rows, table in ((features, FEATURE_TABLE), (scores, SCORES))
-    )
-    return compare_scores(newest, scored).persist(StorageLevel.MEMORY_AND_DISK), newest
+    scored = latest(scores, SCORES).join(newest.where(is_waiting), KEYS, "left_anti")
+    return compare_scores(due, scored).persist(StorageLevel.MEMORY_AND_DISK), due
 
 
 def _record(lake: Lake, parity: Parity, now: datetime, *, repaired: bool) -> None:

@@ -279,7 +279,7 @@ def main(env: cli.Environment = "local", overrides: cli.Overrides = None) -> Non
     done = maintain(spark, lake, settings)
     if not done:
         typer.echo(f"There are no tables under {lake.root}.")
-    show(done, Console(soft_wrap=True))
+    show(done, Console())
 
 
 if __name__ == "__main__":

@@ -138,7 +138,7 @@ def main(
         return
     if registry_of(settings).resolve_champion() is not None:
         Lake(spark_session(settings), settings.storage.root).create(FEATURE_TABLE, FEEDBACK)
-    promoted = promote(settings, version, why, force=force, console=Console(soft_wrap=True))
+    promoted = promote(settings, version, why, force=force, console=Console())
     typer.echo(f"Version {promoted} is champion.")
 
 

@@ -124,7 +124,7 @@ def main(
         if sessions.empty:
             typer.echo("There is no session that can be judged yet: nothing to preview.")
             return
-        show(preview_of_history(sessions, length, current, asked), Console(soft_wrap=True))
+        show(preview_of_history(sessions, length, current, asked), Console())
         typer.echo(f"Version {chosen} on {len(sessions):,} user sessions of {length:.2f} days. Nothing was changed.")
         return
     if asked is None:

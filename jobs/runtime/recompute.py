@@ -41,15 +41,15 @@ def folded_events(lake: Lake, position: Position) -> DataFrame:
 
 def rows_read(lake: Lake, table: Table, writer: str, position: Position) -> DataFrame:
     """Rows of ``table`` that the query at ``position`` has read; column ``writer`` says which batch wrote a row."""
-    return read_and_waiting(lake, table, writer, position)[0]
+    rows, is_waiting = rows_and_waiting(lake, table, writer, position)
+    return rows.where(~is_waiting)
 
 
-def read_and_waiting(lake: Lake, table: Table, writer: str, position: Position) -> tuple[DataFrame, DataFrame]:
-    """:func:`rows_read`, and the rows that the query has not read yet."""
+def rows_and_waiting(lake: Lake, table: Table, writer: str, position: Position) -> tuple[DataFrame, Column]:
+    """All rows of ``table``, and whether the query of :func:`rows_read` has yet to read one of them."""
     rows = lake.read(table)  # before the log is looked at: what is appended in between would count as read
     later = [append.batch for append in appends_since(lake, table, position.version) if append.batch]
-    is_waiting = F.col(writer).isin(later) if later else F.lit(False)
-    return rows.where(~is_waiting), rows.where(is_waiting)
+    return rows, F.col(writer).isin(later) if later else F.lit(False)
 
 
 def written_rows(lake: Lake, position: Position) -> DataFrame:
