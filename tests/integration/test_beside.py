@@ -7,7 +7,6 @@ import re
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -28,7 +27,6 @@ pytestmark = [pytest.mark.integration, pytest.mark.slow]
 
 SECONDS = float(os.environ.get("BEHAVIOR_TEST_SECONDS", "150"))
 ROUNDS = int(os.environ.get("BEHAVIOR_TEST_ROUNDS", "1"))
-KINDS_OF_JOBS = 5  # however slow the machine is, each of them ran beside the streams once
 AT_ONCE = ("maintenance.fold_after_minutes=0", "maintenance.keep_revisions_hours=0", "maintenance.vacuum_hours=24")
 
 
@@ -94,18 +92,17 @@ def address(folder: Path) -> str:
     return found[1]
 
 
-def jobs_in_turn(folder: Path, erased: list[str]) -> Iterator[str]:
-    """One job after the other, again and again."""
+def every_kind_of_job(folder: Path, erased: list[str]) -> None:
+    """One job after the other."""
     small, large = ("ingest.max_bytes=512",), ("ingest.max_bytes=32768",)
-    while True:
-        yield job(folder, "maintain_tables", more=(*small, *AT_ONCE))
-        yield job(folder, "replay_rejected", "--reason", "too_large", more=large)
-        spared = {*erased, *read(folder, ALERTS, "user_id")["user_id"].to_pylist()}  # their feedback would go, too
-        person = next(u for u in read(folder, EVENTS, "user_id")["user_id"].unique().to_pylist() if u not in spared)
-        erased.append(person)
-        yield job(folder, "erase_user", "--user-id", person, more=small)
-        yield job(folder, "check_parity", "--all", "--repair", more=small, codes=(0, 1))
-        yield job(folder, "check_ledger", "--repair", more=small)
+    job(folder, "maintain_tables", more=(*small, *AT_ONCE))
+    job(folder, "replay_rejected", "--reason", "too_large", more=large)
+    spared = {*erased, *read(folder, ALERTS, "user_id")["user_id"].to_pylist()}  # their feedback would go, too
+    person = next(u for u in read(folder, EVENTS, "user_id")["user_id"].unique().to_pylist() if u not in spared)
+    erased.append(person)
+    job(folder, "erase_user", "--user-id", person, more=small)
+    job(folder, "check_parity", "--all", "--repair", more=small, codes=(0, 1))
+    job(folder, "check_ledger", "--repair", more=small)
 
 
 def minutes(rows: pa.Table, time_column: str) -> set[tuple[str, int]]:
@@ -148,7 +145,7 @@ def test_a_live_run_with_maintenance_erasure_replay_repair_and_feedback_beside_i
     tmp_path: Path,
 ) -> None:
     for number in range(ROUNDS):
-        folder, over, erased, done = tmp_path / f"round-{number}" / "run", threading.Event(), list[str](), 0
+        folder, over, erased = tmp_path / f"round-{number}" / "run", threading.Event(), list[str]()
         folder.mkdir(parents=True)
         rate = ["--rate", "300", "--set", "ingest.max_bytes=512"]
         with running(folder, "live", *rate):
@@ -157,10 +154,8 @@ def test_a_live_run_with_maintenance_erasure_replay_repair_and_feedback_beside_i
             analyst.start()
             spammer.start()
             end = time.monotonic() + SECONDS
-            for _ in jobs_in_turn(folder, erased):
-                done += 1
-                if time.monotonic() > end and done >= KINDS_OF_JOBS:
-                    break
+            while time.monotonic() < end:
+                every_kind_of_job(folder, erased)
             over.set()
             analyst.join()
             spammer.join()
@@ -169,7 +164,7 @@ def test_a_live_run_with_maintenance_erasure_replay_repair_and_feedback_beside_i
             job(folder, query, "--once", more=("ingest.max_bytes=512",))
         wrong = account(folder, analyst)
         sizes = {table.name: read(folder, table, table.time).num_rows for table in (EVENTS, REJECTED_EVENTS, SCORES)}
-        print(f"round {number + 1}: {sizes}, {done} jobs beside, {len(erased)} of them erasures; {wrong}")
+        print(f"round {number + 1}: {sizes}, {len(erased)} times every kind of job beside; {wrong}")
         assert analyst.told, analyst.refused
         assert set(wrong.values()) == {0}, wrong
         assert " 0 differences" in job(folder, "check_parity", "--all")
