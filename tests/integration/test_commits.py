@@ -10,12 +10,14 @@ import subprocess
 import sys
 from collections import Counter
 from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from types import MappingProxyType
 
 import pytest
 from deltalake import DeltaTable
+from pyspark.sql import SparkSession
 
 from features.tables import LEDGER_GAPS
 from tests.integration.commit_racers import commit
@@ -135,6 +137,34 @@ def test_two_sparks_and_deltalake_write_one_table_and_nothing_told_is_lost(tmp_p
             writer.end()
         assert [len(writer.told) for writer in all_three] == [25, 25, 25]
         check(DeltaTable(tmp_path / LEDGER_GAPS.name), *all_three)
+
+
+def test_a_file_of_the_log_that_is_written_over_is_whole_to_readers_of_other_processes(
+    spark: SparkSession, tmp_path: Path
+) -> None:
+    """A run ended when its reader without Spark found the note of the newest checkpoint empty."""
+    jvm, conf = spark.sparkContext._jvm, spark._jsc.hadoopConfiguration()  # noqa: SLF001
+    assert jvm is not None
+    store, file = jvm.behavior.LocalLogStore(conf), tmp_path / "_last_checkpoint"
+    place = jvm.org.apache.hadoop.fs.Path(str(file))
+    notes = [json.dumps({"version": number}) for number in range(500)]
+
+    def write() -> None:
+        for note in notes:
+            lines = jvm.java.util.ArrayList()
+            lines.add(note)
+            store.write(place, lines.iterator(), True, conf)
+
+    store.write(place, jvm.java.util.ArrayList().iterator(), False, conf)
+    file.write_text(f"{notes[0]}\n", encoding="utf-8")
+    with ThreadPoolExecutor(1) as pool:
+        written, seen = pool.submit(write), Counter[str]()
+        while not written.done():
+            seen[file.read_text(encoding="utf-8")] += 1
+        written.result()
+    assert set(seen) <= {f"{note}\n" for note in notes}
+    assert len(seen) > 10
+    assert store.isPartialWriteVisible(place, conf)  # so Delta writes checkpoints beside their places, too
 
 
 @pytest.mark.slow
