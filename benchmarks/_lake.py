@@ -14,9 +14,9 @@ from pyspark.sql import functions as F
 
 from features.columns import shaped
 from features.tables import EVENTS, TILES
-from jobs.runtime.lake import Lake
-from jobs.runtime.session import spark_session
-from jobs.runtime.settings import Settings, load_settings
+from lake.spark_tables import Lake
+from settings import Settings, load_settings
+from spark.session import spark_session
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
 """Event time of the newest tile; the batches follow."""

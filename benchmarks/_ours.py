@@ -24,13 +24,14 @@ from pyspark.sql import functions as F
 
 from benchmarks._lake import moved, settings_in
 from features.behavior import behavior
-from features.events import accepted, judge
+from features.records import accepted, validate
 from features.tables import ERASURES, EVENTS, FEATURE_TABLE, LEDGER_GAPS, REJECTED_EVENTS, SCORES, TILES
 from features.tiles import fold
 from jobs import build_features, ingest_events, score_features
-from jobs.runtime.lake import Lake
-from jobs.runtime.models import registry_of
-from jobs.runtime.session import spark_session
+from lake.spark_tables import Lake
+from registry.configured import registry_of
+from spark.session import spark_session
+from streams.rules import session_rules, validation_rules
 from training.model import fit
 from training.summary import describe
 
@@ -64,7 +65,7 @@ class Ours:
         self.spark: SparkSession = spark_session(self.settings)
         self.spark.sparkContext.setLogLevel("ERROR")
         self.steps = StepLog()
-        logger = logging.getLogger("jobs.runtime.steps")
+        logger = logging.getLogger("telemetry.steps")
         logger.setLevel(logging.INFO)
         logger.addHandler(self.steps)
 
@@ -74,8 +75,8 @@ class Ours:
         records = self._records(endingOffsets=ends).withColumns(
             {"ingested_at": F.lit(datetime.now(UTC)), "ingest_id": F.lit("train:0")}
         )
-        events = accepted(judge(records, ingest_events.judging_rules(self.settings.ingest)))
-        rows = behavior(fold(events), build_features.session_rules(self.settings)).toPandas()
+        events = accepted(validate(records, validation_rules(self.settings.ingest)))
+        rows = behavior(fold(events), session_rules(self.settings)).toPandas()
         rows = rows[rows["session_events"] >= self.settings.model.min_session_events].reset_index(drop=True)
         model = fit(rows)
         registry = registry_of(self.settings)

@@ -8,7 +8,7 @@ from confluent_kafka import Producer
 START = 1_772_352_000
 """2026-03-01 08:00 UTC."""
 PAUSE_SECONDS, EVENTS_A_VISIT = 35.0, 33
-LATE, LONGEST_LATE_SECONDS, BROKEN = 0.01, 600, 0.001
+LATE, MAX_LATE_SECONDS, BROKEN = 0.01, 600, 0.001
 PAGES = 400
 ACTIONS = np.array(["view", "view", "view", "view", "view", "view", "click", "click", "click", "interaction"])
 
@@ -26,7 +26,7 @@ def fill(servers: str, topic: str, events: int, users: int, hours: int = 8) -> f
     what = ACTIONS[chance.integers(0, len(ACTIONS), events)]
     where = (PAGES * chance.random(events) ** 2).astype(int)
     sent = when + chance.random(events)
-    sent += np.where(chance.random(events) < LATE, chance.random(events) * LONGEST_LATE_SECONDS, 0.0)
+    sent += np.where(chance.random(events) < LATE, chance.random(events) * MAX_LATE_SECONDS, 0.0)
     order = np.argsort(sent)
     stamps = np.datetime_as_string((when * 1000).astype("datetime64[ms]"), timezone="UTC")
     broken = chance.random(events) < BROKEN

@@ -31,9 +31,10 @@ from sklearn.ensemble import IsolationForest
 
 from benchmarks.report import Table
 from features.definitions import FEATURES
-from jobs.runtime.settings import PROJECT
-from training.model import Parameters, fit
-from training.registry import Registry
+from registry.mlflow_registry import Registry
+from scoring.model import Parameters
+from settings import PROJECT
+from training.model import fit
 from training.summary import describe
 
 NAME = "benchmarked"

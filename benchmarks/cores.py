@@ -15,7 +15,7 @@ from benchmarks._lake import Usage
 from benchmarks._topic import fill
 from benchmarks.report import Cell, Table
 from benchmarks.whole_way import BATCH, Driver
-from jobs.runtime.broker import EmbeddedBroker
+from local.broker import EmbeddedBroker
 
 
 @dataclass(frozen=True)

@@ -8,14 +8,12 @@ which the producer sets; a commit's is that of its file in the table's log.
 
 from __future__ import annotations
 
-import json
 import subprocess
 import sys
 import time
 from datetime import datetime
 from pathlib import Path
 from typing import Any
-from urllib.parse import unquote
 
 import numpy as np
 import pandas as pd
@@ -28,12 +26,16 @@ from benchmarks._environments import PROJECT
 from benchmarks.report import Cell, Table
 from features.tables import ERASURES, EVENTS, FEATURE_TABLE, LEDGER_GAPS, REJECTED_EVENTS, SCORES, TILES
 from jobs import build_features, ingest_events, score_features
-from jobs.runtime import kafka
-from jobs.runtime.broker import EmbeddedBroker
-from jobs.runtime.lake import Lake
-from jobs.runtime.models import registry_of
-from jobs.runtime.session import spark_session
-from jobs.runtime.settings import Settings, load_settings
+from kafka import source as kafka_source
+from lake import log
+from lake.folders import ArrowFolder
+from lake.location import file_system
+from lake.log import CommitFollower
+from lake.spark_tables import Lake
+from local.broker import EmbeddedBroker
+from registry.configured import registry_of
+from settings import Settings, load_settings
+from spark.session import spark_session
 from training.model import fit
 from training.summary import describe
 
@@ -117,7 +119,7 @@ def _floor(
     """The same for a query that does nothing."""
     source = settings.kafka.model_copy(update={"topic": FLOOR_TOPIC, "starting_offsets": "latest"})
     target = folder / f"floor-{rate}"
-    writer = kafka.read_stream(spark, source).writeStream.format("delta")
+    writer = kafka_source.read_stream(spark, source).writeStream.format("delta")
     query = writer.option("checkpointLocation", f"{target}-checkpoint").start(str(target))
     query.processAllAvailable()
     began = time.time()
@@ -148,24 +150,18 @@ def _micros(moment: float) -> int:
 def visible(table: Path, columns: list[str], after: int) -> pd.DataFrame:
     """The rows that commits after a version have added; times are µs since 1970, and so is ``seen``: the commit's."""
     parts = []
-    for log in sorted((table / "_delta_log").glob("*.json")):
-        if not log.stem.isdigit() or int(log.stem) <= after:
-            continue
-        actions = [json.loads(line) for line in log.read_text(encoding="utf-8").splitlines()]
-        if not any("commitInfo" in one and one["commitInfo"]["operation"] in WRITES for one in actions):
-            continue
-        for added in (one["add"] for one in actions if "add" in one):
-            part = pq.read_table(table / unquote(added["path"]), columns=columns).to_pandas()
+    folder = ArrowFolder(file_system(str(table)))
+    written = {file.name: file.modified for file in folder.listing(log.LOG)}
+    for commit in CommitFollower(folder, after).poll():
+        for path in commit.added if commit.appends else ():
+            part = pq.read_table(table / path, columns=columns).to_pandas()
             for name in part.select_dtypes(include=["datetime", "datetimetz"]):
                 part[name] = pd.to_datetime(part[name], utc=True).astype("datetime64[us, UTC]").astype("int64")
-            parts.append(part.assign(seen=int(log.stat().st_mtime_ns // 1000)))
+            parts.append(part.assign(seen=_micros(written[Path(log.file_of(commit.version)).name].timestamp())))
     if not parts:
         raise AssertionError(f"{table.name} has no rows after version {after} ({datetime.now().astimezone()})")
     rows: pd.DataFrame = pd.concat(parts, ignore_index=True)
     return rows
-
-
-WRITES = ("WRITE", "STREAMING UPDATE")
 
 
 def _table(found: dict[int, tuple[Any, Any]], hold: float, floor_hold: float) -> Table:

@@ -34,15 +34,16 @@ from sklearn.metrics import average_precision_score, roc_auc_score
 
 from benchmarks.report import Table
 from features.kernel import NONE
+from scoring.flatten import flatten
+from scoring.model import Model, Parameters
+from simulation.rows import rows_from, simulated, tiles_of
 from training.evaluate import BUDGET, by_persona, by_session, with_labels
-from training.flatten import flatten
-from training.model import Model, Parameters, fit
-from training.scenarios.rows import rows_from, simulated, tiles_of
+from training.model import fit
 
 Floats = NDArray[np.float64]
 
 SEEDS = range(10)
-LEAST_EVENTS = 5
+MIN_EVENTS = 5
 SESSION_PAUSE = 1800.0
 
 PRINTED = {
@@ -118,7 +119,7 @@ Figures = dict[str, tuple[float, float]]
 def figures(data: Labelled, of_sessions: pd.Series[float], of_large: pd.Series[float]) -> Figures:
     """ROC-AUC and average precision per unit. ``of_large`` scores the sessions with at least five events."""
     known = data.sessions[data.sessions["bot"].notna()]
-    large = known[known["events"] >= LEAST_EVENTS]
+    large = known[known["events"] >= MIN_EVENTS]
     users = (
         known.assign(score=of_sessions)
         .groupby("user")
@@ -126,7 +127,7 @@ def figures(data: Labelled, of_sessions: pd.Series[float], of_large: pd.Series[f
     )
     return {
         "sessions with at least 5 events": _measured(large["bot"], of_large[large.index]),
-        "users with at least 5 events": _measured(*_of(users[users["events"] >= LEAST_EVENTS])),
+        "users with at least 5 events": _measured(*_of(users[users["events"] >= MIN_EVENTS])),
         "all sessions": _measured(known["bot"], of_sessions[known.index]),
         "all users": _measured(*_of(users)),
     }
@@ -150,12 +151,12 @@ def reference(data: Labelled, seed: int) -> Figures:
         return pd.Series(-forest.score_samples(values), index=sessions.index)
 
     known = data.sessions[data.sessions["bot"].notna()]
-    return figures(data, scored(known), scored(known[known["events"] >= LEAST_EVENTS]))
+    return figures(data, scored(known), scored(known[known["events"] >= MIN_EVENTS]))
 
 
 def ours(data: Labelled, seed: int) -> tuple[Figures, Figures]:
     """The platform's default model: figures with every row scored, and with unjudged rows left alone."""
-    judged = (data.rows["session_events"] >= LEAST_EVENTS).to_numpy(np.bool_)
+    judged = (data.rows["session_events"] >= MIN_EVENTS).to_numpy(np.bool_)
     model = trained(data.rows[judged], seed)
     rows = data.rows[["session"]].assign(score=scores_of(model, data.rows))
     every = rows.groupby("session")["score"].max()
@@ -182,7 +183,7 @@ def personas(days: Iterable[int]) -> tuple[pd.DataFrame, pd.Series[float]]:
     tables, figures_of = [], []
     for day in days:
         rows = simulated(day)
-        judged = rows[rows["session_events"] >= LEAST_EVENTS]
+        judged = rows[rows["session_events"] >= MIN_EVENTS]
         scored = judged.assign(score=scores_of(trained(judged, day), judged), user_id=judged["user"])
         sessions = by_session(scored.assign(session_start=scored["first_minute"]))
         tables.append(by_persona(sessions))
@@ -203,7 +204,7 @@ def data_table(data: Labelled, seeds: Iterable[int]) -> Table:
             shown = None if printed is None else f"{printed:.3f}"
             rows.append((unit, measure, shown, *cells, _verdict(values[:, 1], printed)))
     known = data.sessions["bot"].notna()
-    judged = (data.rows["session_events"] >= LEAST_EVENTS).sum()
+    judged = (data.rows["session_events"] >= MIN_EVENTS).sum()
     return Table(
         f"{data.name}: {known.sum():,} labelled sessions, {data.sessions.loc[known, 'user'].nunique():,} users",
         ("unit", "figure", "README", "reference", "ours", "left alone", "README beaten"),

@@ -18,7 +18,7 @@ from benchmarks.report import Table
 from features.columns import minute_of
 from features.tables import EVENTS, FEATURE_TABLE, TILES
 from jobs import build_features
-from jobs.runtime.lake import Lake
+from lake.spark_tables import Lake
 
 GOAL = 0.5
 CUT_UP = "stream.max_files_per_trigger=4"

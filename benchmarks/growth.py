@@ -20,9 +20,10 @@ from pyspark.sql import functions as F
 from benchmarks._lake import Usage, events_of, session, settings_in, write_history
 from benchmarks.report import Table
 from features.tables import EVENTS, FEATURE_TABLE, TILES
-from jobs.build_features import build, session_rules
-from jobs.runtime.lake import Lake
-from jobs.runtime.streams import Batch
+from jobs.build_features import build
+from lake.spark_tables import Lake
+from streams.queries import Batch
+from streams.rules import session_rules
 
 GOAL = 1.25
 TILES_A_DAY = 5.0

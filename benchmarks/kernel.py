@@ -1,7 +1,7 @@
 """The forest alone, without Spark: rows per second in bulk and microseconds for one row, and whether scores agree.
 
 The champion's own pipeline by scikit-learn, its conversion by skl2onnx in onnxruntime, an isotree of the same size, and
-the compiled kernel of ``training/forest.py``. onnxruntime and isotree run in a process and an environment of their own
+the compiled kernel of ``scoring/forest.py``. onnxruntime and isotree run in a process and an environment of their own
 (``benchmarks/peers/forests.py``); each is held to one thread, as is everybody. Contestants take turns; medians.
 """
 
@@ -24,7 +24,7 @@ from threadpoolctl import threadpool_limits
 from benchmarks._environments import PROJECT, environment
 from benchmarks.report import Cell, Table
 from features.definitions import FEATURES
-from training.champion import compiled_scorer
+from scoring.champion import compiled_scorer
 from training.model import fit
 from training.summary import describe
 

@@ -17,11 +17,12 @@ from pyod.models.hbos import HBOS
 from pyod.models.knn import KNN
 
 from benchmarks.report import Cell, Table
+from scoring.model import Parameters
+from scoring.thresholds import Floats
+from simulation.personas import HONEST_BUT_STRANGE
+from simulation.rows import trial
 from training.evaluate import BUDGET, by_persona, with_labels
-from training.model import Parameters, build, features_of, fit, one_row_per_user
-from training.scenarios.personas import HONEST_BUT_STRANGE
-from training.scenarios.rows import trial
-from training.thresholds import Floats
+from training.model import build, features_of, fit, one_row_per_user
 from training.trial import scores_of, sessions_of
 
 SEEDS = (1, 2, 3)

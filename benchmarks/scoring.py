@@ -20,14 +20,14 @@ from pyspark.sql import functions as F
 from benchmarks.report import Table
 from features.definitions import FEATURE_VERSION, FEATURES
 from features.tables import FEATURE_ROW, FEATURE_TABLE, SCORES
-from jobs.runtime.lake import Lake
-from jobs.runtime.session import spark_session
-from jobs.runtime.settings import load_settings
-from training.champion import LoadedModel
-from training.judge import Rules
+from lake.spark_tables import Lake
+from registry.mlflow_registry import Registry
+from scoring.arrays import Rules
+from scoring.champion import LoadedModel
+from scoring.frames import score
+from settings import load_settings
+from spark.session import spark_session
 from training.model import fit
-from training.registry import Registry
-from training.scoring import score
 from training.summary import describe
 
 LEARNED_FROM = 20_000

@@ -23,16 +23,18 @@ from features.behavior import behavior
 from features.tables import ERASURES, EVENTS, FEATURE_TABLE, LEDGER_GAPS, REJECTED_EVENTS, SCORES, TILES
 from features.tables import Table as Declared
 from features.tiles import fold
-from jobs import build_features, ingest_events
-from jobs.runtime import kafka, streams
-from jobs.runtime.broker import EmbeddedBroker
-from jobs.runtime.lake import Lake
-from jobs.runtime.session import spark_session
-from jobs.runtime.settings import Settings
-from training.champion import LoadedModel
-from training.judge import Rules
+from jobs import ingest_events
+from kafka import source
+from lake.spark_tables import Lake
+from local.broker import EmbeddedBroker
+from scoring.arrays import Rules
+from scoring.champion import LoadedModel
+from scoring.frames import score
+from settings import Settings
+from spark.session import spark_session
+from streams import queries
+from streams.rules import session_rules
 from training.model import fit
-from training.scoring import score
 from training.summary import describe
 
 TOPIC, PARTITIONS = "bench", 4
@@ -74,14 +76,14 @@ def run(quick: bool, folder: Path) -> list[Table]:
 
 
 def _steps(spark: SparkSession, settings: Settings, folder: Path) -> list[Step]:
-    base, rules = Lake(spark, str(folder / "base")), build_features.session_rules(settings)
+    base, rules = Lake(spark, str(folder / "base")), session_rules(settings)
     _ingested(spark, settings, folder / "base-way", base)
-    _write(base, streams.stamped(fold(base.read(EVENTS)), streams.Batch("bench", 0)), TILES)
+    _write(base, queries.stamped(fold(base.read(EVENTS)), queries.Batch("bench", 0)), TILES)
     partial = base.read(TILES).drop(*BATCH)
-    _write(base, streams.stamped(behavior(partial, rules), streams.Batch("bench", 0)), FEATURE_TABLE)
+    _write(base, queries.stamped(behavior(partial, rules), queries.Batch("bench", 0)), FEATURE_TABLE)
     rows = base.read(FEATURE_TABLE).drop(*BATCH)
     champion = _champion(rows)
-    _write(base, streams.stamped(score(rows, champion, Rules()), streams.Batch("bench", 0)), SCORES)
+    _write(base, queries.stamped(score(rows, champion, Rules()), queries.Batch("bench", 0)), SCORES)
     names = ["user_id", "timestamp", "page", "action", "session_id", "received_at"]
     used = base.read(EVENTS).select(*names)
     shuffled = partial.repartition("user_id").sortWithinPartitions("user_id", "window_start")
@@ -142,7 +144,7 @@ def _ingested(spark: SparkSession, settings: Settings, place: Path, lake: Lake) 
 
 
 def _copied(spark: SparkSession, settings: Settings, place: Path) -> None:
-    stream = kafka.read_stream(spark, settings.kafka).writeStream.format("delta").trigger(availableNow=True)
+    stream = source.read_stream(spark, settings.kafka).writeStream.format("delta").trigger(availableNow=True)
     stream.option("checkpointLocation", f"{place}/checkpoint").start(f"{place}/copy").awaitTermination()
 
 

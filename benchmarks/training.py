@@ -16,12 +16,12 @@ from pathlib import Path
 import numpy as np
 import psutil
 import pyarrow as pa
-from deltalake import write_deltalake
 from pyspark.sql.pandas.types import to_arrow_schema
 
 from benchmarks.report import Table
 from features.definitions import FEATURE_VERSION, FEATURES
 from features.tables import FEATURE_TABLE
+from lake import arrow_tables
 
 PROJECT = Path(__file__).resolve().parents[1]
 MINUTES = 50
@@ -57,7 +57,7 @@ def write_rows(root: Path, rows: int) -> None:
             values[feature.name] = np.maximum(drawn, feature.least)
         values["session_events"] = 5.0 + minute
         arrays = [pa.array(values[field.name]).cast(field.type) for field in columns]
-        write_deltalake(str(root / FEATURE_TABLE.name), pa.table(arrays, schema=pa.schema(columns)), mode="append")
+        arrow_tables.append(str(root), FEATURE_TABLE, pa.table(arrays, schema=pa.schema(columns)))
 
 
 def watched(command: list[str]) -> tuple[dict[str, float], float, str]:

@@ -22,14 +22,15 @@ from typing import IO, Any, Self
 import numpy as np
 import pandas as pd
 import psutil
-from deltalake import DeltaTable
 from matplotlib.figure import Figure
 
 from benchmarks._environments import PROJECT, Environment, environment
 from benchmarks._topic import fill
 from benchmarks.peers.person import FEATURES
 from benchmarks.report import Cell, Table
-from jobs.runtime.broker import EmbeddedBroker
+from lake.location import TableLocation
+from lake.snapshot import OpenTable
+from local.broker import EmbeddedBroker
 
 TOPIC, PARTITIONS, WORKERS = "bench", 4, 2
 BATCH = 500_000
@@ -244,8 +245,9 @@ def stop(processes: list[Any]) -> None:
 def _newest(table: Path, written: str) -> pd.DataFrame:
     """The newest row of each user and minute."""
     columns = ["user_id", "window_start", *FEATURES, "anomaly_score", written]
-    read = DeltaTable(str(table)).to_pyarrow_table(columns=columns)
-    frame: pd.DataFrame = read.to_pandas().sort_values(written, kind="stable")
+    opened = OpenTable(TableLocation(str(table)))
+    assert opened.refresh(), f"there is no table at {table}"
+    frame: pd.DataFrame = opened.delta.to_pyarrow_table(columns=columns).to_pandas().sort_values(written, kind="stable")
     return frame.drop_duplicates(["user_id", "window_start"], keep="last").set_index(["user_id", "window_start"])
 
 

@@ -25,9 +25,10 @@ from pyspark.sql.pandas.types import to_arrow_schema
 from pyspark.sql.types import StructType
 
 from features.columns import minute_number
+from features.counts import COUNT_NAMES
 from features.definitions import FEATURE_NAMES, FEATURE_VERSION
-from features.kernel import NONE, rows_of
-from features.merging import COUNTS, MINUTE_MICROS, Tiles, constant, instants, merged
+from features.kernel import NONE, Lengths, rows_of
+from features.merging import MINUTE_MICROS, Tiles, constant, instants, merged
 from features.tables import FEATURE_ROW
 
 CHUNK = 131_072
@@ -53,9 +54,9 @@ class SessionRules:
         return self.longest + max(2 * self.longest, self.own_past)
 
     @property
-    def lengths(self) -> np.ndarray[tuple[int], np.dtype[np.int64]]:
+    def lengths(self) -> Lengths:
         """As the kernel takes them."""
-        return np.array([self.gap, self.longest, self.own_past, self.look_back], np.int64)
+        return Lengths(self.gap, self.longest, self.own_past, self.look_back)
 
 
 def behavior(tiles: DataFrame, rules: SessionRules) -> DataFrame:
@@ -90,7 +91,7 @@ def by_user(tiles: DataFrame, partitions: int | None = None) -> DataFrame:
         "user_id",
         minute_number(F.col("window_start")).alias("minute"),
         "page",
-        *COUNTS,
+        *[F.coalesce(name, F.lit(0)).alias(name) for name in COUNT_NAMES],  # null in tiles older than the column
         "second_mask",
         F.coalesce("session_mark", F.lit(NONE)).alias("session_mark"),
         F.coalesce(F.unix_micros("last_received_at"), F.lit(NONE)).alias("received"),
@@ -121,15 +122,15 @@ def whole_users(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.Table]:
 
 def feature_rows(tiles: Tiles, rules: SessionRules) -> pa.Table:
     """Columns :data:`features.tables.FEATURE_ROW` of the rows that the fresh ones of ``tiles`` make or change."""
-    at, split, values = rows_of(tiles.numbers, tiles.starts, rules.lengths)
-    received = at[:, 3]
+    heads, values = rows_of(tiles.numbers, tiles.starts, rules.lengths)
+    received = heads["received"]
     columns = {
-        "user_id": tiles.names(at[:, 0]),
-        "window_start": instants(at[:, 1] * MINUTE_MICROS),
-        "session_start": instants(at[:, 2] * MINUTE_MICROS),
-        "session_is_split": pa.array(split),
+        "user_id": tiles.names(heads["first_tile"]),
+        "window_start": instants(heads["minute"] * MINUTE_MICROS),
+        "session_start": instants(heads["first_minute"] * MINUTE_MICROS),
+        "session_is_split": pa.array(heads["is_split"]),
         **{name: pa.array(values[:, i], from_pandas=True) for i, name in enumerate(FEATURE_NAMES)},
         "last_received_at": instants(received, absent=received < 0),
-        "feature_version": constant(FEATURE_VERSION, len(at)),
+        "feature_version": constant(FEATURE_VERSION, len(heads)),
     }
     return pa.table({field.name: columns[field.name] for field in FEATURE_ROW})

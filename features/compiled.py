@@ -74,7 +74,7 @@ def digest(root: Path) -> bytes:
     if root.is_file():
         return hashlib.sha256(root.read_bytes()).digest()
     found = hashlib.sha256()
-    for package in ("features", "training"):
+    for package in ("features", "scoring"):
         for file in sorted((root / package).rglob("*.py")):
             found.update(f"{file.relative_to(root)}\0".encode())
             found.update(file.read_bytes())

@@ -6,8 +6,6 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
-from pyspark.sql import DataFrame
-from pyspark.sql import functions as F
 
 POSITION = ["topic", "partition", "offset"]
 ARRIVAL = ["received_at", *POSITION]
@@ -70,30 +68,27 @@ def is_repeated(records: pa.Table, seen: SeenKeys, now: int) -> NDArray[np.bool_
     return found
 
 
-def reject_duplicates(judged: DataFrame, duplicates: DataFrame) -> DataFrame:
-    """``judged`` with the rows at the coordinates in ``duplicates`` rejected as ``duplicate_event_id``."""
-    marked = judged.join(F.broadcast(duplicates.withColumn("is_duplicate", F.lit(True))), POSITION, "left")
-    is_duplicate = F.col("is_duplicate").isNotNull()
-    return marked.withColumns(
-        {
-            "reason": F.when(is_duplicate, "duplicate_event_id").otherwise(F.col("reason")),
-            "field": F.when(is_duplicate, "event_id").otherwise(F.col("field")),
-            "detail": F.when(is_duplicate, F.substring("event_id", 1, 100)).otherwise(F.col("detail")),
-        }
-    ).select(judged.columns)
+def reject_repeated(validated: pa.Table, repeated: pa.Table) -> pa.Table:
+    """``validated`` with the records at the places in ``repeated`` rejected as ``duplicate_event_id``.
 
-
-def reject_repeated(judged: pa.Table, repeated: pa.Table) -> pa.Table:
-    """:func:`reject_duplicates` in Arrow."""
-    if not repeated.num_rows:
-        return judged
-    places = judged.select(POSITION).append_column("at", pa.array(np.arange(judged.num_rows)))
-    found = np.zeros(judged.num_rows, np.bool_)
-    found[places.join(repeated, POSITION, join_type="left semi")["at"].to_numpy()] = True
+    Args:
+        validated: columns of :data:`features.packed.VALIDATED`.
+        repeated: columns of :data:`POSITION`, sorted by offset: of many only those near these records are looked at.
+    """
+    if not validated.num_rows:
+        return validated
+    bounds, offsets = pc.min_max(validated["offset"]).as_py(), repeated["offset"].to_numpy()
+    first, until = np.searchsorted(offsets, bounds["min"]), np.searchsorted(offsets, bounds["max"], side="right")
+    near = repeated.slice(first, until - first)
+    if not near.num_rows:
+        return validated
+    places = validated.select(POSITION).append_column("at", pa.array(np.arange(validated.num_rows)))
+    found = np.zeros(validated.num_rows, np.bool_)
+    found[places.join(near, POSITION, join_type="left semi")["at"].to_numpy()] = True
     changed = {
         "reason": pa.scalar("duplicate_event_id"),
         "field": pa.scalar("event_id"),
-        "detail": pc.utf8_slice_codeunits(judged["event_id"], 0, 100),
+        "detail": pc.utf8_slice_codeunits(validated["event_id"], 0, 100),
     }
-    columns = {name: pc.if_else(found, value, judged[name]) for name, value in changed.items()}
-    return pa.table({name: columns.get(name, judged[name]) for name in judged.column_names})
+    columns = {name: pc.if_else(found, value, validated[name]) for name, value in changed.items()}
+    return pa.table({name: columns.get(name, validated[name]) for name in validated.column_names})

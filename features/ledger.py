@@ -15,7 +15,7 @@ from pyspark.sql import functions as F
 
 BUCKET = 32_768
 """Offsets in one bitmap; Spark's ``bitmap_*`` functions fix it."""
-MOST_RANGES = 100
+MAX_RANGES = 100
 """Incomplete bitmaps of a partition that are looked at offset by offset."""
 
 Partition = tuple[str, int]
@@ -74,7 +74,7 @@ def split(span: Range, by: Iterable[Range]) -> tuple[list[Range], list[Range]]:
     return inside, outside
 
 
-def rows_of(events: DataFrame, rejected: DataFrame) -> DataFrame:
+def record_kinds(events: DataFrame, rejected: DataFrame) -> DataFrame:
     """``topic``, ``partition``, ``offset`` and ``kind`` (event, duplicate, rejected) of all rows of both tables."""
     place = ["topic", "partition", "offset"]
     is_duplicate = F.col("reason") == "duplicate_event_id"
@@ -83,7 +83,7 @@ def rows_of(events: DataFrame, rejected: DataFrame) -> DataFrame:
 
 
 def accounts(rows: DataFrame, read: Mapping[Partition, Range]) -> list[Account]:
-    """One account for each partition of ``read``, and for each that only ``rows`` (see :func:`rows_of`) know.
+    """One account for each partition of ``read``, and for each that only ``rows`` (see :func:`record_kinds`) know.
 
     Rows at or after the end of what was read belong to a batch that is under way, and are left out.
     """
@@ -133,7 +133,7 @@ def _pieces(span: Range) -> Iterator[Range]:
 
 def _missing(rows: DataFrame, gaps: list[Range], offsets: Mapping[int, int]) -> list[Range]:
     """The ranges of ``gaps`` that ``rows`` lack, joined where they touch."""
-    partly = [gap for gap in gaps if offsets.get(gap.first // BUCKET, 0)][:MOST_RANGES]
+    partly = [gap for gap in gaps if offsets.get(gap.first // BUCKET, 0)][:MAX_RANGES]
     there = np.empty(0, np.int64)
     if partly:
         buckets = [gap.first // BUCKET for gap in partly]

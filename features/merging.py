@@ -13,11 +13,13 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from features.compiled import compiled
-from features.kernel import Flags, Longs
+from features.counts import COUNT_NAMES
+from features.kernel import KINDS, Flags, Longs
 
 MINUTE_MICROS = 60_000_000
 INSTANT = pa.timestamp("us", tz="UTC")
-COUNTS = ("events", "clicks", "views", "interactions")
+MASK, MARK, RECEIVED = KINDS, KINDS + 1, KINDS + 2
+"""Places in what is added up, after the counts."""
 NUMBERS = 63
 """Bits of a whole number that is not negative."""
 
@@ -52,7 +54,7 @@ class Tiles:
                 "user_id": self.names(at),
                 "window_start": instants(self.numbers["minute"][at] * MINUTE_MICROS),
                 "page": coded(self.numbers["page"][at], self.page_names),
-                **{name: pa.array(self.numbers[name][at]) for name in (*COUNTS, "second_mask")},
+                **{name: pa.array(self.numbers[name][at]) for name in (*COUNT_NAMES, "second_mask")},
                 "session_mark": pa.array(mark, mask=mark < 0),
                 "last_received_at": instants(received, absent=received < 0),
             }
@@ -65,16 +67,16 @@ def merged(tiles: pa.Table) -> Tiles:
     user, page = (_numbers(codes.indices) for codes in (users, pages))
     minute, fresh = _numbers(tiles["minute"]), tiles["fresh"].to_numpy()
     order = ordered(user, minute, page, fresh.astype(np.int64))
-    counts = np.column_stack([_numbers(tiles[name]) for name in COUNTS])
+    counts = np.column_stack([_numbers(tiles[name]) for name in COUNT_NAMES])
     size = tiles.num_rows
-    keys, sums = np.empty((3, size), np.int64), np.empty((7, size), np.int64)
+    keys, sums = np.empty((3, size), np.int64), np.empty((RECEIVED + 1, size), np.int64)
     is_fresh = np.empty(size, np.bool_)
     count = add_up(
         order, user, minute, page, fresh, counts, _numbers(tiles["second_mask"]), _numbers(tiles["session_mark"]),
         _numbers(tiles["received"]), keys, sums, is_fresh,
     )  # fmt: skip
     keys, sums = keys[:, :count], sums[:, :count]
-    names = (*COUNTS, "second_mask", "session_mark", "received")
+    names = (*COUNT_NAMES, "second_mask", "session_mark", "received")
     numbers = {"minute": keys[1], "page": keys[2], "fresh": is_fresh[:count], **dict(zip(names, sums, strict=True))}
     starts = np.concatenate(([0], np.flatnonzero(np.diff(keys[0])) + 1, [count])).astype(np.int64)
     return Tiles(numbers, keys[0], starts, users.dictionary, pages.dictionary)
@@ -110,9 +112,9 @@ def add_up(
     """Add up neighbours in ``order`` with equal keys; return how many tiles are left.
 
     Args:
-        counts: (tiles, 4).
+        counts: (tiles, kinds).
         keys: (3, tiles) out: user, minute, page.
-        sums: (7, tiles) out: the four counts, the mask, the mark, the newest arrival.
+        sums: (kinds + 3, tiles) out: the counts, the mask, the mark, the newest arrival.
         is_fresh: (tiles) out.
     """
     last = -1
@@ -126,15 +128,15 @@ def add_up(
         ):
             last += 1
             keys[0, last], keys[1, last], keys[2, last], is_fresh[last] = user[at], minute[at], page[at], fresh[at]
-            for kind in range(4):
+            for kind in range(KINDS):
                 sums[kind, last] = counts[at, kind]
-            sums[4, last], sums[5, last], sums[6, last] = mask[at], mark[at], received[at]
+            sums[MASK, last], sums[MARK, last], sums[RECEIVED, last] = mask[at], mark[at], received[at]
         else:
-            for kind in range(4):
+            for kind in range(KINDS):
                 sums[kind, last] += counts[at, kind]
-            sums[4, last] |= mask[at]
-            sums[5, last] = max(sums[5, last], mark[at])
-            sums[6, last] = max(sums[6, last], received[at])
+            sums[MASK, last] |= mask[at]
+            sums[MARK, last] = max(sums[MARK, last], mark[at])
+            sums[RECEIVED, last] = max(sums[RECEIVED, last], received[at])
     return last + 1
 
 

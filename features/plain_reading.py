@@ -1,4 +1,4 @@
-"""Arrow in, Arrow out: what :mod:`features.plain_json` reads."""
+"""The compiled pass (:mod:`features.plain_json`) over Arrow columns."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from features.events import ValidationRules
 from features.plain_json import (
     FAILED,
     FIELD_NAMES,
     NEVER,
-    NO_LIMIT,
     SENT_AT,
     TEXT_COUNT,
     TIMESTAMP,
@@ -22,17 +22,17 @@ from features.plain_json import (
 
 INSTANT = pa.timestamp("us", tz="UTC")
 COLON = 0x3A
+SECOND = 1_000_000
 
 
-def plain_readings(values: pa.Array, now: pa.Array, arrived: pa.Array, limits: Ints) -> pa.StructArray:
+def plain_readings(values: pa.Array, now: pa.Array, arrived: pa.Array, rules: ValidationRules) -> pa.StructArray:
     """Read Kafka values; null where one is in doubt.
 
     Args:
         values: binary.
         now: (int64) microseconds since 1970 from which the future counts, of each value.
         arrived: (int64) microseconds since 1970 when Kafka received each value, null where it does not say.
-        limits: longest value in bytes, deepest nesting; oldest time, farthest future, and how far an event's time may
-            be before its arrival (:data:`~features.plain_json.NO_LIMIT`: any), in microseconds.
+        rules: the limits.
 
     Returns:
         A struct of the text fields, ``properties`` (map of texts), ``timestamp`` and ``sent_at``.
@@ -48,8 +48,11 @@ def plain_readings(values: pa.Array, now: pa.Array, arrived: pa.Array, limits: I
     entries = np.empty((np.count_nonzero(own == COLON) + 1, 4), np.int64)
     counts = np.empty(count, np.int64)
     earliest = np.full(count, NEVER, np.int64)
-    if limits[4] != NO_LIMIT:
-        earliest = pc.fill_null(pc.subtract(arrived, int(limits[4])), NEVER).to_numpy()
+    if rules.max_late_seconds is not None:
+        earliest = pc.fill_null(pc.subtract(arrived, rules.max_late_seconds * SECOND), NEVER).to_numpy()
+    limits = np.array(
+        (rules.max_bytes, rules.max_depth, rules.oldest_micros, rules.max_future_seconds * SECOND), np.int64
+    )
     read_records(own, ends, there.astype(np.int64), now.to_numpy(), earliest, limits, spans, times, entries, counts)
     taken = counts != FAILED
     spans[~taken, :, 1] = FAILED

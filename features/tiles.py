@@ -11,6 +11,7 @@ from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
 from features.columns import minute_of
+from features.counts import COUNT_NAMES, COUNTS, Count
 from features.tables import TILE_KEYS, TILES
 
 SESSION_HASH_BITS = 57
@@ -38,17 +39,18 @@ def merge(tiles: DataFrame) -> DataFrame:
 
 
 def _measures_of_one_event() -> list[Column]:
-    action, timestamp = F.col("action"), F.col("timestamp")
-    second = F.pmod(F.unix_seconds(timestamp), F.lit(60)).cast("int")
+    second = F.pmod(F.unix_seconds(F.col("timestamp")), F.lit(60)).cast("int")
     return [
-        F.lit(1).cast("long").alias("events"),
-        (action == "click").cast("long").alias("clicks"),
-        (action == "view").cast("long").alias("views"),
-        (action == "interaction").cast("long").alias("interactions"),
+        *[_counted(count).cast("long").alias(count.name) for count in COUNTS],
         F.call_function("shiftleft", F.lit(1).cast("long"), second).alias("second_mask"),
         _session_mark(second, F.col("session_id")).alias("session_mark"),
         F.col("received_at").alias("last_received_at"),
     ]
+
+
+def _counted(count: Count) -> Column:
+    """What one event adds."""
+    return F.lit(1) if count.action is None else F.col("action") == count.action
 
 
 def _session_mark(second: Column, session_id: Column) -> Column:
@@ -67,7 +69,7 @@ def session_of(mark: Column) -> Column:
 
 def _merged() -> list[Column]:
     return [
-        *[F.sum(name).alias(name) for name in ("events", "clicks", "views", "interactions")],
+        *[F.sum(name).alias(name) for name in COUNT_NAMES],
         F.bit_or("second_mask").alias("second_mask"),
         F.max("session_mark").alias("session_mark"),
         F.max("last_received_at").alias("last_received_at"),

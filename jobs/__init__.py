@@ -1,1 +1,1 @@
-"""What runs: one thin file per job, named by what it does. ``jobs.runtime`` holds what jobs share."""
+"""What runs: one thin file per job, named by what it does. ``jobs.shared`` holds what several of them do alike."""

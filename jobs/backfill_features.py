@@ -17,12 +17,7 @@ from pyspark.sql import functions as F
 from features.behavior import behavior
 from features.definitions import FEATURE_VERSION
 from features.tables import ERASURES, EVENTS, FEATURE_TABLE, TILES
-from jobs import build_features
-from jobs.runtime import cli
-from jobs.runtime.erasures import Privacy
-from jobs.runtime.lake import Lake
-from jobs.runtime.positions import reached
-from jobs.runtime.recompute import (
+from jobs.shared.recompute import (
     Span,
     append_revisions,
     expected_rows,
@@ -31,10 +26,15 @@ from jobs.runtime.recompute import (
     span_of,
     written_rows,
 )
-from jobs.runtime.rewrites import alone
-from jobs.runtime.session import spark_session
-from jobs.runtime.settings import Settings, load_settings
-from jobs.runtime.times import time_range
+from lake.rewrites import alone
+from lake.spark_tables import Lake
+from privacy.erased_people import Privacy
+from settings import Settings, cli, load_settings
+from settings.times import time_range
+from spark.session import spark_session
+from streams.flow import FEATURES
+from streams.progress import reached
+from streams.rules import session_rules
 
 Source = Literal["events", "tiles"]
 Tell = Callable[[str], None]
@@ -61,10 +61,10 @@ def backfill(
     ``source`` tiles is enough for a new feature of the same tiles and reads less; a new column of tiles is
     only filled for new events, so a feature of it needs the events.
     """
-    rules = build_features.session_rules(settings)
+    rules = session_rules(settings)
     run = f"backfill:{datetime.now(UTC).isoformat()}"
     with alone(spark, settings, "backfill_features"):
-        position = reached(spark, settings, build_features.QUERY)
+        position = reached(spark, settings, FEATURES.query)
         privacy, written = Privacy(lake, settings), written_rows(lake, position)
         if source == "events":
             rows = privacy.without_erased(folded_events(lake, position))
@@ -93,7 +93,7 @@ def backfill(
 
 
 def _rows_of_tiles(tiles: DataFrame, settings: Settings, span: Span) -> DataFrame:
-    rules = build_features.session_rules(settings)
+    rules = session_rules(settings)
     back = span.since - timedelta(minutes=rules.look_back)
     near = tiles.where((F.col("window_start") >= F.lit(back)) & (F.col("window_start") < F.lit(span.until)))
     fresh = near.drop("batch_time", "batch_id").withColumn("fresh", F.col("window_start") >= F.lit(span.since))

@@ -20,22 +20,21 @@ from features.errors import ModelError
 from features.revisions import latest
 from features.tables import DRIFT_REPORTS, FEATURE_TABLE, FEEDBACK, SCORES
 from jobs import train_model
-from jobs.runtime import cli
-from jobs.runtime.history import recent
-from jobs.runtime.lake import Lake
-from jobs.runtime.models import registry_of
-from jobs.runtime.session import spark_session
-from jobs.runtime.settings import Settings, load_settings
+from jobs.shared.history import recent
+from lake.spark_tables import Lake
+from registry.configured import registry_of
+from scoring.champion import ChampionFollower, LoadedModel
+from settings import Settings, cli, load_settings
+from spark.session import spark_session
 from training import drift
-from training.champion import ChampionFollower, LoadedModel
 from training.dataset import Taken, training_rows
 from training.drift import FLAG_RATE, Limits, Report
 
 DAY, NOTHING = "(day)", "(nothing)"
 """Subjects of drift_reports besides those of training.drift."""
 
-MOST_ROWS = 100_000
-LONGEST_DAYS = 14
+MAX_ROWS = 100_000
+MAX_DAYS = 14
 
 
 def check(spark: SparkSession, lake: Lake, settings: Settings) -> tuple[LoadedModel, Report, pd.DataFrame]:
@@ -59,12 +58,12 @@ def _taken(lake: Lake, settings: Settings) -> Taken | None:
     """Recent rows, taken as training takes them; None when none can be judged."""
     rows = recent(lake, settings.drift.hours)
     try:
-        return training_rows(rows, settings.model.min_session_events, MOST_ROWS, settings.model.seed)
+        return training_rows(rows, settings.model.min_session_events, MAX_ROWS, settings.model.seed)
     except ModelError:
         return None
 
 
-def flag_rates(lake: Lake, days: int = LONGEST_DAYS) -> pd.DataFrame:
+def flag_rates(lake: Lake, days: int = MAX_DAYS) -> pd.DataFrame:
     """The share of judged rows that was flagged, by day of event time: day (UTC), rows, users, share; newest last."""
     scores = lake.read(SCORES)
     newest = scores.agg(F.max("window_start")).collect()[0][0]

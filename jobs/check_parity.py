@@ -13,7 +13,7 @@ from typing import Annotated
 
 import typer
 from pyspark import StorageLevel
-from pyspark.sql import DataFrame, Row, SparkSession
+from pyspark.sql import Row, SparkSession
 from pyspark.sql import functions as F
 from rich.console import Console
 from rich.table import Table as Printed
@@ -24,8 +24,6 @@ from features.parity import (
     OF_SCORES,
     OF_TILES,
     compare,
-    compare_scores,
-    compare_tiles,
     corrections,
     report,
     report_whole,
@@ -33,27 +31,24 @@ from features.parity import (
 )
 from features.revisions import latest
 from features.tables import EVENTS, FEATURE_TABLE, PARITY_REPORTS, SCORES, TILES
-from features.tiles import fold, merge
-from jobs import build_features
-from jobs.runtime import cli
-from jobs.runtime.flow import writer_of
-from jobs.runtime.lake import Lake
-from jobs.runtime.positions import NONE, Position, reached
-from jobs.runtime.positions import position as position_of
-from jobs.runtime.recompute import (
+from jobs.shared.differences import differing_scores, differing_tiles
+from jobs.shared.recompute import (
     Span,
     append_revisions,
     expected_rows,
     folded_events,
     replace_tiles,
     revision_time,
-    rows_and_waiting,
     span_of,
     written_rows,
 )
-from jobs.runtime.rewrites import alone
-from jobs.runtime.session import spark_session
-from jobs.runtime.settings import Settings, load_settings
+from lake.rewrites import alone
+from lake.spark_tables import Lake
+from settings import Settings, cli, load_settings
+from spark.session import spark_session
+from streams.flow import FEATURES
+from streams.progress import Position, reached
+from streams.rules import session_rules
 
 
 @dataclass(frozen=True)
@@ -88,16 +83,16 @@ def check(
 
 
 def _check(spark: SparkSession, lake: Lake, settings: Settings, hours: int | None, *, repair: bool) -> Parity | None:
-    position = reached(spark, settings, build_features.QUERY)
+    position = reached(spark, settings, FEATURES.query)
     events, written = folded_events(lake, position), written_rows(lake, position)
     span = span_of(events, written, hours=hours)
     if span is None:
         return None
     inside = written.where(span.has(F.col("window_start")))
-    expected = expected_rows(events, build_features.session_rules(settings), span)
+    expected = expected_rows(events, session_rules(settings), span)
     compared = compare(expected, latest(inside, FEATURE_TABLE)).persist(StorageLevel.MEMORY_AND_DISK)
-    tiles, merged = _tiles(lake, settings, events, position, span)
-    scores, scored = _scores(spark, lake, settings, span)
+    tiles, merged = differing_tiles(lake, settings, events, position, span)
+    scores, scored = differing_scores(lake, settings, span)
     try:
         wholes = report_whole(tiles, OF_TILES, merged.count()).unionByName(
             report_whole(scores, OF_SCORES, scored.count())
@@ -116,36 +111,6 @@ def _check(spark: SparkSession, lake: Lake, settings: Settings, hours: int | Non
         for frame in (compared, tiles, scores):
             frame.unpersist()
     return parity
-
-
-def _tiles(
-    lake: Lake, settings: Settings, events: DataFrame, position: Position, span: Span
-) -> tuple[DataFrame, DataFrame]:
-    """Tiles that differ from what the events say, back to where rows of ``span`` look, and all that the events say."""
-    near = span.with_look_back(build_features.session_rules(settings))
-    expected = fold(events.where(near.has(F.col("timestamp"))))
-    written = lake.read(TILES).where(position.settled(F.col("batch_id"), position.batch))
-    found = merge(written.where(near.has(F.col("window_start"))))
-    return compare_tiles(expected, found).persist(StorageLevel.MEMORY_AND_DISK), expected
-
-
-def _scores(spark: SparkSession, lake: Lake, settings: Settings, span: Span) -> tuple[DataFrame, DataFrame]:
-    """Feature rows of ``span`` that score_features has passed without a score of theirs, and all that it has passed.
-
-    A minute whose newest revision is still to be scored is not compared: maintenance may have dropped the revision that
-    its score is of.
-    """
-    scoring = writer_of(SCORES)
-    passed = position_of(spark, settings, scoring) if scoring else None
-    if passed is None or passed.batch == NONE:
-        nothing = spark.createDataFrame([], FEATURE_TABLE.schema)
-        return compare_scores(nothing, nothing), nothing
-    features, is_waiting = rows_and_waiting(lake, FEATURE_TABLE, "batch_id", passed)
-    newest = latest(features.where(span.has(F.col("window_start"))), FEATURE_TABLE)
-    due = newest.where(~is_waiting)
-    scores = lake.read(SCORES).where(span.has(F.col("window_start")) & passed.settled(F.col("batch_id"), passed.batch))
-    scored = latest(scores, SCORES).join(newest.where(is_waiting), KEYS, "left_anti")
-    return compare_scores(due, scored).persist(StorageLevel.MEMORY_AND_DISK), due
 
 
 def _record(lake: Lake, parity: Parity, now: datetime, *, repaired: bool) -> None:

@@ -18,16 +18,15 @@ from rich.table import Table as Printed
 from features.definitions import FEATURE_NAMES
 from features.errors import ModelError, UsageError
 from features.tables import FEATURE_TABLE, FEEDBACK
-from jobs.runtime import cli
-from jobs.runtime.history import judged_alerts, recent
-from jobs.runtime.lake import Lake
-from jobs.runtime.models import registry_of
-from jobs.runtime.session import spark_session
-from jobs.runtime.settings import Settings, load_settings
+from jobs.shared.history import judged_alerts, recent
+from lake.spark_tables import Lake
+from registry.configured import registry_of
+from registry.mlflow_registry import Registry
+from settings import Settings, cli, load_settings
+from spark.session import spark_session
 from training import trial
 from training.dataset import training_rows
-from training.gate import Limits, Verdict, judge
-from training.registry import Registry
+from training.gate import Limits, Verdict, review
 
 FIRST = "passed: there was no champion to compare with"
 SAME = "passed: it is the champion"
@@ -53,9 +52,7 @@ def promote(
     if force and not why.strip():
         raise UsageError("--force goes past the gate and needs a reason: --why TEXT. It is kept with the version.")
     registry = registry_of(settings)
-    chosen = version or registry.latest()
-    if chosen is None:
-        raise UsageError(f"Nothing is registered as {settings.model.name}. Run python -m jobs.train_model first.")
+    chosen = version or _newest(registry, settings)
     champion = registry.resolve_champion()
     if champion is None or champion == chosen:
         registry.promote(chosen, why, FIRST if champion is None else SAME)
@@ -72,6 +69,13 @@ def promote(
     outcome = "passed" if verdict is not None and verdict.passed else "forced"
     registry.promote(chosen, why, f"{outcome}: {verdict.sentence() if verdict else 'nothing could be compared.'}")
     return chosen
+
+
+def _newest(registry: Registry, settings: Settings) -> str:
+    newest = registry.latest()
+    if newest is None:
+        raise UsageError(f"Nothing is registered as {settings.model.name}. Run python -m jobs.train_model first.")
+    return newest
 
 
 def _judged(
@@ -98,7 +102,7 @@ def gate(registry: Registry, settings: Settings, lake: Lake, champion: str, chal
     told = judged_alerts(lake)
     feedback = None if told is None else told.select("alert_id", "confirmed", *FEATURE_NAMES).toPandas()
     limits = Limits(**asked.model_dump(exclude={"rows", "days"}))
-    return judge(*both, rows, trial.gate_rows(settings.model.trial_users, least), feedback, limits)
+    return review(*both, rows, trial.gate_rows(settings.model.trial_users, least), feedback, limits)
 
 
 def show(verdict: Verdict, console: Console) -> None:
@@ -130,9 +134,7 @@ def main(
         return
     if challenge:
         registry = registry_of(settings)
-        chosen = version or registry.latest()
-        if chosen is None:
-            raise UsageError(f"Nothing is registered as {settings.model.name}. Run python -m jobs.train_model first.")
+        chosen = version or _newest(registry, settings)
         registry.challenge(chosen)
         typer.echo(f"Version {chosen} is challenger.")
         return

@@ -1,4 +1,4 @@
-"""Judge everything again from the bytes that events and rejected_events keep, by the rules of now, without Kafka.
+"""Validate everything again from the bytes that events and rejected_events keep, by the rules of now, without Kafka.
 
 Reads and writes events and rejected_events. Only what differs is written: with the same rules nothing is, and the same
 tables come out. It may be killed at any moment and run again, beside running streams, too.
@@ -9,24 +9,27 @@ from __future__ import annotations
 import uuid
 from dataclasses import dataclass
 
+import pyarrow as pa
 import typer
 from pyspark import StorageLevel
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
-from features.duplicates import ARRIVAL, POSITION, reject_duplicates
-from features.events import accepted, judge, rejected
+from features.duplicates import ARRIVAL, POSITION
+from features.packed import arrivals, unpacked
 from features.rebuilding import CONTENT, as_read, differing, newly_repeated
+from features.records import accepted, rejected, validate_in_packs
 from features.tables import ERASURES, EVENTS, REJECTED_EVENTS, Table
 from jobs import ingest_events
-from jobs.runtime import cli
-from jobs.runtime.erasures import Privacy
-from jobs.runtime.lake import Lake
-from jobs.runtime.positions import finished_rows
-from jobs.runtime.rewrites import alone, delete_keys, replace_keys
-from jobs.runtime.session import spark_session
-from jobs.runtime.settings import Settings, load_settings
-from jobs.runtime.streams import in_few_files
+from jobs.shared.admission import admission
+from lake.rewrites import alone, delete_keys, replace_keys
+from lake.spark_tables import Lake
+from privacy.erased_people import Privacy
+from settings import Settings, cli, load_settings
+from spark.session import spark_session
+from streams.progress import finished_rows
+from streams.queries import in_few_files
+from streams.rules import validation_rules
 
 JOB = "rebuild_events"
 DUPLICATE = "duplicate_event_id"
@@ -76,8 +79,9 @@ def rebuild(spark: SparkSession, lake: Lake, settings: Settings) -> Rebuilt:
         refused = finished(lake.read(REJECTED_EVENTS, lake.version(REJECTED_EVENTS)))
         records = as_read(events).unionByName(as_read(refused.join(events.select(POSITION), POSITION, "left_anti")))
         privacy = Privacy(lake, settings)
-        verdicts = _kept(judge(records, ingest_events.judging_rules(settings.ingest)))
-        told = _kept(privacy.guard().rows(_with_duplicates(verdicts, events, refused, settings)))
+        packs = _kept(validate_in_packs(records, validation_rules(settings.ingest)))
+        repeated = _repeated(_kept(arrivals(packs)), events, refused, settings)
+        told = _kept(unpacked(packs, admission(repeated, privacy.guard())))
         work = _work(told, events, refused)
         try:
             come, gone, *changed = [frame.persist(StorageLevel.MEMORY_AND_DISK).count() for frame in work.frames()]
@@ -91,19 +95,19 @@ def rebuild(spark: SparkSession, lake: Lake, settings: Settings) -> Rebuilt:
 
 
 def _kept(rows: DataFrame) -> DataFrame:
-    """``rows`` on the executors' disks, without the plan that made them: each stage would carry the judge's along."""
+    """``rows`` on the executors' disks, without the plan that made them: each stage would carry it along."""
     return rows.localCheckpoint(True, StorageLevel.DISK_ONLY)
 
 
-def _with_duplicates(verdicts: DataFrame, events: DataFrame, refused: DataFrame, settings: Settings) -> DataFrame:
-    """The verdicts, with those rejected that repeat an event id.
+def _repeated(found: DataFrame, events: DataFrame, refused: DataFrame, settings: Settings) -> pa.Table:
+    """Places of the records that repeat an event id, of those ``found`` (:data:`features.packed.ARRIVALS`).
 
     Which of two came first was decided when they came, and stays so: an event that passes again stays one, and a
     duplicate stays one as long as there is an event with its key. Only what passes for the first time, and duplicates
     whose event is none any more, are compared anew, by the times at which Kafka received them.
     """
     place = events.select(POSITION)
-    keyed = verdicts.where("reason IS NULL AND event_key IS NOT NULL")
+    keyed = found.where("reason IS NULL AND event_key IS NOT NULL")
     received = F.coalesce(F.unix_micros("received_at"), F.lit(0)).alias("received")
     known = keyed.join(place, POSITION, "left_semi").select("event_key", received)
     known = known.unionByName(events.where("raw IS NULL AND event_key IS NOT NULL").select("event_key", received))
@@ -111,14 +115,12 @@ def _with_duplicates(verdicts: DataFrame, events: DataFrame, refused: DataFrame,
     before = refused.where(F.col("reason") == DUPLICATE).select(POSITION)
     still = fresh.join(before, POSITION, "left_semi").join(known.select("event_key"), "event_key", "left_semi")
     others = fresh.join(still.select(POSITION), POSITION, "left_anti")
-    asked = others.orderBy(*ARRIVAL).toArrow().to_pylist()
+    asked = others.orderBy(*ARRIVAL).toArrow()
     keys = F.broadcast(others.select("event_key").distinct())
     met = known.join(keys, "event_key", "left_semi").toArrow().to_pylist()
-    again = newly_repeated(asked, met, settings.ingest.dedupe_window_seconds)
-    rows = [tuple(row[name] for name in POSITION) for row, repeated in zip(asked, again, strict=True) if repeated]
-    shape = verdicts.select(POSITION).schema
-    return reject_duplicates(
-        verdicts, still.select(POSITION).unionByName(verdicts.sparkSession.createDataFrame(rows, shape))
+    again = newly_repeated(asked.to_pylist(), met, settings.ingest.dedupe_window_seconds)
+    return pa.concat_tables(
+        [still.select(POSITION).toArrow(), asked.filter(pa.array(again, pa.bool_())).select(POSITION)]
     )
 
 
@@ -165,7 +167,7 @@ def _update(lake: Lake, settings: Settings, rows: DataFrame, table: Table) -> No
 
 
 def main(env: cli.Environment = "local", overrides: cli.Overrides = None) -> None:
-    """Judge everything again from the kept bytes. Reads and writes events and rejected_events."""
+    """Validate everything again from the kept bytes. Reads and writes events and rejected_events."""
     settings = load_settings(env, overrides or ())
     spark = spark_session(settings)
     lake = Lake(spark, settings.storage.root)

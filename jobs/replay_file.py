@@ -7,76 +7,17 @@ and accounts for them: events + rejected = lines.
 
 from __future__ import annotations
 
-import threading
-from collections.abc import Callable
-from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from features.errors import UsageError
-from jobs.runtime import cli
-from jobs.runtime.access_log import KEY_VARIABLE, pseudonym_key
-from jobs.runtime.pacer import Pacer
-from jobs.runtime.producer import EventProducer, producer_from
-from jobs.runtime.recordings import LONGEST_LINE, Format, detect, lines, reader, survey
-from jobs.runtime.settings import load_settings
-
-KEY_FILE = Path(".local/pseudonym.key")
-
-
-@dataclass(frozen=True)
-class Replayed:
-    """``lines`` records were sent; of these ``raw`` were not understood, and ``cut`` were too long for a record."""
-
-    lines: int
-    raw: int
-    cut: int
-
-
-def replay(
-    path: Path,
-    producer: EventProducer,
-    *,
-    rate: float | None = None,
-    shift_to_now: bool = False,
-    event_ids: bool = False,
-    kind: Format = Format.AUTO,
-    key: Callable[[], bytes] = lambda: pseudonym_key(KEY_FILE),
-    stop: threading.Event | None = None,
-) -> Replayed:
-    """Send each line of a file as one record, at ``rate`` lines per second or as fast as the broker takes them.
-
-    ``shift_to_now`` moves all times by one span, see :func:`jobs.runtime.recordings.survey`. ``event_ids`` gives
-    events that have none an id of content and line number: sent a second time within the window of de-duplication
-    they are known as repeated. ``stop`` ends early. Returns when every record is acknowledged.
-
-    Raises:
-        UsageError: the file cannot be read or is neither format.
-        EnvironmentProblem: the broker is away or does not keep up.
-    """
-    if rate is not None and rate <= 0:
-        raise UsageError(f"The rate must be lines per second above 0; {rate:g} was given.")
-    reading = reader(detect(path) if kind is Format.AUTO else kind, key)
-    known = survey(path, reading, datetime.now(UTC), rate) if shift_to_now or event_ids else None
-    shift = known.shift if known and shift_to_now else None
-    pacer = Pacer(rate, stop)
-    sent = raw = cut = 0
-    for number, line in enumerate(lines(path), 1):
-        if not pacer.take():
-            break
-        if line.length > LONGEST_LINE:
-            producer.send_raw(line.text, None, headers=[("cut_from_bytes", str(line.length).encode())])
-            raw, cut = raw + 1, cut + 1
-        else:
-            record = reading.record(line.text, shift, known.event_id(number) if known and event_ids else None)
-            producer.send_raw(record.value, record.key)
-            raw += not record.is_event
-        sent += 1
-    producer.flush()
-    return Replayed(sent, raw, cut)
+from kafka.producer import producer_from
+from replay.file_lines import MAX_LINE
+from replay.file_replay import replay
+from replay.formats.registry import AUTO, NAMES, known_format
+from replay.pseudonyms import KEY_FILE, KEY_VARIABLE, pseudonym_key
+from settings import cli, load_settings
 
 
 def main(
@@ -93,7 +34,9 @@ def main(
             "--event-ids", help="Give events that have none an id made of content and line: a repeated replay is known."
         ),
     ] = False,
-    kind: Annotated[Format, typer.Option("--format", help="What the file holds.")] = Format.AUTO,
+    format_name: Annotated[
+        str, typer.Option("--format", help=f"What the file holds: {', '.join(NAMES)}.", callback=known_format)
+    ] = AUTO,
     key_file: Annotated[
         Path, typer.Option(help=f"Key for visitors' pseudonyms, made if missing; {KEY_VARIABLE} goes first.")
     ] = KEY_FILE,
@@ -112,12 +55,12 @@ def main(
             rate=rate,
             shift_to_now=shift_to_now,
             event_ids=event_ids,
-            kind=kind,
+            format_name=format_name,
             key=lambda: pseudonym_key(key_file),
             stop=stop,
         )
         raw = f", {done.raw} of them not understood and sent as they are" if done.raw else ""
-        cut = f", {done.cut} cut to {LONGEST_LINE} bytes" if done.cut else ""
+        cut = f", {done.cut} cut to {MAX_LINE} bytes" if done.cut else ""
         typer.echo(f"{done.lines} lines of {file} sent to {producer.topic}{raw}{cut}.")
 
 

@@ -17,22 +17,23 @@ from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
 from features.duplicates import POSITION
-from features.erasure import ERASED_USER
 from features.errors import UsageError
-from features.events import REASONS, accepted
+from features.events import REASONS
+from features.packed import unpacked
 from features.rebuilding import RAW
+from features.records import accepted
 from features.tables import ERASURES, EVENTS, REJECTED_EVENTS
 from jobs import ingest_events
-from jobs.ingest_events import judging_rules
-from jobs.runtime import cli
-from jobs.runtime.admission import judged, repeated
-from jobs.runtime.erasures import Privacy
-from jobs.runtime.lake import Lake
-from jobs.runtime.positions import finished_rows
-from jobs.runtime.rewrites import alone, delete_keys
-from jobs.runtime.session import spark_session
-from jobs.runtime.settings import Settings, load_settings
-from jobs.runtime.streams import in_few_files
+from jobs.shared.admission import repeated, validated_now
+from lake.rewrites import alone, delete_keys
+from lake.spark_tables import Lake
+from privacy.erased_people import Privacy
+from privacy.pseudonyms import ERASED_USER
+from settings import Settings, cli, load_settings
+from spark.session import spark_session
+from streams.progress import finished_rows
+from streams.queries import in_few_files
+from streams.rules import validation_rules
 
 JOB = "replay_rejected"
 FINAL = (ERASED_USER, "duplicate_event_id")
@@ -76,7 +77,8 @@ def replay(spark: SparkSession, lake: Lake, settings: Settings, reason: str, sin
             found = events.select(POSITION).join(places, POSITION, "left_semi").distinct().toArrow()
             there = spark.createDataFrame(found)  # as it was before events gets more rows
             new = passing.join(F.broadcast(there), POSITION, "left_anti")
-            fresh = new.join(F.broadcast(repeated(events, new, settings)), POSITION, "left_anti").persist()
+            again = spark.createDataFrame(repeated(events, new, settings))
+            fresh = new.join(F.broadcast(again), POSITION, "left_anti").persist()
             moved, healed = fresh.count(), there.count()
             if moved:
                 lake.append(in_few_files(fresh.select(EVENTS.columns), moved), EVENTS, batch_id=batch)
@@ -90,8 +92,8 @@ def replay(spark: SparkSession, lake: Lake, settings: Settings, reason: str, sin
 
 def _passing(candidates: DataFrame, privacy: Privacy, settings: Settings, batch: str) -> DataFrame:
     """The candidates that are events by the rules of now, as rows of table events."""
-    rules = judging_rules(settings.ingest)
-    return privacy.without_erased(accepted(judged(candidates.withColumnsRenamed(RAW), privacy, rules, batch)))
+    packs = validated_now(candidates.withColumnsRenamed(RAW), validation_rules(settings.ingest), batch)
+    return privacy.without_erased(accepted(unpacked(packs, privacy.guard().apply)))
 
 
 def main(

@@ -14,18 +14,20 @@ from pyspark.sql.streaming.query import StreamingQuery
 
 from features.revisions import latest
 from features.tables import FEATURE_TABLE, SCORES, SHADOW_SCORES
-from jobs.runtime import cli, logs, metrics, streams
-from jobs.runtime.lake import Lake
-from jobs.runtime.models import registry_of
-from jobs.runtime.session import spark_session
-from jobs.runtime.settings import Settings, load_settings
-from jobs.runtime.steps import Steps
-from training.champion import ChampionFollower
-from training.judge import Rules
-from training.scoring import SHADOW, score, shadow_rows
-from training.shadow import ChallengerFollower
+from lake.spark_tables import Lake
+from registry.configured import registry_of
+from scoring.arrays import Rules
+from scoring.champion import ChampionFollower
+from scoring.frames import SHADOW, score, shadow_rows
+from scoring.shadow import ChallengerFollower
+from settings import Settings, cli, load_settings
+from spark.session import spark_session
+from streams import queries
+from streams.flow import SCORING
+from telemetry import logs, metrics
+from telemetry.steps import Steps
 
-QUERY = "score_features"
+QUERY = SCORING.query
 log = logging.getLogger(__name__)
 
 
@@ -37,7 +39,7 @@ def start(spark: SparkSession, lake: Lake, settings: Settings, *, once: bool = F
     Raises:
         ModelError: there is no champion, with what to run.
     """
-    streams.refuse_lost_checkpoint(spark, lake, settings, QUERY, SCORES)
+    queries.refuse_lost_checkpoint(spark, lake, settings, QUERY, SCORES)
     follower = ChampionFollower(registry_of(settings))
     first = follower.follow().champion
     metrics.model(first.name, first.version)
@@ -46,7 +48,7 @@ def start(spark: SparkSession, lake: Lake, settings: Settings, *, once: bool = F
     if shadow is not None:
         lake.create(SHADOW_SCORES)
 
-    def process(features: DataFrame, batch: streams.Batch) -> None:
+    def process(features: DataFrame, batch: queries.Batch) -> None:
         steps = Steps(QUERY, batch.number)
         with steps.step("resolve champion"):
             followed = follower.follow()
@@ -68,23 +70,23 @@ def start(spark: SparkSession, lake: Lake, settings: Settings, *, once: bool = F
 
     stream = lake.read_stream(FEATURE_TABLE, settings.stream.max_files_per_trigger)
     newest = lake.newest(SCORES, *([] if shadow is None else [SHADOW_SCORES]))
-    return streams.start(stream, QUERY, process, settings, once=once, newest=newest)
+    return queries.start(stream, QUERY, process, settings, once=once, newest=newest)
 
 
-def append(lake: Lake, rows: DataFrame, batch: streams.Batch, *, has_shadow: bool) -> None:
+def append(lake: Lake, rows: DataFrame, batch: queries.Batch, *, has_shadow: bool) -> None:
     """Append scored rows, each once: the champion's to ``scores`` and, where there is one, the challenger's beside.
 
-    The rows are judged once for both. The two appends are independent: a crash between them is mended when the batch
+    The rows are scored once for both. The two appends are independent: a crash between them is mended when the batch
     runs again.
     """
     if not has_shadow:
-        batch.append(lake, streams.stamped(rows, batch), SCORES)
+        batch.append(lake, queries.stamped(rows, batch), SCORES)
         return
     rows = rows.persist(StorageLevel.MEMORY_AND_DISK)
     try:
-        streams.side_by_side(
-            partial(batch.append, lake, streams.stamped(rows.drop(SHADOW), batch), SCORES),
-            partial(batch.append, lake, streams.stamped(shadow_rows(rows), batch), SHADOW_SCORES),
+        queries.side_by_side(
+            partial(batch.append, lake, queries.stamped(rows.drop(SHADOW), batch), SCORES),
+            partial(batch.append, lake, queries.stamped(shadow_rows(rows), batch), SHADOW_SCORES),
         )
     finally:
         rows.unpersist()
@@ -97,7 +99,7 @@ def main(env: cli.Environment = "local", overrides: cli.Overrides = None, once: 
     spark = spark_session(settings)
     lake = Lake(spark, settings.storage.root)
     lake.create(FEATURE_TABLE, SCORES)
-    streams.finish(start(spark, lake, settings, once=once), settings)
+    queries.finish(start(spark, lake, settings, once=once), settings)
 
 
 if __name__ == "__main__":

@@ -16,21 +16,20 @@ from pyspark.sql import functions as F
 from rich.console import Console
 from rich.table import Table as Printed
 
+from alerts.feedback import verdicts
 from features.errors import ConfigurationError, UsageError
 from features.tables import FEATURE_TABLE, FEEDBACK
-from jobs.runtime import cli
-from jobs.runtime.history import recent
-from jobs.runtime.lake import Lake
-from jobs.runtime.models import registry_of
-from jobs.runtime.session import spark_session
-from jobs.runtime.settings import Settings, load_settings
-from jobs.runtime.verdicts import verdicts
-from training.champion import LoadedModel
-from training.judge import Rules
-from training.reference import Reference
-from training.registry import Registry
-from training.scoring import score
-from training.thresholds import from_alerts_per_day, from_percentile, preview_of_history
+from jobs.shared.history import recent
+from lake.spark_tables import Lake
+from registry.configured import registry_of
+from registry.mlflow_registry import Registry
+from scoring.arrays import Rules
+from scoring.champion import LoadedModel
+from scoring.frames import score
+from scoring.reference import Reference
+from scoring.thresholds import from_alerts_per_day, from_percentile, preview_of_history
+from settings import Settings, cli, load_settings
+from spark.session import spark_session
 
 NOTHING_IS_FLAGGED = 2.0
 """A threshold above every score: previews need no reasons."""

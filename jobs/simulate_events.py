@@ -18,11 +18,10 @@ from typing import Annotated
 import typer
 
 from features.errors import UsageError
-from jobs.runtime import cli
-from jobs.runtime.pacer import Pacer
-from jobs.runtime.producer import EventProducer, producer_from
-from jobs.runtime.settings import load_settings
-from training.scenarios import Event, Label, Scenario, labels, simulate
+from kafka.pacer import Pacer
+from kafka.producer import EventProducer, producer_from
+from settings import cli, load_settings
+from simulation import Event, Label, Scenario, labels, simulate
 
 _encode = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
 

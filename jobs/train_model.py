@@ -11,26 +11,25 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Annotated
 
-import pandas as pd
 import typer
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
+from alerts.feedback import confirmed
 from features.errors import UsageError
 from features.revisions import latest
 from features.tables import FEATURE_TABLE, FEEDBACK
-from jobs.runtime import cli
-from jobs.runtime.lake import Lake
-from jobs.runtime.models import registry_of
-from jobs.runtime.session import spark_session
-from jobs.runtime.settings import Settings, load_settings
-from jobs.runtime.times import time_range
-from jobs.runtime.verdicts import confirmed
+from lake.spark_tables import Lake
+from registry.configured import registry_of
+from registry.training_record import record_of
+from scoring.cohorts import PAST
+from scoring.model import Parameters
+from settings import Settings, cli, load_settings
+from settings.times import time_range
+from spark.session import spark_session
 from training import trial
-from training.cohorts import PAST
-from training.dataset import Taken, training_rows
-from training.model import SIZE, Model, Parameters, features_of, fit
-from training.registry import TrainingRecord
+from training.dataset import training_rows
+from training.model import SIZE, features_of, fit
 from training.search import Tried, search
 from training.summary import describe
 
@@ -40,7 +39,7 @@ NEEDED = (*FEATURE_TABLE.keys, "session_start", "feature_version", "batch_time",
 
 
 @dataclass(frozen=True)
-class Wish:
+class TrainingOptions:
     """Which rows to learn from, and how many parameter sets to try.
 
     ``version`` is the Delta version of features (None: the newest); rows with ``since <= window_start < until``.
@@ -59,10 +58,10 @@ def train(
     spark: SparkSession,
     lake: Lake,
     settings: Settings,
-    wish: Wish | None = None,
+    options: TrainingOptions | None = None,
     tell: Callable[[str], object] = lambda _: None,
 ) -> str:
-    """Train on features as wished and register the result; returns the registered version.
+    """Train on features as the options say and register the result; returns the registered version.
 
     ``tell`` gets a line about what was taken, and one for each parameter set that was tried.
 
@@ -70,14 +69,14 @@ def train(
         ModelError: too few rows can be judged, or the registry cannot be reached.
         UsageError: the features have no such Delta version, or the preset no parameters to search.
     """
-    wish = wish or Wish()
+    options = options or TrainingOptions()
     chosen = settings.model
-    version = _version(lake, wish)
+    version = _version(lake, options)
     names = dict.fromkeys((*features_of(chosen.preset), SIZE, PAST))
     features = lake.read(FEATURE_TABLE, version).select(*NEEDED, *names)
     excluded = confirmed(lake)
     taken = training_rows(
-        latest(within(features, wish.since, wish.until), FEATURE_TABLE),
+        latest(within(features, options.since, options.until), FEATURE_TABLE),
         chosen.min_session_events,
         chosen.max_training_rows,
         chosen.seed,
@@ -86,18 +85,20 @@ def train(
     )
     tell(taken.describe())
     parameters, tried = Parameters(chosen.trees, chosen.subsample, chosen.seed), list[Tried]()
-    if wish.search:
+    if options.search:
         days = trial.search_rows(chosen.trial_users, chosen.min_session_events)
-        parameters, tried = search(taken.rows, chosen.preset, parameters, wish.search, days, tell=tell)
+        parameters, tried = search(taken.rows, chosen.preset, parameters, options.search, days, tell=tell)
     model = fit(taken.rows, chosen.preset, parameters)
     reference = describe(model, taken.rows, taken.days, chosen.flagged_share)
     asked: dict[str, object] = {
-        "since": wish.since,
-        "until": wish.until,
-        "search": wish.search,
+        "since": options.since,
+        "until": options.until,
+        "search": options.search,
         "excluded_ranges": _count(excluded),
     }
-    record = _record(model, taken, tried, settings, lake.path(FEATURE_TABLE), version, asked, tries=wish.trial)
+    record = record_of(
+        model, taken, tried, settings.model, lake.path(FEATURE_TABLE), version, asked, tries=options.trial
+    )
     return registry_of(settings).log_and_register(model, reference, taken.rows.head(EXAMPLE_ROWS), record)
 
 
@@ -108,50 +109,20 @@ def within(rows: DataFrame, since: datetime | None, until: datetime | None) -> D
     return rows if until is None else rows.where(F.col("window_start") < F.lit(until))
 
 
-def _version(lake: Lake, wish: Wish) -> int:
+def _version(lake: Lake, options: TrainingOptions) -> int:
     newest = lake.version(FEATURE_TABLE)
-    if wish.version is None:
+    if options.version is None:
         return newest
-    if not (0 <= wish.version <= newest and lake.has_version(FEATURE_TABLE, wish.version)):
+    if not (0 <= options.version <= newest and lake.has_version(FEATURE_TABLE, options.version)):
         raise UsageError(
-            f"Table features has no Delta version {wish.version}: the newest is {newest}, and old ones are forgotten "
-            "after some time. Leave --version out for the newest."
+            f"Table features has no Delta version {options.version}: the newest is {newest}, and old ones are "
+            "forgotten after some time. Leave --version out for the newest."
         )
-    return wish.version
+    return options.version
 
 
 def _count(excluded: DataFrame | None) -> int:
     return 0 if excluded is None else excluded.count()
-
-
-def _record(
-    model: Model,
-    taken: Taken,
-    tried: list[Tried],
-    settings: Settings,
-    source: str,
-    version: int,
-    asked: dict[str, object],
-    *,
-    tries: bool,
-) -> TrainingRecord:
-    chosen = settings.model
-    found, personas = {}, None
-    if tries:
-        days = trial.gate_rows(chosen.trial_users, chosen.min_session_events)
-        scores = trial.scores_of(model, days)
-        found, personas = trial.metrics(scores, days), trial.personas(scores, days)
-    attempts = [{**vars(one.parameters), "stability": one.stability, "recall": one.recall} for one in tried]
-    settings_used = {"flagged_share": chosen.flagged_share, "min_session_events": chosen.min_session_events}
-    return TrainingRecord(
-        source=source,
-        delta_version=version,
-        parameters={**vars(model.parameters), **settings_used, **taken.sample(), **asked},
-        metrics=taken.counts() | found,
-        tags={"sample": taken.describe(), "first": taken.first.isoformat(), "last": taken.last.isoformat()},
-        personas=personas,
-        tables={"search": pd.DataFrame(attempts)} if attempts else {},
-    )
 
 
 def small(settings: Settings) -> Settings:
@@ -181,7 +152,7 @@ def main(
     spark = spark_session(small(settings))
     lake = Lake(spark, settings.storage.root)
     lake.create(FEATURE_TABLE, FEEDBACK)
-    registered = train(spark, lake, settings, Wish(version, first, last, search_count), typer.echo)
+    registered = train(spark, lake, settings, TrainingOptions(version, first, last, search_count), typer.echo)
     typer.echo(
         f"Version {registered} of {settings.model.name} is registered. Promote it: python -m jobs.promote_model."
     )

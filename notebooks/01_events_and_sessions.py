@@ -10,8 +10,8 @@ import numpy as np
 import pandas as pd
 
 from features.tables import EVENTS, FEATURE_TABLE, REJECTED_EVENTS
-from jobs.runtime import arrow_lake
-from jobs.runtime.notebook import frame, settings_of_run
+from lake import arrow_tables
+from local.notebook import frame, settings_of_run
 
 plt.rcParams["date.converter"] = "concise"
 settings = settings_of_run()
@@ -112,6 +112,6 @@ plt.show()
 # sender with a fault; `jobs.replay_rejected` takes them in after a fix.
 
 # %%
-rejected = arrow_lake.read(settings.storage.root, REJECTED_EVENTS, ["reason", "field", "detail"]).to_pandas()
+rejected = arrow_tables.read(settings.storage.root, REJECTED_EVENTS, ["reason", "field", "detail"]).to_pandas()
 print(f"{len(rejected):,} records rejected, {len(rejected) / (len(rejected) + len(events)):.2%} of all")
 rejected.value_counts(["reason", "field"], dropna=False).rename("records").reset_index().head(10)

@@ -15,9 +15,9 @@ from features.behavior import behavior
 from features.definitions import FEATURE_NAMES, FEATURE_VERSION, FEATURES
 from features.tables import EVENTS, FEATURE_TABLE
 from features.tiles import fold
-from jobs.build_features import session_rules
-from jobs.runtime.lake import Lake
-from jobs.runtime.notebook import frame, settings_of_run, spark_of
+from lake.spark_tables import Lake
+from local.notebook import frame, settings_of_run, spark_of
+from streams.rules import session_rules
 
 plt.rcParams["date.converter"] = "concise"
 settings = settings_of_run()

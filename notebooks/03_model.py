@@ -13,16 +13,16 @@ from rich.console import Console
 from features.errors import ModelError
 from features.tables import FEATURE_TABLE, FEEDBACK
 from jobs.promote_model import promote
-from jobs.runtime.history import recent
-from jobs.runtime.lake import Lake
-from jobs.runtime.models import registry_of
-from jobs.runtime.notebook import frame, settings_of_run, spark_of
-from jobs.train_model import Wish, train
+from jobs.shared.history import recent
+from jobs.train_model import TrainingOptions, train
+from lake.spark_tables import Lake
+from local.notebook import frame, settings_of_run, spark_of
+from registry.configured import registry_of
+from scoring.thresholds import preview
 from training.dataset import training_rows
 from training.evaluate import compare
 from training.gate import scores_of
 from training.pictures import draw_influence, feature_influence, scores
-from training.thresholds import preview
 
 plt.switch_backend(plt.get_backend())  # from now on pictures that the packages draw are shown, too
 settings = settings_of_run()
@@ -37,10 +37,10 @@ registry = registry_of(settings)
 #
 # What is learned is what is usual. The rows are one version of the Delta table, so a training can be repeated; users
 # who are there all day do not count more than others; what analysts confirmed as strange is left out. Another
-# `model.preset`, or `Wish(search=20)`, tries something else.
+# `model.preset`, or `TrainingOptions(search=20)`, tries something else.
 
 # %%
-version = train(spark, lake, settings, Wish(trial=False), tell=print)
+version = train(spark, lake, settings, TrainingOptions(trial=False), tell=print)
 champion_version = registry.resolve_champion() or version
 champion, challenger = registry.load(champion_version), registry.load(version)
 print(f"Version {version} is registered; the champion is version {champion_version}.")

@@ -12,13 +12,13 @@ import numpy as np
 import pandas as pd
 import pyarrow.compute as pc
 
+from alerts import feedback
 from features.definitions import FEATURES
 from features.tables import ALERTS, EVENTS, SCORES
-from jobs.runtime import feedback
-from jobs.runtime.models import registry_of
-from jobs.runtime.notebook import frame, settings_of_run
-from training.explain import explainer
-from training.reasons import amount
+from local.notebook import frame, settings_of_run
+from registry.configured import registry_of
+from scoring.explain import explainer
+from scoring.reasons import amount
 
 plt.rcParams["date.converter"] = "concise"
 settings = settings_of_run()

@@ -10,8 +10,8 @@ import matplotlib.pyplot as plt
 
 from features.tables import EVENTS, PATTERN_DAYS, PATTERN_MEMBERS, PATTERNS, SEGMENTS, TRANSITIONS
 from jobs.mine_patterns import mine_due
-from jobs.runtime.notebook import frame, settings_of_run, spark_of
-from training.patterns.pictures import heat_map, profiles
+from local.notebook import frame, settings_of_run, spark_of
+from patterns.pictures import heat_map, profiles
 
 plt.switch_backend(plt.get_backend())  # from now on pictures that the packages draw are shown, too
 settings = settings_of_run()

@@ -7,11 +7,10 @@ from typing import Annotated
 import typer
 
 from features.errors import EnvironmentProblem
-from jobs.runtime import cli
-from jobs.runtime.logs import serving_to_stderr
-from jobs.runtime.settings import load_settings
 from serving.app import create_app
 from serving.server import serving
+from settings import cli, load_settings
+from telemetry.logs import serving_to_stderr
 
 
 def main(

@@ -1,4 +1,4 @@
-"""The app factory. A further concern is a further module with a ``router`` function, included here."""
+"""The app factory. A further concern is a further module in ``routes/`` with a ``router``, included here."""
 
 from __future__ import annotations
 
@@ -7,17 +7,17 @@ from contextlib import asynccontextmanager
 
 from fastapi import FastAPI
 
-from jobs.ingest_events import judging_rules
-from jobs.runtime.model_keys import trust_of
-from jobs.runtime.settings import Settings
-from serving import alerts, collector, documentation, health, metrics, patterns, people, predictions
-from serving.keys import Keys
+from registry.trusted_keys import trust_of
+from serving.access.keys import Keys
+from serving.access.security import CorsOfEvents, Guard
+from serving.access.sessions import Sessions
 from serving.page import routes as page
 from serving.page.live import live_page
-from serving.problems import answer_with_problems
-from serving.security import CorsOfEvents, Guard
+from serving.responses.problems import answer_with_problems
+from serving.routes import alerts, collector, documentation, health, metrics, patterns, people, predictions
 from serving.services import Services
-from serving.sessions import Sessions
+from settings import Settings
+from streams.rules import validation_rules
 
 VERSION = "1"
 ABOUT = """Is this behaviour strange, how strange, and why. Wrong requests are answered with problem details (RFC 9457).
@@ -45,7 +45,7 @@ def create_app(settings: Settings, *, bootstrap_servers: str | None = None, topi
             yield
             await live.close()
 
-    # FastAPI's own documentation pages load scripts from elsewhere; ours is serving/documentation.py.
+    # FastAPI's own documentation pages load scripts from elsewhere; ours is serving/routes/documentation.py.
     app = FastAPI(
         title="User behaviour", description=ABOUT, version=VERSION, lifespan=lifespan, docs_url=None, redoc_url=None
     )
@@ -60,7 +60,7 @@ def create_app(settings: Settings, *, bootstrap_servers: str | None = None, topi
         Guard, settings=settings, keys=keys, audit=services.audit, buckets=services.buckets, observe=figures.observe
     )
     if settings.oidc.issuer is not None:
-        from serving import sign_in  # noqa: PLC0415  (authlib)
+        from serving.routes import sign_in  # noqa: PLC0415  (authlib)
 
         app.add_middleware(Sessions, settings=settings.oidc)
         app.include_router(sign_in.router(settings.oidc, services.audit))
@@ -71,6 +71,6 @@ def create_app(settings: Settings, *, bootstrap_servers: str | None = None, topi
     app.include_router(health.router(services))
     app.include_router(metrics.router(services, figures))
     app.include_router(documentation.router())
-    app.include_router(collector.router(settings.collector, judging_rules(settings.ingest), services.outlet))
+    app.include_router(collector.router(settings.collector, validation_rules(settings.ingest), services.producer))
     app.include_router(page.router(live))
     return app

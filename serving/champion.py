@@ -16,9 +16,9 @@ from typing import TYPE_CHECKING
 from features.errors import ModelError
 
 if TYPE_CHECKING:
+    from scoring.arrays import Rules
+    from scoring.champion import ChampionFollower, ModelSource
     from serving.predictor import Predictor
-    from training.champion import ChampionFollower, ModelSource
-    from training.judge import Rules
 
 log = logging.getLogger(__name__)
 
@@ -34,7 +34,7 @@ class Champion:
     Args:
         source: makes the registry, None while there is nothing to ask; called in the thread, for MLflow takes seconds
             to import.
-        rules: how rows are judged.
+        rules: how rows are scored.
         seconds: pause between two looks.
     """
 
@@ -71,8 +71,8 @@ class Champion:
         if source is None and self._follower is None:
             self.trouble = NO_MODEL
             return
+        from scoring.champion import ChampionFollower  # noqa: PLC0415
         from serving.predictor import Predictor  # noqa: PLC0415  (scikit-learn: seconds, and only in this thread)
-        from training.champion import ChampionFollower  # noqa: PLC0415
 
         if self._follower is None:
             assert source is not None

@@ -1,6 +1,6 @@
 """Answers to "is this behaviour strange?": feature values by name in, what the page and other services read out.
 
-One row takes the compiled forest's own way; many rows, and reasons, go through the judge that Spark's workers use, so
+One row takes the compiled forest's own way; many rows, and reasons, go through the scorer that Spark's workers use, so
 that the numbers are the same everywhere.
 """
 
@@ -12,17 +12,17 @@ from typing import Any
 
 import numpy as np
 
-from training.champion import LoadedModel
-from training.forest import Floats
-from training.judge import ANOMALY, INSUFFICIENT, JUDGED_BY, NORMAL, Judge, Rules, inputs_of
-from training.scoring import judge_of
-from training.thresholds import percentile
+from scoring.arrays import ANOMALY, INSUFFICIENT, NORMAL, SESSION_EVENTS, Rules, Scorer, inputs_of
+from scoring.champion import LoadedModel
+from scoring.forest import Floats
+from scoring.frames import scorer_of
+from scoring.thresholds import percentile
 
 Values = Mapping[str, float]
 Answer = dict[str, Any]
 
 PREDICTIONS = {ANOMALY: "Anomaly", NORMAL: "Normal", INSUFFICIENT: "Normal"}
-"""The original contract knows two words; what cannot be judged is not called an anomaly."""
+"""The original contract knows two words; what cannot be scored is not called an anomaly."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -31,7 +31,7 @@ class Predictor:
 
     model: LoadedModel
     rules: Rules
-    judge: Judge
+    scorer: Scorer
     place: Mapping[str, int]
     typical: Mapping[str, float]
     levels: Floats
@@ -43,7 +43,7 @@ class Predictor:
         predictor = cls(
             model,
             rules,
-            judge_of(model, rules),
+            scorer_of(model, rules),
             {name: place for place, name in enumerate(names)},
             dict(zip(names, model.reference.typical().tolist(), strict=True)),
             np.array(model.reference.row_scores.quantiles),
@@ -64,43 +64,45 @@ class Predictor:
     def answer(self, values: Values) -> Answer:
         """The answer for one row of feature values; features that are left out are taken as typical."""
         if not self._can_be_judged(values):
-            return self._said(values, None, None, INSUFFICIENT, [])
+            return self._answer(values, None, None, INSUFFICIENT, [])
         row = np.full((1, len(self.place)), np.nan)
         for name, value in values.items():
             if name in self.place:
                 row[0, self.place[name]] = value
-        found = self.model.score(row)
-        score, percent = float(found[0]), float(percentile(found, self.levels)[0])
+        scores = self.model.score(row)
+        score, percent = float(scores[0]), float(percentile(scores, self.levels)[0])
         if score < self.model.threshold:
-            return self._said(values, score, percent, NORMAL, [])
-        return self._said(values, score, percent, ANOMALY, self._reasons([values])[0])
+            return self._answer(values, score, percent, NORMAL, [])
+        return self._answer(values, score, percent, ANOMALY, self._reasons([values])[0])
 
     def answers(self, rows: Sequence[Values]) -> list[Answer]:
         """:meth:`answer` for many rows: the same answers, scored together."""
         known = np.array([self._can_be_judged(values) for values in rows], np.bool_)
-        found = self.judge.judge(self._columns(rows), can_be_judged=known)
+        scored = self.scorer.score(self._columns(rows), can_be_scored=known)
         answers = []
         for place, values in enumerate(rows):
             if not known[place]:
-                answers.append(self._said(values, None, None, INSUFFICIENT, []))
+                answers.append(self._answer(values, None, None, INSUFFICIENT, []))
                 continue
-            score = float(found.scores[place])
+            score = float(scored.scores[place])
             verdict = ANOMALY if score >= self.model.threshold else NORMAL
-            answers.append(self._said(values, score, float(found.percentiles[place]), verdict, found.reasons[place]))
+            answers.append(
+                self._answer(values, score, float(scored.percentiles[place]), verdict, scored.reasons[place])
+            )
         return answers
 
     def _can_be_judged(self, values: Values) -> bool:
-        return not values.get(JUDGED_BY, np.inf) < self.rules.min_session_events
+        return not values.get(SESSION_EVENTS, np.inf) < self.rules.min_session_events
 
     def _columns(self, rows: Sequence[Values]) -> dict[str, Floats]:
-        names = inputs_of(self.judge.names)
+        names = inputs_of(self.scorer.names)
         return {name: np.array([values.get(name, np.nan) for values in rows], np.float64) for name in names}
 
     def _reasons(self, rows: Sequence[Values]) -> list[list[Any]]:
-        judged = self.judge.judge(self._columns(rows), can_be_judged=np.ones(len(rows), np.bool_))
-        return [reasons or [] for reasons in judged.reasons]
+        scored = self.scorer.score(self._columns(rows), can_be_scored=np.ones(len(rows), np.bool_))
+        return [reasons or [] for reasons in scored.reasons]
 
-    def _said(
+    def _answer(
         self, values: Values, score: float | None, percent: float | None, verdict: str, reasons: list[Any] | None
     ) -> Answer:
         return {

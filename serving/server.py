@@ -12,8 +12,8 @@ import uvicorn
 from fastapi import FastAPI
 
 from features.errors import EnvironmentProblem
-from jobs.runtime.settings import ServingSettings
-from serving.connections import Connections, limited
+from serving.access.connections import Connections, limited
+from settings import ServingSettings
 
 GRACE_SECONDS = 6
 """How long requests under way may take when the server ends."""

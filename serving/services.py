@@ -7,17 +7,18 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from jobs.runtime.settings import Settings
-from serving.audit import Audit
+from kafka.async_producer import AsyncProducer
+from kafka.producer import EventProducer, producer_from
+from lake.reader import LakeReader
+from registry.sqlite_file import may_hold
+from serving.access.audit import Audit
+from serving.access.rate_limits import Buckets
 from serving.champion import Champion
-from serving.limits import Buckets
-from serving.outlet import Outlet, producer_of
-from serving.reading import LakeReader
-from training.registry_file import may_hold
+from settings import CollectorSettings, KafkaSettings, Settings
 
 if TYPE_CHECKING:
-    from training.champion import ModelSource
-    from training.judge import Rules
+    from scoring.arrays import Rules
+    from scoring.champion import ModelSource
 
 
 @dataclass(frozen=True)
@@ -27,7 +28,7 @@ class Services:
     settings: Settings
     lake: LakeReader
     champion: Champion
-    outlet: Outlet
+    producer: AsyncProducer
     audit: Audit
     buckets: Buckets
     """What each client may still ask, except for events."""
@@ -39,7 +40,7 @@ class Services:
             settings,
             LakeReader(settings.storage.root, seconds=settings.serving.answer_seconds),
             champion_of(settings),
-            Outlet(
+            AsyncProducer(
                 lambda: producer_of(settings.kafka, limits, bootstrap_servers, topic),
                 limits.acknowledge_seconds,
                 limits.max_in_flight,
@@ -51,14 +52,33 @@ class Services:
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
         """What runs in the background does so while the block runs."""
-        self.outlet.start()
+        self.producer.start()
         try:
             async with self.audit.running():
                 with self.champion.following():
                     yield
         finally:
             self.lake.close()
-            await self.outlet.close()
+            await self.producer.close()
+
+
+def producer_of(
+    kafka: KafkaSettings, collector: CollectorSettings, bootstrap_servers: str | None, topic: str | None
+) -> EventProducer:
+    """A producer that gives an event up when the sender was told so, and tries an absent broker every second."""
+    options = {
+        "linger.ms": "5",
+        "message.timeout.ms": str(round(1000 * collector.acknowledge_seconds)),
+        "reconnect.backoff.max.ms": "1000",
+    }
+    return producer_from(
+        kafka,
+        bootstrap_servers=bootstrap_servers,
+        topic=topic,
+        timeout=collector.acknowledge_seconds,
+        queue_events=collector.max_in_flight,
+        options=options,
+    )
 
 
 def champion_of(settings: Settings) -> Champion:
@@ -67,12 +87,12 @@ def champion_of(settings: Settings) -> Champion:
     def source() -> ModelSource | None:
         if not may_hold(settings.model.tracking_uri, settings.model.name):
             return None
-        from jobs.runtime.models import registry_of  # noqa: PLC0415  (seconds)
+        from registry.configured import registry_of  # noqa: PLC0415  (seconds)
 
         return registry_of(settings)
 
     def rules() -> Rules:
-        from training.judge import Rules  # noqa: PLC0415  (numba)
+        from scoring.arrays import Rules  # noqa: PLC0415  (numba)
 
         return Rules(settings.model.min_session_events, settings.score.max_reasons)
 

@@ -9,7 +9,6 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import hypothesis
@@ -17,10 +16,10 @@ import pytest
 from playwright.sync_api import Browser, ConsoleMessage, Page, Request, sync_playwright
 from pyspark.sql import SparkSession
 
-from jobs.runtime.session import spark_session
-from jobs.runtime.settings import load_settings
+from settings import load_settings
+from spark.session import spark_session
+from tests.paths import PROJECT
 
-PROJECT = Path(__file__).resolve().parents[1]
 JAVA = "-XX:TieredStopAtLevel=1 -XX:ReservedCodeCacheSize=512m -XX:+UseSerialGC"
 """Of the tests' Sparks: as in conf/local.yaml, and one collector without threads of its own, which starts sooner."""
 

@@ -15,7 +15,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-PROJECT = Path(__file__).resolve().parents[1]
+from tests.paths import PROJECT
+
 PAGES = (*sorted((PROJECT / "docs").rglob("*.md")), PROJECT / "README.md", PROJECT / "CONTRIBUTING.md")
 BLOCK = re.compile(
     r"^(?:[ ]*<!-- (?P<mark>[a-z ]+)(?::(?P<note>[^\n]*))? -->\n)?"

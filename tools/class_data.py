@@ -16,18 +16,18 @@ from pathlib import Path
 from pyspark.sql import SparkSession
 from pyspark.sql import functions as F
 
-from features.ledger import Range, accounts, rows_of
+from features.ledger import Range, accounts, record_kinds
 from features.parity import compare, corrections, report
 from features.revisions import latest
 from features.tables import EVENTS, FEATURE_TABLE
-from jobs import build_features
-from jobs.maintain_tables import compact, vacuum
-from jobs.runtime import class_data
-from jobs.runtime.lake import Lake
-from jobs.runtime.recompute import append_revisions, expected_rows, span_of
-from jobs.runtime.rewrites import delete_keys
-from jobs.runtime.session import connector_jars, spark_session
-from jobs.runtime.settings import Settings, load_settings
+from jobs.shared.recompute import append_revisions, expected_rows, span_of
+from lake.maintenance import compact
+from lake.rewrites import delete_keys
+from lake.spark_tables import Lake
+from settings import Settings, load_settings
+from spark import class_data
+from spark.session import connector_jars, spark_session
+from streams.rules import session_rules
 
 SECONDS = 3600  # of a process that waits for everybody else
 
@@ -71,15 +71,15 @@ def work(spark: SparkSession, settings: Settings) -> None:
     events = lake.read(EVENTS)
     span = span_of(events, lake.read(FEATURE_TABLE))
     assert span is not None
-    expected = expected_rows(events, build_features.session_rules(settings), span)
+    expected = expected_rows(events, session_rules(settings), span)
     compared = compare(expected, latest(lake.read(FEATURE_TABLE), FEATURE_TABLE)).persist()
     report(compared).collect()
     append_revisions(lake, corrections(compared), "made", now)
     compared.unpersist()
-    accounts(rows_of(events, lake.read(EVENTS).withColumn("reason", F.lit("x")).limit(0)), {("t", 0): Range(0, 3)})
+    accounts(record_kinds(events, lake.read(EVENTS).withColumn("reason", F.lit("x")).limit(0)), {("t", 0): Range(0, 3)})
     delete_keys(lake, EVENTS, events.where("offset = 1").select("partition", "offset"), settings.maintenance)
-    compact(spark, lake, settings.maintenance, EVENTS)
-    vacuum(spark, lake, EVENTS, "RETAIN 24 HOURS")
+    compact(lake, settings.maintenance, EVENTS)
+    lake.vacuum(EVENTS, "RETAIN 24 HOURS")
 
 
 def exercise(folder: str, draft: str) -> None:

@@ -10,7 +10,7 @@ from mkdocs.structure.files import File, Files
 
 from tools import reference
 
-DECISIONS, DEPLOY = "Decisions", "On a cluster"
+DECISIONS, MEASUREMENTS, DEPLOY = "Decisions", "Measurements", "On a cluster"
 
 
 def on_config(config: MkDocsConfig) -> MkDocsConfig:
@@ -23,7 +23,9 @@ def on_config(config: MkDocsConfig) -> MkDocsConfig:
         page = PurePosixPath(path.relative_to(config.docs_dir).as_posix())
         if str(page) not in named:
             left.setdefault(page.parts[0] if len(page.parts) > 1 else "", []).append(str(page))
-    explanation += [{DECISIONS: left.pop("decisions", [])}]
+    decisions = left.pop("decisions", [])
+    measured = [page for page in decisions if "/measurements/" in page]
+    explanation += [{DECISIONS: [page for page in decisions if page not in measured] + [{MEASUREMENTS: measured}]}]
     deploy = sorted(left.pop("deploy", []), key=lambda page: (not page.endswith(("index.md", "README.md")), page))
     guides += [{DEPLOY: deploy}] if deploy else []
     guides += [page for pages in left.values() for page in pages]

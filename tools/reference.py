@@ -22,9 +22,9 @@ from pyspark.sql.types import ArrayType, StructField, StructType
 from features import events
 from features.definitions import FEATURE_VERSION, FEATURES, Feature
 from features.tables import TABLES, Table
-from jobs.runtime import cli
-from jobs.runtime.settings import Settings, load_settings
 from serving.app import create_app
+from settings import Settings, cli, load_settings
+from tools.packages import top_level
 from training.model import features_of
 
 PROJECT = Path(__file__).resolve().parents[1]
@@ -222,7 +222,7 @@ def metrics_page() -> str:
             "[runbook](../deploy/monitoring/runbook.md)."
         ),
     ]
-    for title, folders in (("Jobs", ("jobs", "training")), ("Server", ("serving",))):
+    for title, folders in (("Jobs", sorted({*top_level()} - {"serving"})), ("Server", ["serving"])):
         found = [metric for folder in folders for metric in metrics_in(PROJECT / folder)]
         rows = [
             (f"`{name}`", kind, ", ".join(f"`{label}`" for label in labels), about)
@@ -262,7 +262,7 @@ def make_page() -> str:
 def modules_page() -> str:
     """Every module by package, in its own first line."""
     parts = ["# Modules", "What stands where; the picture of it is on the page [Architecture](../architecture.md)."]
-    for package in ("features", "training", "jobs", "serving", "tools", "benchmarks"):
+    for package in (*top_level(), "tools", "benchmarks"):
         rows = [
             (f"`{path.relative_to(PROJECT).as_posix()}`", _first_line(path))
             for path in sorted((PROJECT / package).rglob("*.py"))

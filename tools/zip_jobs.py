@@ -8,7 +8,8 @@ from __future__ import annotations
 import zipfile
 from pathlib import Path
 
-PACKAGES = ("features", "training", "jobs", "serving", "conf")
+from tools.packages import top_level
+
 TARGET = Path("dist/behavior-jobs.zip")
 
 
@@ -18,7 +19,7 @@ def build(root: Path) -> Path:
     target.parent.mkdir(exist_ok=True)
     new = target.with_suffix(".new")
     with zipfile.ZipFile(new, "w", zipfile.ZIP_DEFLATED) as archive:
-        for package in PACKAGES:
+        for package in (*top_level(), "conf"):
             for path in sorted((root / package).rglob("*")):
                 if path.is_file() and "__pycache__" not in path.parts:
                     entry = zipfile.ZipInfo(path.relative_to(root).as_posix(), date_time=(2020, 1, 1, 0, 0, 0))

@@ -30,7 +30,7 @@ from features.errors import ModelError
 
 BUSY_PERCENTILE = 0.95
 TIMES_MEDIAN = 20.0
-LEAST_CAP = 60.0
+MIN_CAP = 60.0
 """Rows any user may give: an hour of minutes."""
 
 BUCKETS = 4096
@@ -112,9 +112,9 @@ def training_rows(
         ModelError: no row can be judged.
     """
     kept = features if excluded is None else _without(features, excluded)
-    can_be_judged = (F.col("session_events") >= least) & (F.col("feature_version") == FEATURE_VERSION)
-    judged = kept.where(can_be_judged)
-    per_user = _per_user(kept, can_be_judged).persist()
+    can_be_scored = (F.col("session_events") >= least) & (F.col("feature_version") == FEATURE_VERSION)
+    judged = kept.where(can_be_scored)
+    per_user = _per_user(kept, can_be_scored).persist()
     try:
         totals = _totals(per_user)
         if not totals["rows"]:
@@ -153,12 +153,12 @@ def _without(judged: DataFrame, excluded: DataFrame) -> DataFrame:
     return judged.join(ranges, inside, how="left_anti")
 
 
-def _per_user(features: DataFrame, can_be_judged: Column) -> DataFrame:
+def _per_user(features: DataFrame, can_be_scored: Column) -> DataFrame:
     """Rows seen, rows that can be judged, and the first and last minute of those, per user."""
-    minute = F.when(can_be_judged, F.unix_seconds("window_start"))
+    minute = F.when(can_be_scored, F.unix_seconds("window_start"))
     return features.groupBy("user_id").agg(
         F.count("*").alias("seen"),
-        F.count_if(can_be_judged).alias("rows"),
+        F.count_if(can_be_scored).alias("rows"),
         F.min(minute).alias("first"),
         F.max(minute).alias("last"),
     )
@@ -177,7 +177,7 @@ def _totals(per_user: DataFrame) -> dict[str, float]:
         F.max("last").alias("last"),
     ).collect()[0]
     found = {name: float(value or 0.0) for name, value in spread.asDict().items()}
-    cap = float(np.floor(max(LEAST_CAP, min(found["busy"], TIMES_MEDIAN * found["median"]))))
+    cap = float(np.floor(max(MIN_CAP, min(found["busy"], TIMES_MEDIAN * found["median"]))))
     capped = per_user.agg(
         F.sum(F.least(F.col("rows"), F.lit(cap))).alias("under_cap"), F.count_if(F.col("rows") > cap).alias("capped")
     ).collect()[0]

@@ -22,14 +22,12 @@ Floats = NDArray[np.float64]
 
 NEIGHBOURS = 20
 """LOF's paper: at least 10, so that chance does not speak; fewer than the smallest cluster that is normal."""
-MOST_LEARNED = 5000
+MAX_LEARNED = 5000
 """Rows that are kept as neighbours."""
 
 _BY_BATCH = "scores a row by the rows beside it, so a stream's scores would depend on its batches"
 REFUSED = {"ecod": _BY_BATCH, "copod": _BY_BATCH}
 """Presets that are not to be had, and why."""
-
-FROM_PYOD = ("knn", "pca")
 
 
 def _lof() -> BaseEstimator:
@@ -45,18 +43,25 @@ def _knn() -> BaseEstimator:
 def _pca() -> BaseEstimator:
     from pyod.models.pca import PCA  # noqa: PLC0415
 
-    return PCA(
-        n_components=0.999
-    )  # a feature that never varies has a component of no spread, which distances divide by
+    # A feature that never varies has a component of no spread, which distances divide by.
+    return PCA(n_components=0.999)
 
 
-OTHERS: dict[str, Callable[[], BaseEstimator]] = {"lof": _lof, "knn": _knn, "pca": _pca}
+FROM_PYOD: dict[str, Callable[[], BaseEstimator]] = {
+    "knn": _knn,
+    "pca": _pca,
+}
+"""A version of these is only used with the PyOD that trained it."""
+OTHERS: dict[str, Callable[[], BaseEstimator]] = {
+    "lof": _lof,
+    **FROM_PYOD,
+}
 """Unfitted detectors by preset."""
 
 
 def bounded(rows: pd.DataFrame, seed: int) -> pd.DataFrame:
-    """At most :data:`MOST_LEARNED` rows, drawn by the seed, in their order."""
-    return rows if len(rows) <= MOST_LEARNED else rows.sample(MOST_LEARNED, random_state=seed).sort_index()
+    """At most :data:`MAX_LEARNED` rows, drawn by the seed, in their order."""
+    return rows if len(rows) <= MAX_LEARNED else rows.sample(MAX_LEARNED, random_state=seed).sort_index()
 
 
 def raw_scorer(detector: BaseEstimator) -> Callable[[Floats], Floats]:

@@ -19,12 +19,12 @@ import pandas as pd
 from numpy.typing import NDArray
 from scipy.stats import chi2, norm
 
-from training.champion import LoadedModel
-from training.reference import FEATURE_LEVELS, LARGEST, FeatureReference, Reference
-from training.thresholds import LEVELS, Floats
+from scoring.champion import LoadedModel
+from scoring.reference import FEATURE_LEVELS, MAX_VALUE, FeatureReference, Reference
+from scoring.thresholds import LEVELS, Floats
 
 CHANCE = 0.001
-LEAST_SHARE = 1e-4
+MIN_SHARE = 1e-4
 """An empty bin counts as so much: the index would be infinite."""
 
 SCORE = "(score)"
@@ -101,7 +101,7 @@ def check(model: LoadedModel, rows: pd.DataFrame, limits: Limits | None = None) 
 
 def psi(expected: Floats, found: Floats) -> float:
     """Population stability index of two lists of shares, each of which adds up to 1, shape (bins,)."""
-    one, other = np.maximum(expected, LEAST_SHARE), np.maximum(found, LEAST_SHARE)
+    one, other = np.maximum(expected, MIN_SHARE), np.maximum(found, MIN_SHARE)
     return float(np.sum((other - one) * np.log(other / one)))
 
 
@@ -144,7 +144,7 @@ def _feature(
     known = ~np.isnan(values)
     missing = float(weights[~known].sum() / weights.sum())
     shares = np.zeros(len(reference.shares))
-    bounded, mass = np.clip(values[known], -LARGEST, LARGEST), weights[known]
+    bounded, mass = np.clip(values[known], -MAX_VALUE, MAX_VALUE), weights[known]
     if len(bounded):
         shares = np.bincount(np.searchsorted(reference.edges, bounded, side="left"), mass, len(shares)) / mass.sum()
     expected = np.append(np.array(reference.shares) * (1.0 - reference.missing), reference.missing)

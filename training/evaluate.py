@@ -14,8 +14,9 @@ import pandas as pd
 from numpy.typing import NDArray
 from sklearn.metrics import average_precision_score, roc_auc_score
 
-from training.model import Parameters, fit
-from training.thresholds import Floats
+from scoring.model import Parameters
+from scoring.thresholds import Floats
+from training.model import fit
 
 SESSION = ["user_id", "session_start"]
 BUDGET = 0.01

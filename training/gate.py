@@ -17,20 +17,20 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from training.champion import LoadedModel
+from scoring.champion import LoadedModel
+from scoring.thresholds import Floats
+from simulation.personas import HONEST_BUT_STRANGE
 from training.evaluate import SEEDS, by_persona, compare, stability, with_labels
-from training.scenarios.personas import HONEST_BUT_STRANGE
-from training.thresholds import Floats
 from training.trial import sessions_of
 
 TOP_SHARE = 0.01
-LEAST_TOP = 20
+MIN_TOP = 20
 """The strangest rows that are compared: a hundredth of all, and no fewer than so many."""
 
-MOST_REFITTED = 5000
+MAX_REFITTED = 5000
 """Rows for the fits with other seeds."""
 
-LEAST_SESSIONS = 10
+MIN_SESSIONS = 10
 """A persona with fewer sessions in the simulated days says nothing by itself."""
 
 
@@ -101,7 +101,7 @@ class Verdict:
         }
 
 
-def judge(
+def review(
     champion: LoadedModel,
     challenger: LoadedModel,
     rows: pd.DataFrame,
@@ -133,7 +133,7 @@ def scores_of(model: LoadedModel, rows: pd.DataFrame) -> Floats:
 
 
 def _on_rows(champion: LoadedModel, challenger: LoadedModel, rows: pd.DataFrame, limits: Limits) -> Iterator[Check]:
-    top = max(LEAST_TOP, round(TOP_SHARE * len(rows)))
+    top = max(MIN_TOP, round(TOP_SHARE * len(rows)))
     both = scores_of(champion, rows), scores_of(challenger, rows)
     found = compare(*both, (champion.threshold, challenger.threshold), top)
     change = abs(found["flagged_share_change"])
@@ -147,8 +147,8 @@ def _stable(
     challenger: LoadedModel, rows: pd.DataFrame, trial: pd.DataFrame, limits: Limits, seeds: Sequence[int]
 ) -> Check:
     model = challenger.model
-    learned = rows if len(rows) <= MOST_REFITTED else rows.sample(MOST_REFITTED, random_state=0)
-    held_out = trial if len(trial) <= MOST_REFITTED else trial.sample(MOST_REFITTED, random_state=0)
+    learned = rows if len(rows) <= MAX_REFITTED else rows.sample(MAX_REFITTED, random_state=0)
+    held_out = trial if len(trial) <= MAX_REFITTED else trial.sample(MAX_REFITTED, random_state=0)
     found = stability(learned, model.preset, model.parameters, held_out, seeds)
     return _at_least("stability over seeds", found, limits.min_stability)
 
@@ -159,7 +159,7 @@ def _on_trial(champion: LoadedModel, challenger: LoadedModel, trial: pd.DataFram
     yield _at_most("loss of recall: all scenarios", before, after, before - after, limits.max_recall_loss)
     shares = [by_persona(one).set_index(["strange", "persona"]) for one in sessions]
     for strange, persona in shares[0].index:
-        enough = bool(shares[0].loc[(strange, persona), "sessions"] >= LEAST_SESSIONS)
+        enough = bool(shares[0].loc[(strange, persona), "sessions"] >= MIN_SESSIONS)
         before, after = (float(one.loc[(strange, persona), "share"]) for one in shares)
         if strange:
             limit = limits.max_scenario_recall_loss

@@ -16,12 +16,10 @@ Source of the method: Liu, Ting, Zhou, "Isolation Forest", ICDM 2008.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
-from sklearn.base import BaseEstimator
 from sklearn.compose import ColumnTransformer
 from sklearn.ensemble import IsolationForest
 from sklearn.impute import SimpleImputer
@@ -29,71 +27,17 @@ from sklearn.isotonic import IsotonicRegression
 from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import FunctionTransformer, StandardScaler
 
-from features.definitions import FEATURE_VERSION, FEATURES, Feature
-from features.errors import ConfigurationError, SchemaError, TooFewRows
+from features.definitions import FEATURES, Feature
+from features.errors import ConfigurationError, TooFewRows
+from scoring.model import Floats, Model, Parameters
+from scoring.reference import MAX_VALUE
 from training import detectors, grove
-from training.reference import LARGEST
-
-Floats = NDArray[np.float64]
 
 SIZE = "session_events"
 """Grows within a session: its greatest value marks the session's last row."""
 
-AT_A_TIME = 50_000
-"""Rows that are scored at a time: scikit-learn keeps several copies of all it is given."""
-
 FLOOR_OF_ROWS = 20
 """Fewer rows say nothing about what is normal."""
-
-
-@dataclass(frozen=True)
-class Parameters:
-    """What may be tuned. ``trees`` and ``subsample`` (rows per tree) are counts, ``seed`` makes a fit repeatable."""
-
-    trees: int = 240
-    subsample: int = 64
-    seed: int = 17
-
-
-@dataclass(frozen=True)
-class Model:
-    """A fitted pipeline (``predict`` gives anomaly scores), the columns it needs in their order, and its origin."""
-
-    pipeline: Pipeline
-    feature_names: tuple[str, ...]
-    preset: str
-    feature_version: str = FEATURE_VERSION
-    parameters: Parameters = field(default_factory=Parameters)
-
-    def score(self, frame: pd.DataFrame) -> Floats:
-        """Anomaly scores, shape (rows,), between 0 and 1, higher is stranger. No rows give no scores."""
-        if frame.empty:
-            return np.empty(0)
-        parts = range(0, len(frame), AT_A_TIME)
-        return np.concatenate([self._scored(frame.iloc[first : first + AT_A_TIME]) for first in parts])
-
-    def _scored(self, frame: pd.DataFrame) -> Floats:
-        return np.asarray(self.pipeline.predict(self.columns(frame)), np.float64)
-
-    @property
-    def detector(self) -> BaseEstimator:
-        """The fitted estimator behind the mirror, such as the IsolationForest."""
-        return detector_of(self.pipeline)
-
-    def columns(self, frame: pd.DataFrame) -> pd.DataFrame:
-        """The model's columns as doubles in the model's order; raises SchemaError naming those that are missing."""
-        missing = [name for name in self.feature_names if name not in frame.columns]
-        if missing:
-            raise SchemaError(
-                f"The frame lacks the model's columns {', '.join(missing)}; it has {', '.join(map(str, frame))}. "
-                "Build features with the version the model was trained on."
-            )
-        return frame[list(self.feature_names)].astype("float64")
-
-
-def detector_of(pipeline: Pipeline) -> BaseEstimator:
-    """The fitted estimator of a pipeline that :func:`scoring` made."""
-    return pipeline.named_steps["detector"].func.__self__
 
 
 def scoring(fitted: Pipeline, learned: pd.DataFrame) -> Pipeline:
@@ -224,7 +168,7 @@ def _prepared(typical: Mapping[str, float]) -> ColumnTransformer:
     even = [feature for feature in used if not feature.heavy_tail]
     branches = [
         ("heavy", _branch(0.0, compress=True, ends=_ends(heavy, typical)), [feature.name for feature in heavy]),
-        ("even", _branch(-LARGEST, compress=False, ends=_ends(even, typical)), [feature.name for feature in even]),
+        ("even", _branch(-MAX_VALUE, compress=False, ends=_ends(even, typical)), [feature.name for feature in even]),
     ]
     return _transformer(branches)
 
@@ -245,8 +189,8 @@ def _ends(features: Sequence[Feature], typical: Mapping[str, float]) -> dict[str
     known = np.isfinite(middle)
     high, low = (np.array([feature.strange == end for feature in features]) & known for end in ("high", "low"))
     return {
-        "a_min": np.where(high, np.clip(middle, -LARGEST, LARGEST), -LARGEST),
-        "a_max": np.where(low, np.clip(middle, -LARGEST, LARGEST), LARGEST),
+        "a_min": np.where(high, np.clip(middle, -MAX_VALUE, MAX_VALUE), -MAX_VALUE),
+        "a_max": np.where(low, np.clip(middle, -MAX_VALUE, MAX_VALUE), MAX_VALUE),
     }
 
 
@@ -256,7 +200,7 @@ ORIGINAL_FEATURES = ("clicks_per_minute", "pages_per_session")
 def _plain(parameters: Parameters, typical: Mapping[str, float]) -> Pipeline:
     """The original design: two features as they are, a tenth of all rows is strange; scikit-learn's own defaults."""
     forest = IsolationForest(contamination=0.1, random_state=parameters.seed)
-    branches = [("even", _branch(-LARGEST, compress=False), list(ORIGINAL_FEATURES))]
+    branches = [("even", _branch(-MAX_VALUE, compress=False), list(ORIGINAL_FEATURES))]
     return Pipeline([("prepare", _transformer(branches)), ("detector", forest)])
 
 
@@ -287,7 +231,7 @@ def _transformer(branches: Sequence[tuple[str, Pipeline, list[str]]]) -> ColumnT
 
 def _branch(least: float, *, compress: bool, ends: Mapping[str, Floats] | None = None) -> Pipeline:
     """Bound, impute, take ends that are not strange as typical, and for heavy tails compress."""
-    bounds = {"a_min": least, "a_max": LARGEST}
+    bounds = {"a_min": least, "a_max": MAX_VALUE}
     steps: list[tuple[str, object]] = [
         ("bound", FunctionTransformer(np.clip, kw_args=bounds, feature_names_out="one-to-one")),
         ("impute", SimpleImputer(strategy="median", keep_empty_features=True)),

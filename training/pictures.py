@@ -6,13 +6,13 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from training.explain import explainer
-from training.flatten import flatten
-from training.model import Model
-from training.reference import Reference
-from training.thresholds import LEVELS
+from scoring.explain import explainer
+from scoring.flatten import flatten
+from scoring.model import Model
+from scoring.reference import Reference
+from scoring.thresholds import LEVELS
 
-MOST_ROWS = 1000
+MAX_ROWS = 1000
 BLUE, RED = "#4878a8", "#b04030"
 
 
@@ -24,7 +24,7 @@ def pictures(
     drawn = {"scores": scores(reference)}
     if personas is not None:
         drawn["scenario_recall"] = scenario_recall(personas)
-    influence = feature_influence(model, rows.head(MOST_ROWS))
+    influence = feature_influence(model, rows.head(MAX_ROWS))
     return drawn if influence is None else drawn | {"feature_influence": draw_influence(influence)}
 
 

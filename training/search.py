@@ -16,8 +16,9 @@ import numpy as np
 import pandas as pd
 
 from features.errors import UsageError
+from scoring.model import Parameters
 from training.evaluate import SEEDS, rank_correlation, with_labels
-from training.model import FORESTS, Parameters, fit
+from training.model import FORESTS, fit
 from training.trial import scores_of, sessions_of
 
 TREES = (50, 100, 240, 300, 400)

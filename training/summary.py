@@ -1,14 +1,15 @@
-"""From a fitted model and its training rows to the :class:`training.reference.Reference` kept beside it."""
+"""From a fitted model and its training rows to the :class:`scoring.reference.Reference` kept beside it."""
 
 from __future__ import annotations
 
 import numpy as np
 import pandas as pd
 
-from training.cohorts import PAST, learn
-from training.model import Model, flagged_share_of
-from training.reference import FEATURE_LEVELS, LARGEST, FeatureReference, Reference
-from training.thresholds import Distribution, Floats, from_share, quantiles
+from scoring.cohorts import PAST, learn
+from scoring.model import Model
+from scoring.reference import FEATURE_LEVELS, MAX_VALUE, FeatureReference, Reference
+from scoring.thresholds import Distribution, Floats, from_share, quantiles
+from training.model import flagged_share_of
 
 BINS = 10
 """Bins of about equal share for the comparison of distributions; fewer where values repeat."""
@@ -39,7 +40,7 @@ def describe(model: Model, rows: pd.DataFrame, days: float, flagged_share: float
         row_scores=by_row,
         session_scores=_by_session(rows, scores, days),
         features={name: _feature(values[name].to_numpy(), weights) for name in model.feature_names},
-        cohorts=learn(values.clip(-LARGEST, LARGEST), rows[PAST].to_numpy(np.float64)) if PAST in rows else None,
+        cohorts=learn(values.clip(-MAX_VALUE, MAX_VALUE), rows[PAST].to_numpy(np.float64)) if PAST in rows else None,
     )
 
 
@@ -62,7 +63,7 @@ def _feature(values: Floats, weights: Floats) -> FeatureReference:
     if not known.any():
         nothing = (0.0,) * len(FEATURE_LEVELS)
         return FeatureReference(0.0, nothing, (), (1.0,), 1.0)
-    bounded, mass = np.clip(values[known], -LARGEST, LARGEST), weights[known]
+    bounded, mass = np.clip(values[known], -MAX_VALUE, MAX_VALUE), weights[known]
     at_levels = np.quantile(bounded, np.array(FEATURE_LEVELS) / 100.0)
     edges = np.unique(np.quantile(bounded, np.arange(1, BINS) / BINS))
     edges = edges[edges < bounded.max()]

@@ -10,11 +10,11 @@ from functools import cache
 import numpy as np
 import pandas as pd
 
+from scoring.flatten import flatten
+from scoring.model import Model
+from scoring.thresholds import Floats
+from simulation.rows import trial
 from training.evaluate import BUDGET, by_persona, by_session, with_labels
-from training.flatten import flatten
-from training.model import Model
-from training.scenarios.rows import trial
-from training.thresholds import Floats
 
 SEARCH_DAYS = (8101,)
 GATE_DAYS = (9001, 9002)

@@ -20,7 +20,7 @@ from deltalake import write_deltalake
 
 from benchmarks.peers.person import FEATURES, Row
 
-LEAST_EVENTS = 5
+MIN_EVENTS = 5
 """Sessions with fewer cannot be judged."""
 ROWS_A_WRITE = 50_000
 """Worth a write: a caller that gets rows in smaller parts collects so many."""
@@ -50,7 +50,7 @@ class Scorer:
     def scored(self, users: Sequence[str], rows: Sequence[Row]) -> pa.Table:
         """The rows with score and verdict."""
         frame = pd.DataFrame(np.array(rows, np.float64), columns=["minute", *FEATURES])
-        judged = np.flatnonzero(frame["session_events"].to_numpy() >= LEAST_EVENTS)
+        judged = np.flatnonzero(frame["session_events"].to_numpy() >= MIN_EVENTS)
         scores = np.full(len(frame), np.nan)
         if len(judged):
             scores[judged] = self.pipeline.predict(frame[self.names].iloc[judged])

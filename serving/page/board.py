@@ -32,17 +32,19 @@ from features.tables import (
     TRANSITIONS,
     Table,
 )
-from jobs.runtime.settings import Settings
-from serving.page.commits import Commit, Commits
-from serving.page.kafka import Ends, lag_of
+from kafka.backlog import Ends, lag_of
+from lake.location import address_of, is_local
+from lake.log import Commit, RecentCommits
+from lake.reader import LakeReader
 from serving.page.pace import KEPT_SECONDS, Delay, Rate
-from serving.page.streams import QUERIES, Place, Query, Status, place_of, status_of
-from serving.reading import LakeReader
+from serving.page.streams import QUERIES, Progress, Query, Status, progress_of, status_of
+from settings import Settings
+from streams.flow import INGEST
 
 log = logging.getLogger(__name__)
 
-MOST_ALERTS = 20
-MOST_PATTERNS, MOST_SEGMENTS, MOST_STEPS = 8, 8, 8
+MAX_ALERTS = 20
+MAX_PATTERNS, MAX_SEGMENTS, MAX_STEPS = 8, 8, 8
 REJECTED_HOURS = 24
 SCORED = ["user_id", "verdict", "last_received_at"]
 LOOK_BACK = (timedelta(days=1), timedelta(days=7), None)
@@ -79,9 +81,9 @@ class Board:
     trouble: dict[str, str] = field(default_factory=dict)
     """What could not be read: a sentence for each source."""
     has_tables: bool = False
-    _tails: dict[str, Commits] = field(default_factory=dict)
+    _tails: dict[str, RecentCommits] = field(default_factory=dict)
     _written: dict[str, tuple[float, int]] = field(default_factory=dict)
-    _places: dict[str, Place] = field(default_factory=dict)
+    _progress: dict[str, Progress] = field(default_factory=dict)
     _versions: dict[str, int] = field(default_factory=dict)
     _kafka: dict[int, tuple[int, int]] = field(default_factory=dict)
     _rejected_at: float = 0.0
@@ -126,13 +128,13 @@ class Board:
         self._count_rejected(now)
 
     @property
-    def scores(self) -> Commits:
+    def scores(self) -> RecentCommits:
         """The table of scores, to read what a commit of :attr:`scored` brought."""
         return self._tail(SCORES)
 
-    def _tail(self, table: Table) -> Commits:
+    def _tail(self, table: Table) -> RecentCommits:
         if table.name not in self._tails:
-            self._tails[table.name] = Commits(self.reader.path(table))
+            self._tails[table.name] = RecentCommits(self.reader.location(table))
         return self._tails[table.name]
 
     def _take_scores(self, commit: Commit) -> None:
@@ -175,7 +177,7 @@ class Board:
             standing = found.filter(pc.is_in(found["state"], pa.array(["open", "closed"])))
             self.open_alerts = int(pc.sum(pc.equal(found["state"], "open")).as_py() or 0)
             order = [("last_window_start", "descending"), ("raised_at", "descending"), ("alert_id", "ascending")]
-            self.alerts = standing.sort_by(order).slice(0, MOST_ALERTS).to_pylist()
+            self.alerts = standing.sort_by(order).slice(0, MAX_ALERTS).to_pylist()
         if feedback or alerts:
             self._read_feedback()
 
@@ -185,7 +187,7 @@ class Board:
         for back in LOOK_BACK:
             since = None if back is None else datetime.now(UTC) - back
             found = latest_in_arrow(self.reader.rows(ALERTS, by="batch_time", since=since), ALERTS)
-            if found.num_rows >= MOST_ALERTS:
+            if found.num_rows >= MAX_ALERTS:
                 break
         assert found is not None
         return found
@@ -213,9 +215,9 @@ class Board:
         )
         self.patterns = {
             "days": days,
-            "patterns": rows["patterns"].sort_by([("sessions", "descending")]).slice(0, MOST_PATTERNS).to_pylist(),
+            "patterns": rows["patterns"].sort_by([("sessions", "descending")]).slice(0, MAX_PATTERNS).to_pylist(),
             "segments": rows["segments"].sort_by([("share", "descending")]).to_pylist(),
-            "transitions": steps.sort_by([("sessions", "descending")]).slice(0, MOST_STEPS).to_pylist(),
+            "transitions": steps.sort_by([("sessions", "descending")]).slice(0, MAX_STEPS).to_pylist(),
         }
 
     def _read_drift(self) -> None:
@@ -228,30 +230,36 @@ class Board:
     @property
     def local(self) -> bool:
         """Whether checkpoints are in a folder of this machine."""
-        return "://" not in self.settings.storage.checkpoints.removeprefix("file://")
+        return is_local(self._checkpoints)
+
+    @property
+    def _checkpoints(self) -> str:
+        return address_of(self.settings.storage.checkpoints.rstrip("/"))
 
     def _look_at_streams(self, now: float) -> None:
-        self._places = {query.name: place for query in QUERIES if (place := self._place(query)) is not None}
-        ingest = self._places.get("ingest_events")
+        self._progress = {
+            query.name: progress for query in QUERIES if (progress := self._progress_of(query)) is not None
+        }
+        ingest = self._progress.get(INGEST.query)
         self.lag = lag_of(self._kafka, ingest.offsets if ingest else {}) if self._kafka else None
         self.statuses = [self._status(query, now) for query in QUERIES]
 
-    def _place(self, query: Query) -> Place | None:
-        folder = self.settings.storage.checkpoints.removeprefix("file://").rstrip("/")
-        return place_of(f"{folder}/{query.name}", query.note) if self.local else None
+    def _progress_of(self, query: Query) -> Progress | None:
+        return progress_of(f"{self._checkpoints}/{query.name}", query.note) if self.local else None
 
     def _status(self, query: Query, now: float) -> Status:
-        place, written = self._places.get(query.name), self._written.get(query.writes)
-        return status_of(query, place, now, local=self.local, input_at=self._input_at(query, place), written=written)
+        progress, written = self._progress.get(query.name), self._written.get(query.writes)
+        input_at = self._input_at(query, progress)
+        return status_of(query, progress, now, local=self.local, input_at=input_at, written=written)
 
-    def _input_at(self, query: Query, place: Place | None) -> float | None:
+    def _input_at(self, query: Query, progress: Progress | None) -> float | None:
         """Since when the query has rows to read, at the latest; None when it has read what there is."""
-        if place is None:
+        if progress is None:
             return None
         if query.reads is None:
-            return place.planned_at if self.lag and sum(self.lag.values()) else None
+            return progress.planned_at if self.lag and sum(self.lag.values()) else None
         at, _ = self._written.get(query.reads, (None, 0))
-        return at if at is not None and at > place.planned_at else None
+        return at if at is not None and at > progress.planned_at else None
 
     def _ask_kafka(self) -> None:
         try:

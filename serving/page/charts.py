@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 Floats = NDArray[np.float64]
 
 SPARK = (120.0, 32.0)
-LEAST_OWN_MINUTES = 5
+MIN_OWN_MINUTES = 5
 """So many earlier minutes of the user must be known before they make a baseline."""
 
 
@@ -122,12 +122,12 @@ class Chart:
 def own_baseline(values: Floats, flagged: NDArray[np.bool_]) -> tuple[Floats, Floats, Floats]:
     """Tenth percent, median and ninetieth percent of a user's earlier values that were not flagged, for each value.
 
-    NaN while fewer than LEAST_OWN_MINUTES are known: a row is never compared with itself or with later ones.
+    NaN while fewer than MIN_OWN_MINUTES are known: a row is never compared with itself or with later ones.
     """
     found = np.full((3, len(values)), np.nan)
     earlier: list[float] = []
     for i, value in enumerate(values):
-        if len(earlier) >= LEAST_OWN_MINUTES:
+        if len(earlier) >= MIN_OWN_MINUTES:
             found[:, i] = np.percentile(earlier, (10, 50, 90))
         if np.isfinite(value) and not flagged[i]:
             earlier.append(float(value))

@@ -17,24 +17,24 @@ from dataclasses import dataclass, field
 from sse_starlette import ServerSentEvent
 
 from features.errors import BehaviorError
-from jobs.runtime.settings import Settings
+from kafka.backlog import Ends
+from lake.reader import LakeReader
 from serving.page.board import Board
-from serving.page.kafka import Ends
 from serving.page.model import ModelFacts, facts_of
 from serving.page.parts import PARTS, Pages
 from serving.page.timeline import Timeline
 from serving.page.words import shown
-from serving.people import names_of
-from serving.reading import LakeReader
+from serving.user_ids import names_of
+from settings import Settings
 
 LOOK_SECONDS = 1.5
 KAFKA_SECONDS = 3.0
 REGISTRY_SECONDS = 5.0
-MOST_CLIENTS = 100
+MAX_CLIENTS = 100
 """Open streams; each costs little, but a connection."""
-MOST_KNOWN = 10_000
+MAX_KNOWN = 10_000
 """Alerts that are remembered as told."""
-MOST_LOADED = 16
+MAX_LOADED = 16
 """Time lines that are kept for the moment between a page and its stream."""
 
 
@@ -119,7 +119,7 @@ class Live:
         names = {alert["alert_id"]: alert["user_id"] for alert in self.board.alerts}
         fresh = [] if self._known_alerts is None else [id_ for id_ in names if id_ not in self._known_alerts]
         known = self._known_alerts or set()
-        self._known_alerts = (known if len(known) < MOST_KNOWN else set()) | names.keys()
+        self._known_alerts = (known if len(known) < MAX_KNOWN else set()) | names.keys()
         if fresh:
             more = f" and {len(fresh) - 1} more" if len(fresh) > 1 else ""
             self.news = (self.look, f"New alert: {shown(names[fresh[0]], 60)}{more}.")
@@ -159,7 +159,7 @@ class Live:
         except BehaviorError as problem:
             return timeline, self.pages.line(None, str(problem))
         self._loaded[user, timeline.hours] = timeline
-        while len(self._loaded) > MOST_LOADED:
+        while len(self._loaded) > MAX_LOADED:
             self._loaded.popitem(last=False)
         return timeline, await asyncio.to_thread(self.line, timeline)
 

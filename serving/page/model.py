@@ -8,8 +8,8 @@ from datetime import datetime
 from typing import Any
 
 from features.errors import ModelError
-from jobs.runtime.settings import Settings
-from training.registry_file import may_hold
+from registry.sqlite_file import may_hold
+from settings import Settings
 
 NO_MODEL = (
     "No model is champion yet, so rows wait to be scored. make run trains the first one by itself; "
@@ -41,8 +41,8 @@ def facts_of(settings: Settings) -> ModelFacts:
     """Ask the registry; blocks for as long as it takes."""
     if not may_hold(settings.model.tracking_uri, settings.model.name):  # else MLflow would make its tables, amid others
         return ModelFacts(trouble=NO_MODEL)
-    from jobs.runtime.models import registry_of  # noqa: PLC0415
-    from training.registry import CHALLENGER, PREVIOUS  # noqa: PLC0415
+    from registry.configured import registry_of  # noqa: PLC0415
+    from registry.mlflow_registry import CHALLENGER, PREVIOUS  # noqa: PLC0415
 
     registry = registry_of(settings)
     try:

@@ -12,15 +12,16 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from jobs.runtime.settings import Settings
-from serving.keys import Who
+from serving.access.keys import Who
+from serving.access.roles import Role
 from serving.page import words
-from serving.page.board import MOST_SEGMENTS, Board
+from serving.page.board import MAX_SEGMENTS, Board
 from serving.page.charts import bar, spark
 from serving.page.model import ModelFacts
 from serving.page.streams import State
 from serving.page.timeline import SPANS, Line, moment
-from serving.roles import Role
+from settings import Settings
+from streams.flow import SCORING
 
 PARTS = ("notes", "figures", "alerts", "model", "patterns", "streams")
 
@@ -150,7 +151,7 @@ def alerts(board: Board) -> dict[str, Any]:
 
 
 def no_alerts(board: Board) -> str:
-    if not board.scored and not any(status.query.name == "score_features" and status.rows for status in board.statuses):
+    if not board.scored and not any(status.query.name == SCORING.query and status.rows for status in board.statuses):
         return "Nothing is scored yet: alerts come once a champion judges what users do."
     return "No alert: nobody who was judged behaves strangely enough. The threshold is under The model."
 
@@ -159,7 +160,7 @@ def patterns(board: Board) -> dict[str, Any]:
     days = board.patterns.get("days", [])
     return {
         "day": days[0] if days else None,
-        "most_segments": MOST_SEGMENTS,
+        "most_segments": MAX_SEGMENTS,
         **{name: board.patterns.get(name, []) for name in ("patterns", "segments", "transitions")},
     }
 

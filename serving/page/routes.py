@@ -9,10 +9,10 @@ from fastapi import APIRouter, Query, Request
 from fastapi.responses import HTMLResponse, Response
 from sse_starlette import EventSourceResponse
 
-from serving.keys import Who
-from serving.page.live import MOST_CLIENTS, Live
+from serving.access.keys import Who
+from serving.page.live import MAX_CLIENTS, Live
 from serving.page.timeline import SPANS
-from serving.problems import problem
+from serving.responses.problems import problem
 
 KINDS = {"css": "text/css", "js": "text/javascript", "svg": "image/svg+xml"}
 
@@ -22,7 +22,7 @@ User = Annotated[str, Query(max_length=32_768)]
 def router(live: Live) -> APIRouter:
     """The page's routes; they are for people and are left out of the API's description.
 
-    What may be loaded and by whom is said by :mod:`serving.security`, for these answers as for all: nothing from
+    What may be loaded and by whom is said by :mod:`serving.access.security`, for these answers as for all: nothing from
     elsewhere, no script or style but the page's own files.
     """
     routes = APIRouter(include_in_schema=False)
@@ -40,8 +40,8 @@ def router(live: Live) -> APIRouter:
 
     @routes.get("/page/live")
     async def stream(user: User | None = None, hours: int = SPANS[1]) -> Response:
-        if live.clients >= MOST_CLIENTS:
-            told = f"{MOST_CLIENTS} pages are open already: close some, or load this one again later."
+        if live.clients >= MAX_CLIENTS:
+            told = f"{MAX_CLIENTS} pages are open already: close some, or load this one again later."
             return problem(HTTPStatus.SERVICE_UNAVAILABLE, told, retry_after=30)
         followed = None if user is None else live.loaded(user, hours)
         return EventSourceResponse(live.follow(followed), ping=15, send_timeout=30)
@@ -58,6 +58,6 @@ def router(live: Live) -> APIRouter:
 
 
 def who(request: Request) -> Who:
-    """Who looks, as :class:`serving.security.Guard` found."""
+    """Who looks, as :class:`serving.access.security.Guard` found."""
     found: Who = request.scope["who"]
     return found

@@ -5,18 +5,18 @@ Nothing here asks Spark, so it is true of queries in other processes and after t
 
 from __future__ import annotations
 
-import json
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Literal
 
+from features.ledger import Partition
+from lake.folders import ArrowFolder, Folder
+from lake.location import file_system
 from serving.page.words import clock, plural, seconds
+from streams.checkpoints import NO_BATCH, Checkpoint
+from streams.flow import ALERTING, FLOW, Stream
 
 State = Literal["working", "waiting", "behind", "stuck", "absent", "unknown"]
-
-NO_BATCH = -1
 
 STUCK_SECONDS = 120.0
 """A micro-batch that takes longer is told."""
@@ -28,7 +28,7 @@ UNREAD_SECONDS = 60.0
 class Query:
     """A query, the table whose rows it reads (None: Kafka), and the table that tells its rows.
 
-    ``note`` is the file in which one that is no Spark stream keeps its place.
+    ``note`` is the file in which one that is no Spark stream keeps its progress.
     """
 
     name: str
@@ -38,17 +38,18 @@ class Query:
     note: str | None = None
 
 
-QUERIES = (
-    Query("ingest_events", "Kafka records to events", None, "events"),
-    Query("build_features", "events to features", "events", "features"),
-    Query("score_features", "features to scores", "features", "scores"),
-    Query("raise_alerts", "scores to alerts", "scores", "alerts", note="scores.json"),
-)
+def _query(stream: Stream) -> Query:
+    source, result = stream.reads.name if stream.reads else None, stream.result.name
+    note = f"{stream.note}.json" if stream.note else None
+    return Query(stream.query, f"{source or 'Kafka records'} to {result}", source, result, note)
+
+
+QUERIES = tuple(map(_query, (*FLOW, ALERTING)))
 
 
 @dataclass(frozen=True)
-class Place:
-    """Where a query is by its checkpoint. Times are in seconds since 1970.
+class Progress:
+    """How far a query has come by its checkpoint. Times are in seconds since 1970.
 
     ``started`` and ``finished`` are the newest planned and finished micro-batch, -1 for none. ``offsets`` are Kafka's
     next offsets after the newest finished one, per partition.
@@ -66,56 +67,35 @@ class Place:
         return max(0.0, self.finished_at - self.planned_at) if self.finished == self.started >= 0 else None
 
 
-def place_of(checkpoint: str, note: str | None = None) -> Place | None:
-    """Where the query of this checkpoint folder is; None when it has never run."""
-    folder = Path(checkpoint)
+def progress_of(checkpoint: str, note: str | None = None) -> Progress | None:
+    """How far the query of this checkpoint folder has come; None when it has never run."""
+    folder = ArrowFolder(file_system(checkpoint))
     if note is not None:
-        return _place_noted(folder / note)
-    planned = _numbers(folder / "offsets")
+        return _progress_noted(folder, note)
+    there = Checkpoint(folder)
+    planned, done = there.planned(), there.finished()
     if not planned:
         return None
-    done = _numbers(folder / "commits")
     started, finished = max(planned), max(done, default=NO_BATCH)
-    kafka = _kafka_offsets(_lines(folder / "offsets" / str(finished))) if finished in planned else {}
-    planned_at = _planned_at(_lines(folder / "offsets" / str(started)))
-    return Place(started, finished, planned_at, done.get(finished, 0.0), kafka)
+    newest = there.batch(started)
+    return Progress(
+        started,
+        finished,
+        0.0 if newest is None else newest.time.timestamp(),
+        done[finished].timestamp() if done else 0.0,
+        _of_one_topic(there.kafka_ends(finished)) if finished in planned else {},
+    )
 
 
-def _place_noted(note: Path) -> Place | None:
+def _progress_noted(folder: Folder, note: str) -> Progress | None:
     """A note is replaced when all that was read is written: there is no batch under way to be seen."""
-    try:
-        at = note.stat().st_mtime
-    except OSError:
-        return None
-    return Place(NO_BATCH, NO_BATCH, at, at, {})
+    at = next((file.modified.timestamp() for file in folder.listing() if file.name == note), None)
+    return None if at is None else Progress(NO_BATCH, NO_BATCH, at, at, {})
 
 
-def _numbers(folder: Path) -> dict[int, float]:
-    """The numbered files of a folder, with when they were written."""
-    try:
-        with os.scandir(folder) as found:
-            return {int(file.name): file.stat().st_mtime for file in found if file.name.isdigit()}
-    except OSError:
-        return {}
-
-
-def _lines(file: Path) -> list[str]:
-    try:
-        return file.read_text(encoding="utf-8").splitlines()
-    except OSError:
-        return []
-
-
-def _planned_at(lines: list[str]) -> float:
-    return float(json.loads(lines[1])["batchTimestampMs"]) / 1000 if len(lines) > 1 else 0.0
-
-
-def _kafka_offsets(lines: list[str]) -> dict[int, int]:
-    for line in lines[2:]:
-        found = json.loads(line) if line.startswith("{") else {}
-        if isinstance(found, dict) and len(found) == 1 and isinstance(places := next(iter(found.values())), dict):
-            return {int(number): int(offset) for number, offset in places.items()}
-    return {}
+def _of_one_topic(ends: Mapping[Partition, int]) -> dict[int, int]:
+    """By partition; nothing where there are several topics."""
+    return {number: offset for (_, number), offset in ends.items()} if len({topic for topic, _ in ends}) == 1 else {}
 
 
 @dataclass(frozen=True)
@@ -133,7 +113,7 @@ class Status:
 
 def status_of(
     query: Query,
-    place: Place | None,
+    progress: Progress | None,
     now: float,
     *,
     local: bool,
@@ -152,19 +132,19 @@ def status_of(
         told = "Its checkpoint is in an object store: only what it wrote is known."
         return Status(query, "unknown", told, None, at, None, rows)
     start = f"Start it: make run, or python -m jobs.{query.name}"
-    if place is None:
+    if progress is None:
         return Status(query, "absent", f"Has not run yet. {start}.", None, at, None, rows)
-    known = (place.finished if place.finished >= 0 else None, place.finished_at or None, place.took, rows)
-    if place.started > place.finished:
-        since = now - place.planned_at
+    known = (progress.finished if progress.finished >= 0 else None, progress.finished_at or None, progress.took, rows)
+    if progress.started > progress.finished:
+        since = now - progress.planned_at
         if since > STUCK_SECONDS:
-            told = f"Batch {place.started} was begun {seconds(since)} ago and is not finished: its log says why."
+            told = f"Batch {progress.started} was begun {seconds(since)} ago and is not finished: its log says why."
             return Status(query, "stuck", f"{told} If it has ended, {start[0].lower()}{start[1:]}.", *known)
-        return Status(query, "working", f"At work on batch {place.started}", *known)
-    if input_at is not None and now - input_at > UNREAD_SECONDS and now - place.planned_at > UNREAD_SECONDS:
-        told = f"Rows wait since {clock(max(input_at, place.planned_at))} and nothing takes them."
+        return Status(query, "working", f"At work on batch {progress.started}", *known)
+    if input_at is not None and now - input_at > UNREAD_SECONDS and now - progress.planned_at > UNREAD_SECONDS:
+        told = f"Rows wait since {clock(max(input_at, progress.planned_at))} and nothing takes them."
         return Status(query, "behind", f"{told} {start}.", *known)
-    return Status(query, "waiting" if now - place.finished_at > 10 else "working", "Takes what comes", *known)
+    return Status(query, "waiting" if now - progress.finished_at > 10 else "working", "Takes what comes", *known)
 
 
 def told_of_lag(lag: Mapping[int, int]) -> str:

@@ -16,17 +16,17 @@ from markupsafe import Markup
 from features.definitions import FEATURES, Feature
 from features.revisions import latest_in_arrow
 from features.tables import SCORES
+from lake.log import Commit, RecentCommits
+from lake.reader import LakeReader
 from serving.page.charts import Chart, Floats, own_baseline
-from serving.page.commits import Commit, Commits
 from serving.page.words import clock, number, plural, utc
-from serving.reading import LakeReader
 
 SPANS = (1, 6, 24, 168)
 """Hours that a reader may choose from."""
-MOST_CHARTS = 6
-LEAST_SPAN_MINUTES = 30
-MOST_MINUTES = 10_080
-MOST_TOLD = 40
+MAX_CHARTS = 6
+MIN_SPAN_MINUTES = 30
+MAX_MINUTES = 10_080
+MAX_TOLD = 40
 """Flagged minutes that are told in words."""
 
 USUAL_CHARTS = ("events_per_minute", "pages_per_session", "active_seconds", "gap_mean_seconds", "repeat_ratio")
@@ -94,7 +94,7 @@ class Timeline:
         since = utc(newest["window_start"][0].as_py()) - timedelta(hours=self.hours)
         self._rows = self._reader.rows(SCORES, since=since, where=own)
 
-    def take(self, tail: Commits, commit: Commit, has_user: bool) -> None:
+    def take(self, tail: RecentCommits, commit: Commit, has_user: bool) -> None:
         """Add the user's rows of a new commit."""
         self.version = commit.version
         rows = tail.read(commit, SCORES.columns) if has_user else None
@@ -112,14 +112,14 @@ class Timeline:
         end = utc(rows["window_start"][-1].as_py()) + timedelta(minutes=1)
         edge = pa.scalar(end - timedelta(hours=self.hours), pa.timestamp("us", "UTC"))
         rows = rows.filter(pc.greater_equal(rows["window_start"].cast(pa.timestamp("us", "UTC")), edge))
-        return line_of(self.user, self.hours, rows.slice(max(0, rows.num_rows - MOST_MINUTES)))
+        return line_of(self.user, self.hours, rows.slice(max(0, rows.num_rows - MAX_MINUTES)))
 
 
 def line_of(user: str, hours: int, rows: pa.Table) -> Line:
     """The time line of ``rows``: score rows of one user, at least one, ascending in time, one per minute."""
     times = [utc(when) for when in rows["window_start"].to_pylist()]
     end = times[-1] + timedelta(minutes=1)
-    begin = min(times[0], end - timedelta(minutes=LEAST_SPAN_MINUTES))
+    begin = min(times[0], end - timedelta(minutes=MIN_SPAN_MINUTES))
     minutes = np.array([(when - begin).total_seconds() / 60 for when in times])
     span = (end - begin).total_seconds() / 60
     flagged = np.array([verdict == "anomaly" for verdict in rows["verdict"].to_pylist()])
@@ -127,11 +127,11 @@ def line_of(user: str, hours: int, rows: pa.Table) -> Line:
     pictures = [_score_picture(rows, minutes, flagged, span)]
     pictures += [
         _picture(feature, _values(rows, feature.name), minutes, flagged, span)
-        for feature in _chosen(told)[: MOST_CHARTS - 1]
+        for feature in _chosen(told)[: MAX_CHARTS - 1]
     ]
     judged = sum(verdict != "insufficient_data" for verdict in rows["verdict"].to_pylist())
     newest = rows.slice(rows.num_rows - 1).to_pylist()[0]
-    latest_first = told[::-1][:MOST_TOLD]
+    latest_first = told[::-1][:MAX_TOLD]
     return Line(
         user, hours, times[0], begin, end, pictures, latest_first, len(times), int(flagged.sum()), judged, newest
     )

@@ -5,18 +5,18 @@ from __future__ import annotations
 import unicodedata
 from datetime import UTC, datetime
 
-from training.reasons import amount
+from scoring.reasons import amount
 
 NOTHING = "-"
 """Written where there is no value."""
-LONGEST = 200
+MAX_LENGTH = 200
 """Characters of a foreign text that are shown."""
 
 UNSEEN = ("Cc", "Cf", "Zl", "Zp", "Cs", "Co", "Cn")
 """Kinds of characters that show nothing, or turn the direction of what stands around them."""
 
 
-def shown(text: object, most: int = LONGEST) -> str:
+def shown(text: object, most: int = MAX_LENGTH) -> str:
     """Foreign text so that it can be read and cannot deceive: what shows nothing is written as its code, and it is cut.
 
     It is text, not markup: the templates escape it.

@@ -13,10 +13,10 @@ from playwright.sync_api import Browser, Page
 
 from features.definitions import FEATURE_NAMES
 from features.tables import ALERTS, SCORES
-from jobs.runtime import arrow_lake
-from jobs.runtime.settings import Settings, load_settings
+from lake import arrow_tables
 from serving.app import create_app
 from serving.server import Serving, serving
+from settings import Settings, load_settings
 from tests.conftest import Seen, open_page
 
 NOBODY = "127.0.0.1:9"
@@ -47,7 +47,7 @@ class Platform:
         last = datetime.now(UTC).replace(second=0, microsecond=0) - timedelta(minutes=ago)
         times = [last - timedelta(minutes=back) for back in reversed(range(minutes))]
         rows = [score_row(user, when, strange=strange and when == last) for when in times]
-        arrow_lake.append(self.root, SCORES, rows, batch_id=f"test:{uuid.uuid4().hex[:6]}")
+        arrow_tables.append(self.root, SCORES, rows, batch_id=f"test:{uuid.uuid4().hex[:6]}")
         return last
 
     def alert(self, user: str, text: str, **more: Any) -> str:
@@ -59,7 +59,7 @@ class Platform:
         times = dict.fromkeys(("session_end", "first_window_start", "last_window_start"), minute)
         alert = {name: row[name] for name in copied} | {"alert_id": uuid.uuid4().hex, "revision": 1} | told | times
         alert |= {"raised_at": row["scored_at"], **batch(), **more}
-        arrow_lake.append(self.root, ALERTS, [alert], batch_id=alert["batch_id"])
+        arrow_tables.append(self.root, ALERTS, [alert], batch_id=alert["batch_id"])
         return str(alert["alert_id"])
 
 

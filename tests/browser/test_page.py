@@ -10,8 +10,9 @@ import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, Page, expect
 
+from alerts import feedback
 from features.tables import EVENTS, PATTERN_DAYS, PATTERNS, REJECTED_EVENTS, SEGMENTS
-from jobs.runtime import arrow_lake, feedback
+from lake import arrow_tables
 from serving.app import create_app
 from serving.server import Serving, serving
 from tests.browser.conftest import Platform, settings_of
@@ -152,8 +153,8 @@ def test_streams_tell_their_batches_and_rejected_records_their_reasons(
     place = {"topic": "t", "partition": 0, "offset": 1, "ingested_at": now, "ingest_id": "q:7", "received_at": now}
     nothing = dict.fromkeys(REJECTED_EVENTS.columns) | place
     event = {**dict.fromkeys(EVENTS.columns), **place, "user_id": "u", "action": "a", "page": "p", "timestamp": now}
-    arrow_lake.append(platform.root, REJECTED_EVENTS, [{**nothing, "reason": "not_json"}] * 3, batch_id="q:7")
-    arrow_lake.append(platform.root, EVENTS, [event] * 42, batch_id="q:7")
+    arrow_tables.append(platform.root, REJECTED_EVENTS, [{**nothing, "reason": "not_json"}] * 3, batch_id="q:7")
+    arrow_tables.append(platform.root, EVENTS, [event] * 42, batch_id="q:7")
     checkpoint = folder / "checkpoints" / "ingest_events"
     for name in ("offsets", "commits"):
         (checkpoint / name).mkdir(parents=True, exist_ok=True)
@@ -227,6 +228,6 @@ def mine(platform: Platform) -> None:
     segment = {"unit": "user", "segment_id": "s", "name": "night readers", "members": 3, "first_day": day}
     told = {"description": "long sessions, few clicks", "profile": [], "pages": [], "paths": [], "centre": []}
     quality = {"silhouette": 0.5, "stability": 0.9}
-    arrow_lake.append(platform.root, PATTERNS, [{"day": day, **path, "users": 3, "lift": 2.5, **share}])
-    arrow_lake.append(platform.root, SEGMENTS, [{"day": day, **segment, **told, **share, **quality}])
-    arrow_lake.append(platform.root, PATTERN_DAYS, [known])
+    arrow_tables.append(platform.root, PATTERNS, [{"day": day, **path, "users": 3, "lift": 2.5, **share}])
+    arrow_tables.append(platform.root, SEGMENTS, [{"day": day, **segment, **told, **share, **quality}])
+    arrow_tables.append(platform.root, PATTERN_DAYS, [known])

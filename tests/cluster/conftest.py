@@ -19,7 +19,7 @@ import pytest
 import yaml
 
 from features.tables import Table
-from jobs.runtime.producer import EventProducer
+from kafka.producer import EventProducer
 from tests.cluster.programs import (
     SPARK_HOME,
     SparkCluster,
@@ -29,8 +29,8 @@ from tests.cluster.programs import (
     s3_server,
     spark_cluster,
 )
-from tests.integration.conftest import PROJECT
 from tests.integration.secure_kafka import PASSWORD, USER, SecureBroker, token_service
+from tests.paths import PROJECT
 from tools import pack_environment, s3_jars, zip_jobs
 
 KEY, SECRET = "a-key", "a secret/with+signs"

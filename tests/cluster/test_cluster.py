@@ -14,9 +14,9 @@ from confluent_kafka import Consumer, TopicPartition
 
 from features.revisions import latest_in_arrow
 from features.tables import ALERTS, EVENTS, FEATURE_TABLE, REJECTED_EVENTS, SCORES, Table
-from jobs.runtime.producer import EventProducer
-from jobs.runtime.settings import load_settings
-from serving.reading import LakeReader
+from kafka.producer import EventProducer
+from lake.reader import LakeReader
+from settings import load_settings
 from tests.cluster.conftest import KEY, REGISTRY_PASSWORD, SECRET, Site
 from tests.cluster.programs import kill, until
 from tests.integration.secure_kafka import PASSWORD

@@ -11,8 +11,8 @@ from deltalake import DeltaTable
 
 from features.tables import LEDGER_GAPS
 from tests.cluster.programs import s3_server
-from tests.integration.conftest import PROJECT
 from tests.integration.test_commits import check, writers
+from tests.paths import PROJECT
 from tools import s3_jars
 
 pytestmark = [pytest.mark.cluster, pytest.mark.slow, pytest.mark.timeout(1200)]

@@ -15,9 +15,9 @@ import time
 
 from fastapi.responses import JSONResponse, Response
 
-from jobs.runtime.settings import load_settings
 from serving.app import create_app
 from serving.server import serving
+from settings import load_settings
 
 BEAT_SECONDS = 0.001
 

@@ -15,9 +15,9 @@ from pathlib import Path
 from py4j.java_gateway import JavaGateway  # type: ignore[import-untyped]
 from py4j.protocol import Py4JJavaError  # type: ignore[import-untyped]
 
-from jobs.runtime.java import java_program
-from jobs.runtime.log_stores import LOG_STORES
-from tests.integration.conftest import PROJECT
+from lake.log_stores import LOG_STORES
+from spark.java import java_program
+from tests.paths import PROJECT
 from tools import bootstrap
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import random
 import socket
 import uuid
@@ -15,18 +14,17 @@ from pyspark.sql import DataFrame, SparkSession
 
 from features.tables import Table
 from jobs import build_features, ingest_events, score_features
-from jobs.runtime.broker import EmbeddedBroker
-from jobs.runtime.lake import Lake
-from jobs.runtime.producer import EventProducer
-from jobs.runtime.settings import Settings, load_settings
-
-PROJECT = Path(__file__).resolve().parents[2]
+from kafka.producer import EventProducer
+from lake.spark_tables import Lake
+from local.broker import EmbeddedBroker
+from settings import Settings, load_settings
+from tests.paths import DATA
 
 
 @pytest.fixture(scope="session")
 def data() -> Path:
     """The folder with recorded files; they are not part of the repository."""
-    return Path(os.environ.get("BEHAVIOR_DATA", PROJECT.parent / "shared" / "data"))
+    return DATA
 
 
 def lasting_port() -> int:

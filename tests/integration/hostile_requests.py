@@ -18,7 +18,7 @@ from http.client import HTTPConnection
 from typing import NamedTuple
 from urllib.parse import urlsplit
 
-LONGEST = 1_048_576
+MAX_BYTES = 1_048_576
 """Bytes of the longest body that is read."""
 EVENT = 32_768
 """Bytes of the longest event that is judged."""
@@ -76,54 +76,54 @@ DEEP = 40_000
 def requests() -> Iterator[Hostile]:
     for path in ("/predict_behavior", "/predict_behavior/batch", "/users/u/predict", "/alerts/a/feedback"):
         for name, body in (
-            ("names", filled('"n{}":1', LONGEST, "{", "}", ",")),
-            ("names and one twice", filled('"n{}":1', LONGEST, '{"x":1,"x":2,', "}", ",")),
-            ("names of which the last is there twice", filled('"n{}":1', LONGEST, "{", ',"x":1,"x":2}', ",")),
-            ("empty arrays", filled("[]", LONGEST, "[", "]", ",")),
-            ("empty objects", filled("{}"[:1] + "}", LONGEST, "[", "]", ",")),
-            ("nested objects", filled('{"a":{"b":{"c":{}}}}'.replace("{}", "{ }"), LONGEST, "[", "]", ",")),
-            ("numbers", filled("1", LONGEST, "[", "]", ",")),
-            ("texts", filled('""', LONGEST, "[", "]", ",")),
-            ("brackets", b"[" * LONGEST),
-            ("brackets behind braces", b'{"a":' * (LONGEST // 5)),
-            ("a number of digits", b'{"a":' + b"1" * (LONGEST - 6) + b"}"),
-            ("a number of decimals", b'{"clicks_per_minute":0.' + b"1" * (LONGEST - 24) + b"}"),
-            ("numbers of thousands of digits", filled("9" * 4_000, LONGEST, "[", "]", ",")),
-            ("a text of escapes", b'{"note":"' + b"\\u00e9" * (LONGEST // 6 - 2) + b'"}'),
-            ("a text of quotes", b'{"note":"' + b'\\"' * (LONGEST // 2 - 6) + b'"}'),
-            ("blanks", b" " * (LONGEST - 2) + b"{}"),
-            ("a text without end", b'{"a":"' + b"a" * (LONGEST - 6)),
-            ("letters of four bytes", b'{"a":"' + "\U0001f600".encode() * (LONGEST // 4 - 2) + b'"}'),
+            ("names", filled('"n{}":1', MAX_BYTES, "{", "}", ",")),
+            ("names and one twice", filled('"n{}":1', MAX_BYTES, '{"x":1,"x":2,', "}", ",")),
+            ("names of which the last is there twice", filled('"n{}":1', MAX_BYTES, "{", ',"x":1,"x":2}', ",")),
+            ("empty arrays", filled("[]", MAX_BYTES, "[", "]", ",")),
+            ("empty objects", filled("{}"[:1] + "}", MAX_BYTES, "[", "]", ",")),
+            ("nested objects", filled('{"a":{"b":{"c":{}}}}'.replace("{}", "{ }"), MAX_BYTES, "[", "]", ",")),
+            ("numbers", filled("1", MAX_BYTES, "[", "]", ",")),
+            ("texts", filled('""', MAX_BYTES, "[", "]", ",")),
+            ("brackets", b"[" * MAX_BYTES),
+            ("brackets behind braces", b'{"a":' * (MAX_BYTES // 5)),
+            ("a number of digits", b'{"a":' + b"1" * (MAX_BYTES - 6) + b"}"),
+            ("a number of decimals", b'{"clicks_per_minute":0.' + b"1" * (MAX_BYTES - 24) + b"}"),
+            ("numbers of thousands of digits", filled("9" * 4_000, MAX_BYTES, "[", "]", ",")),
+            ("a text of escapes", b'{"note":"' + b"\\u00e9" * (MAX_BYTES // 6 - 2) + b'"}'),
+            ("a text of quotes", b'{"note":"' + b'\\"' * (MAX_BYTES // 2 - 6) + b'"}'),
+            ("blanks", b" " * (MAX_BYTES - 2) + b"{}"),
+            ("a text without end", b'{"a":"' + b"a" * (MAX_BYTES - 6)),
+            ("letters of four bytes", b'{"a":"' + "\U0001f600".encode() * (MAX_BYTES // 4 - 2) + b'"}'),
         ):
             yield Hostile(f"{path}: {name}", post(path, body))
-    rows = filled('{"gap_mean_seconds":0}', LONGEST, "[", "]", ",")
+    rows = filled('{"gap_mean_seconds":0}', MAX_BYTES, "[", "]", ",")
     yield Hostile("rows of one value", post("/predict_behavior/batch", rows))
     rows = b"[" + b",".join([b'{"clicks_per_minute":9999,"events_per_minute":9999}'] * 5_000) + b"]"
     yield Hostile("rows that are all strange", post("/predict_behavior/batch", rows))
     wrong = filled('"clicks_per_minutf{}":1', 4_096, "{", "}", ",")
     yield Hostile("names that are nearly right", post("/predict_behavior", wrong))
     for name, body in (
-        ("commas in an array", b"[" + b"," * (LONGEST - 2) + b"]"),
-        ("commas in an object in an array", b"[{" + b"," * (LONGEST - 4) + b"}]"),
-        ("brackets in an array", b"[" + b"[]" * (LONGEST // 2 - 1) + b"]"),
-        ("closed brackets in an array", b"[[" + b"[" * 40_000 + b"]" * (LONGEST - 40_004) + b"]]"),
-        ("brackets", b"[" * LONGEST),
-        ("brackets on two lines", b"[\n" + b"[" * (LONGEST - 2)),
-        ("braces on two lines", b"{\n" + b"{}" * (LONGEST // 2 - 2)),
-        ("texts in an array", b"[" + b'"",' * (LONGEST // 3 - 1) + b"]"),
-        ("texts in an object in an array", b"[{" + b'"",' * (LONGEST // 3 - 2) + b"}]"),
-        ("quotes", b"[" + b'"' * (LONGEST - 2) + b"]"),
-        ("quotes that are escaped", b"[" + b'\\"' * (LONGEST // 2 - 1) + b"]"),
-        ("line ends", b"a" + b"\n" * (LONGEST - 2) + b"b"),
-        ("lines of a letter", b"a\n" * (LONGEST // 2)),
-        ("lines of a blank", b"a\n" + b" \n" * (LONGEST // 2 - 2) + b"b"),
-        ("blanks", b"a\n" + b" " * (LONGEST - 3) + b"b"),
+        ("commas in an array", b"[" + b"," * (MAX_BYTES - 2) + b"]"),
+        ("commas in an object in an array", b"[{" + b"," * (MAX_BYTES - 4) + b"}]"),
+        ("brackets in an array", b"[" + b"[]" * (MAX_BYTES // 2 - 1) + b"]"),
+        ("closed brackets in an array", b"[[" + b"[" * 40_000 + b"]" * (MAX_BYTES - 40_004) + b"]]"),
+        ("brackets", b"[" * MAX_BYTES),
+        ("brackets on two lines", b"[\n" + b"[" * (MAX_BYTES - 2)),
+        ("braces on two lines", b"{\n" + b"{}" * (MAX_BYTES // 2 - 2)),
+        ("texts in an array", b"[" + b'"",' * (MAX_BYTES // 3 - 1) + b"]"),
+        ("texts in an object in an array", b"[{" + b'"",' * (MAX_BYTES // 3 - 2) + b"}]"),
+        ("quotes", b"[" + b'"' * (MAX_BYTES - 2) + b"]"),
+        ("quotes that are escaped", b"[" + b'\\"' * (MAX_BYTES // 2 - 1) + b"]"),
+        ("line ends", b"a" + b"\n" * (MAX_BYTES - 2) + b"b"),
+        ("lines of a letter", b"a\n" * (MAX_BYTES // 2)),
+        ("lines of a blank", b"a\n" + b" \n" * (MAX_BYTES // 2 - 2) + b"b"),
+        ("blanks", b"a\n" + b" " * (MAX_BYTES - 3) + b"b"),
         ("nested objects", b"[" + b",".join([b'{"a":' * 30 + b"1" + b"}" * 30] * 450) + b"]"),
     ):
         yield Hostile(f"/events: {name}", post("/events", body))
-    yield Hostile("/events: lines of a letter", post("/events", b"a\n" * (LONGEST // 2), "application/x-ndjson"))
-    yield Hostile("/events: chunks of a byte", chunked("/events", b"x" * LONGEST, 1))
-    yield Hostile("/predict_behavior: chunks of a byte", chunked("/predict_behavior", b"x" * LONGEST, 1))
+    yield Hostile("/events: lines of a letter", post("/events", b"a\n" * (MAX_BYTES // 2), "application/x-ndjson"))
+    yield Hostile("/events: chunks of a byte", chunked("/events", b"x" * MAX_BYTES, 1))
+    yield Hostile("/predict_behavior: chunks of a byte", chunked("/predict_behavior", b"x" * MAX_BYTES, 1))
     yield from events("keys", '"k{}":1', GOOD + ",", "}", ",")
     yield from events("keys of which the last is there twice", '"k{}":1', GOOD + ",", ',"y":1,"y":2}', ",")
     yield from events("keys and no time", '"k{}":1', '{"user_id":"u",', "}", ",")
@@ -159,7 +159,7 @@ def requests() -> Iterator[Hostile]:
     ranges = ",".join(f"{place}-{place}" for place in range(8_000))
     yield Hostile("ranges of a file", get("/docs/swagger-ui-bundle.js", f"Range: bytes={ranges}"))
     yield Hostile("headers", get("/features", *(f"a{number}: b" for number in range(50_000))))
-    yield Hostile("a header of a megabyte", get("/features", "a: " + "b" * LONGEST))
+    yield Hostile("a header of a megabyte", get("/features", "a: " + "b" * MAX_BYTES))
     yield Hostile("a cookie of parts", get("/features", "cookie: " + "a=b;" * 15_000))
     yield Hostile("a host of dots", b"GET /features HTTP/1.1\r\nHost: " + b"1." * 30_000 + b"\r\n\r\n")
     origin = "Origin: http://" + "[" * 60_000
@@ -168,7 +168,7 @@ def requests() -> Iterator[Hostile]:
     yield Hostile("a token of a lot", get("/features", "Authorization: Basic " + "QUFB" * 15_000))
     yield Hostile("requests behind each other", get("/health") * 20_000)
     yield Hostile("features behind each other", get("/features") * 20_000)
-    yield Hostile("line ends before a request", b"\r\n" * LONGEST + get("/health"))
+    yield Hostile("line ends before a request", b"\r\n" * MAX_BYTES + get("/health"))
     yield Hostile("trailers", chunked("/events", b"[]", 2)[:-2] + b"a: b\r\n" * 100_000 + b"\r\n")
 
 

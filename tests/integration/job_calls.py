@@ -7,7 +7,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-PROJECT = Path(__file__).resolve().parents[2]
+from tests.paths import PROJECT
+
 TRACES = re.compile(
     r"Traceback \(most recent call last\)|^\s+at [\w.$]+\(|AnalysisException|Py4JJavaError", re.MULTILINE
 )

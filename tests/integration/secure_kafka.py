@@ -20,8 +20,8 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa
 from cryptography.x509.oid import NameOID
 
-from jobs.runtime.broker import EmbeddedBroker
-from jobs.runtime.kafka_clients import ALLOWED_URLS
+from kafka.connection import ALLOWED_URLS
+from local.broker import EmbeddedBroker
 from tests.integration.conftest import lasting_port
 
 USER, PASSWORD = "shop", 'p"a\\ss wörd'

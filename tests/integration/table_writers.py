@@ -17,11 +17,11 @@ from typing import Any
 import pyarrow as pa
 
 from features.tables import LEDGER_GAPS
-from jobs.runtime import arrow_lake
-from jobs.runtime.lake import Lake
-from jobs.runtime.session import spark_session
-from jobs.runtime.settings import load_settings
-from jobs.runtime.table_files import TableFiles
+from lake import arrow_tables
+from lake.spark_tables import Lake
+from lake.worker_files import TableFiles
+from settings import load_settings
+from spark.session import spark_session
 from tests.conftest import JAVA
 
 Append = Callable[[str, list[dict[str, Any]]], None]
@@ -51,8 +51,8 @@ def rows_of(name: str, number: int) -> list[dict[str, Any]]:
 
 
 def by_deltalake(root: str) -> Append:
-    arrow_lake.opened(root, LEDGER_GAPS)
-    return lambda batch, rows: arrow_lake.append(root, LEDGER_GAPS, rows, batch_id=batch)
+    arrow_tables.opened(root, LEDGER_GAPS)
+    return lambda batch, rows: arrow_tables.append(root, LEDGER_GAPS, rows, batch_id=batch)
 
 
 def by_spark(root: str) -> Append:

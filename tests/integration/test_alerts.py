@@ -17,19 +17,20 @@ from typing import Any
 
 import pytest
 from confluent_kafka import Consumer
-from deltalake import DeltaTable
 from pydantic import SecretStr
 from pyspark.sql import functions as F
 
+from alerts import feedback, follower
+from alerts.follower import ScoreFollower
+from alerts.stream import AlertStream
 from features.errors import BehaviorError, EnvironmentProblem
 from features.revisions import latest, latest_in_arrow
 from features.tables import ALERTS, RISK, SCORES
-from jobs import promote_model, raise_alerts, train_model
-from jobs.raise_alerts import Alerts, AlertStream
-from jobs.runtime import arrow_lake, feedback
-from jobs.runtime.broker import EmbeddedBroker
-from jobs.runtime.producer import EventProducer
-from jobs.runtime.settings import Settings, load_settings
+from jobs import promote_model, train_model
+from kafka.producer import EventProducer
+from lake import arrow_tables
+from local.broker import EmbeddedBroker
+from settings import Settings, load_settings
 from tests.integration.conftest import Platform
 from tests.integration.test_pipeline import people, send
 
@@ -62,10 +63,10 @@ class Scored:
             "batch_time": NOON + self.clock + timedelta(milliseconds=self.batches),
             "batch_id": f"q:{self.batches}",
         }
-        arrow_lake.append(self.root, SCORES, [{**row, **written} for row in rows])
+        arrow_tables.append(self.root, SCORES, [{**row, **written} for row in rows])
 
     def alerts(self) -> list[dict[str, Any]]:
-        found = latest_in_arrow(arrow_lake.read(self.root, ALERTS), ALERTS).to_pylist()
+        found = latest_in_arrow(arrow_tables.read(self.root, ALERTS), ALERTS).to_pylist()
         return sorted(found, key=lambda row: (row["user_id"], row["session_start"]))
 
     def short(self) -> list[tuple[str, int, str, int, float]]:
@@ -74,7 +75,7 @@ class Scored:
         ]
 
     def risk(self) -> dict[tuple[str, datetime], tuple[int, float]]:
-        rows = latest_in_arrow(arrow_lake.read(self.root, RISK), RISK).to_pylist()
+        rows = latest_in_arrow(arrow_tables.read(self.root, RISK), RISK).to_pylist()
         return {(row["user_id"], row["day"]): (row["alerts"], row["risk"]) for row in rows}
 
 
@@ -111,7 +112,7 @@ def with_alerts(settings: Settings, **changes: Any) -> Settings:
 
 
 def test_an_alert_is_raised_worsens_and_is_closed_when_its_session_has_ended(scored: Scored) -> None:
-    alerts = Alerts(scored.settings)
+    alerts = ScoreFollower(scored.settings)
     scored.arrive(row(0, 0.6), row(0, 0.2, "bob"))
     assert alerts.poll(at(0)) == 1
     scored.arrive(row(1, 0.8))
@@ -126,7 +127,7 @@ def test_an_alert_is_raised_worsens_and_is_closed_when_its_session_has_ended(sco
 
 
 def test_when_nobody_acts_any_more_the_clock_closes(scored: Scored) -> None:
-    alerts = Alerts(scored.settings)
+    alerts = ScoreFollower(scored.settings)
     scored.arrive(row(0, 0.6))
     alerts.poll(at(0))
     assert alerts.poll(at(31)) == 0
@@ -135,7 +136,7 @@ def test_when_nobody_acts_any_more_the_clock_closes(scored: Scored) -> None:
 
 
 def test_scores_that_a_clock_wrote_which_was_set_back_raise_alerts_like_any_others(scored: Scored) -> None:
-    alerts = Alerts(scored.settings)
+    alerts = ScoreFollower(scored.settings)
     for number, hours in enumerate((0, 5, -5, -5, 3)):
         scored.clock = timedelta(hours=hours)
         scored.arrive(row(number, 0.6 + number / 20))
@@ -146,7 +147,7 @@ def test_scores_that_a_clock_wrote_which_was_set_back_raise_alerts_like_any_othe
 def test_risk_and_verdicts_that_are_given_last_are_valid_when_the_clock_is_set_back(
     scored: Scored, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    alerts = Alerts(scored.settings)
+    alerts = ScoreFollower(scored.settings)
     scored.arrive(row(0, 0.6))
     alerts.poll(at(0))
     (alert,) = scored.alerts()
@@ -160,7 +161,7 @@ def test_risk_and_verdicts_that_are_given_last_are_valid_when_the_clock_is_set_b
                 return datetime.now(tz) + cls.off
 
         monkeypatch.setattr(feedback, "datetime", Clock)
-        monkeypatch.setattr(raise_alerts, "datetime", Clock)
+        monkeypatch.setattr(follower, "datetime", Clock)
         feedback.record(scored.root, alert, is_true=verdict)
         assert feedback.newest(scored.root)[alert["alert_id"]]["verdict"] == ("true" if verdict else "false")
         alerts.poll(at(1))
@@ -169,14 +170,14 @@ def test_risk_and_verdicts_that_are_given_last_are_valid_when_the_clock_is_set_b
 
 
 def test_a_minute_from_the_future_closes_nobodys_alert(scored: Scored) -> None:
-    alerts = Alerts(scored.settings)
+    alerts = ScoreFollower(scored.settings)
     scored.arrive(row(0, 0.6), row(59, 0.1, "fast clock", 59))
     alerts.poll(at(0))
     assert scored.short() == [("ada", 1, "open", 1, 0.6)]
 
 
 def test_what_late_events_take_back_is_withdrawn_and_what_they_join_is_merged(scored: Scored) -> None:
-    alerts = Alerts(scored.settings)
+    alerts = ScoreFollower(scored.settings)
     scored.arrive(row(0, 0.6), row(40, 0.7, session=40), row(0, 0.9, "bob"))
     alerts.poll(at(41))
     scored.arrive(row(20, 0.1), row(40, 0.7), row(0, 0.3, "bob"))
@@ -192,7 +193,7 @@ def test_what_late_events_take_back_is_withdrawn_and_what_they_join_is_merged(sc
 
 def test_a_late_row_for_what_was_forgotten_revises_the_old_alert(scored: Scored) -> None:
     settings = with_alerts(scored.settings, remember_hours=1)
-    alerts = Alerts(settings)
+    alerts = ScoreFollower(settings)
     scored.arrive(row(0, 0.6), row(1, 0.7))
     scored.arrive(row(2000, 0.6, "bob", 2000))
     alerts.poll(at(2000))
@@ -227,7 +228,7 @@ def standing(scored: Scored) -> list[tuple[Any, ...]]:
 def from_scratch(scored: Scored) -> list[tuple[Any, ...]]:
     """The alerts as a plain loop over the newest scores finds them."""
     sessions: dict[tuple[str, datetime], list[datetime]] = {}
-    for found in latest_in_arrow(arrow_lake.read(scored.root, SCORES), SCORES).to_pylist():
+    for found in latest_in_arrow(arrow_tables.read(scored.root, SCORES), SCORES).to_pylist():
         if found["verdict"] == "anomaly":
             sessions.setdefault((found["user_id"], found["session_start"]), []).append(found["window_start"])
     return sorted((*key, min(minutes), max(minutes), len(minutes)) for key, minutes in sessions.items())
@@ -238,7 +239,7 @@ def test_killed_between_any_two_writes_it_ends_with_the_alerts_of_a_plain_loop_o
     scored: Scored, seed: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     chance = random.Random(seed)
-    write, writes = arrow_lake.append, 0
+    write, writes = arrow_tables.append, 0
 
     def dying(root: str, table: Any, *args: Any, **named: Any) -> None:
         nonlocal writes
@@ -247,8 +248,8 @@ def test_killed_between_any_two_writes_it_ends_with_the_alerts_of_a_plain_loop_o
         if table is not SCORES and chance.random() < 0.3:
             raise KeyboardInterrupt  # dead after this write, before whatever comes next
 
-    monkeypatch.setattr(arrow_lake, "append", dying)
-    alerts = Alerts(scored.settings)
+    monkeypatch.setattr(arrow_tables, "append", dying)
+    alerts = ScoreFollower(scored.settings)
     for minute, batch in enumerate(journey(seed)):
         scored.arrive(*batch)
         while True:
@@ -256,14 +257,14 @@ def test_killed_between_any_two_writes_it_ends_with_the_alerts_of_a_plain_loop_o
                 alerts.poll(at(50 + minute))
                 break
             except KeyboardInterrupt:
-                alerts = Alerts(scored.settings)
+                alerts = ScoreFollower(scored.settings)
     monkeypatch.undo()
-    Alerts(scored.settings).poll(at(60))
+    ScoreFollower(scored.settings).poll(at(60))
     assert standing(scored) == from_scratch(scored)
-    revisions = arrow_lake.read(scored.root, ALERTS, ["alert_id", "revision"]).to_pylist()
+    revisions = arrow_tables.read(scored.root, ALERTS, ["alert_id", "revision"]).to_pylist()
     assert len({(r["alert_id"], r["revision"]) for r in revisions}) == len(revisions)
-    assert Alerts(scored.settings).poll(at(60)) == 0
-    rolled_up = latest_in_arrow(arrow_lake.read(scored.root, RISK), RISK).to_pylist()
+    assert ScoreFollower(scored.settings).poll(at(60)) == 0
+    rolled_up = latest_in_arrow(arrow_tables.read(scored.root, RISK), RISK).to_pylist()
     minutes: dict[str, int] = {alert["user_id"]: 0 for alert in scored.alerts()}
     for user, *_, flagged in standing(scored):
         minutes[user] += flagged
@@ -272,7 +273,10 @@ def test_killed_between_any_two_writes_it_ends_with_the_alerts_of_a_plain_loop_o
 
 def test_a_second_process_is_refused(scored: Scored, tmp_path: Path) -> None:
     storage = scored.settings.storage.model_copy(update={"checkpoints": f"{tmp_path}/other"})
-    first, second = Alerts(scored.settings), Alerts(scored.settings.model_copy(update={"storage": storage}))
+    first, second = (
+        ScoreFollower(scored.settings),
+        ScoreFollower(scored.settings.model_copy(update={"storage": storage})),
+    )
     scored.arrive(row(0, 0.6))
     first.poll(at(0))
     with pytest.raises(BehaviorError, match="another process that runs as 'raise_alerts'"):
@@ -281,11 +285,11 @@ def test_a_second_process_is_refused(scored: Scored, tmp_path: Path) -> None:
 
 
 def test_of_a_person_who_was_erased_nothing_more_is_said(scored: Scored) -> None:
-    alerts = Alerts(scored.settings)
+    alerts = ScoreFollower(scored.settings)
     scored.arrive(row(0, 0.6), row(0, 0.6, "bob"))
     alerts.poll(at(0))
     for table in (SCORES, ALERTS, RISK):
-        DeltaTable(arrow_lake.address(scored.root, table)).delete("user_id = 'ada'")
+        arrow_tables.opened(scored.root, table).delta.delete("user_id = 'ada'")
     assert alerts.poll(at(100)) == 1
     assert scored.short() == [("bob", 2, "closed", 1, 0.6)]
     assert {user for user, _ in scored.risk()} == {"bob"}
@@ -295,7 +299,7 @@ def test_of_a_person_who_was_erased_nothing_more_is_said(scored: Scored) -> None
 
 
 def test_risk_follows_alerts_and_feedback(scored: Scored) -> None:
-    alerts = Alerts(scored.settings)
+    alerts = ScoreFollower(scored.settings)
     day = NOON.replace(hour=0)
     scored.arrive(row(0, 0.6), row(2880, 0.6, session=2880), row(0, 0.6, "bob"))
     alerts.poll(at(2880))
@@ -362,7 +366,7 @@ def test_every_revision_goes_to_kafka_once_keyed_by_its_user(scored: Scored, tol
         drained(told)
         drained(told)  # a start with nothing new sends nothing again
     found = records(told, 3)
-    written = arrow_lake.read(scored.root, ALERTS, ["user_id", "alert_id", "revision"]).to_pylist()
+    written = arrow_tables.read(scored.root, ALERTS, ["user_id", "alert_id", "revision"]).to_pylist()
     sent = [(key, value["alert_id"], value["revision"]) for key, value in found]
     assert sorted(sent) == sorted((r["user_id"], r["alert_id"], r["revision"]) for r in written)
     assert found[-1][1]["session_start"] == "2026-03-01T12:00:00Z"
@@ -456,11 +460,11 @@ def test_what_a_webhook_never_takes_is_given_up_and_counted_and_the_next_alert_g
         for user in ("ada", "bob"):
             scored.arrive(row(0, 0.6, user))
             stream.drain()
-        (courier,) = stream.couriers
+        (delivery,) = stream.deliveries
         stream.stop()
     assert "was given up after 2 attempts: the webhook answered 500" in caplog.text
     assert "s3cret-part" not in caplog.text
-    assert (courier.delivered, courier.given_up) == (1, 1)
+    assert (delivery.delivered, delivery.given_up) == (1, 1)
     assert [alert["user_id"] for _, alert in state.got] == ["bob"]
 
 
@@ -505,7 +509,7 @@ def test_behind_the_stream_there_is_one_alert_for_every_user_session_with_a_flag
     version = train_model.train(platform.spark, platform.lake, platform.settings)
     promote_model.promote(platform.settings, version, why="test")
     platform.score()
-    Alerts(with_alerts(platform.settings, kafka=False)).poll()
+    ScoreFollower(with_alerts(platform.settings, kafka=False)).poll()
     newest = latest(platform.read(SCORES), SCORES).where("verdict = 'anomaly'")
     expected = newest.groupBy("user_id", "session_start").agg(
         F.count("*").alias("flagged_minutes"), F.max("anomaly_score").alias("anomaly_score")
@@ -513,4 +517,4 @@ def test_behind_the_stream_there_is_one_alert_for_every_user_session_with_a_flag
     found = latest(platform.read(ALERTS), ALERTS)
     assert expected.count() > 0
     assert sorted(found.select(expected.columns).collect()) == sorted(expected.collect())
-    assert raise_alerts.Alerts(with_alerts(platform.settings, kafka=False)).poll() == 0
+    assert ScoreFollower(with_alerts(platform.settings, kafka=False)).poll() == 0

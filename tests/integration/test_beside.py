@@ -19,8 +19,8 @@ import pytest
 
 from features.revisions import latest_in_arrow
 from features.tables import ALERTS, EVENTS, FEATURE_TABLE, FEEDBACK, REJECTED_EVENTS, SCORES, Table
-from jobs.runtime import arrow_lake
-from jobs.runtime.producer import EventProducer
+from kafka.producer import EventProducer
+from lake import arrow_tables
 from tests.integration.whole_run import EVENTS_TOPIC, job, rows_of_anybody, running, servers, until
 
 pytestmark = [pytest.mark.integration, pytest.mark.slow]
@@ -79,7 +79,7 @@ def now() -> str:
 
 
 def read(folder: Path, table: Table, *columns: str) -> pa.Table:
-    return arrow_lake.read(str(folder / "lake"), table, list(columns) or None)
+    return arrow_tables.read(str(folder / "lake"), table, list(columns) or None)
 
 
 def address(folder: Path) -> str:

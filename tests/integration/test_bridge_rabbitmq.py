@@ -25,19 +25,19 @@ from pika import BasicProperties, BlockingConnection, ConnectionParameters, Plai
 from pika.adapters.blocking_connection import BlockingChannel
 from pydantic import SecretStr
 
-from features.mentions import People
 from features.tables import EVENTS, REJECTED_EVENTS
-from jobs.bridge_rabbitmq import WAIT_FOR_EVER, Bridge, Moved
-from jobs.runtime.broker import EmbeddedBroker
-from jobs.runtime.producer import EventProducer
-from jobs.runtime.rabbitmq import WHY, forget
-from jobs.runtime.settings import RabbitmqSettings
+from kafka.producer import EventProducer
+from local.broker import EmbeddedBroker
+from privacy.mentions import People
+from rabbitmq.amqp import WHY, forget
+from rabbitmq.bridge import WAIT_FOR_EVER, Bridge, Moved
+from settings import RabbitmqSettings
 from tests.integration.conftest import Platform, lasting_port
+from tests.paths import PROJECT
 from tools.rabbitmq import RabbitServer, Unavailable
 
 pytestmark = pytest.mark.integration
 
-PROJECT = Path(__file__).resolve().parents[2]
 PERSISTENT = BasicProperties(delivery_mode=2)
 MILLISECONDS = 1_700_000_000_000
 """As a time in seconds this is a year that no Python datetime has."""

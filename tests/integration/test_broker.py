@@ -16,14 +16,14 @@ from confluent_kafka import TIMESTAMP_LOG_APPEND_TIME, Consumer, Message, Produc
 from confluent_kafka.admin import AdminClient
 
 from features.errors import EnvironmentProblem
-from jobs.runtime.broker import PROJECT, EmbeddedBroker
+from local.broker import PROJECT, EmbeddedBroker
 
 pytestmark = pytest.mark.integration
 
 OWNER = """
 import sys
 from pathlib import Path
-from jobs.runtime.broker import EmbeddedBroker
+from local.broker import EmbeddedBroker
 broker = EmbeddedBroker(Path(sys.argv[1]) / "kafka", Path(sys.argv[1]) / "logs", preferred_port=int(sys.argv[2]))
 broker.start()
 broker.create_topic("kept", 1)

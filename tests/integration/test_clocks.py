@@ -18,9 +18,9 @@ from pyspark.sql import functions as F
 from features.errors import DataLossError
 from features.tables import FEATURE_TABLE, TILES
 from jobs import build_features
-from jobs.runtime import streams
-from jobs.runtime.lake import Lake
-from jobs.runtime.tail import Tail
+from lake.spark_tables import Lake
+from lake.tail import Tail
+from streams import queries
 from tests.integration.test_stream_laws import Kill, MortalLake
 from tests.integration.upkeep import Act, Platform, small_platform
 
@@ -46,14 +46,14 @@ class Clock(datetime):
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> type[Clock]:
     monkeypatch.setattr(Clock, "off", timedelta())
-    monkeypatch.setattr(streams, "datetime", Clock)
-    plan_of = streams.plan_of
+    monkeypatch.setattr(queries, "datetime", Clock)
+    plan_of = queries.plan_of
 
-    def planned(*asked: object) -> streams.Plan:
+    def planned(*asked: object) -> queries.Plan:
         plan = plan_of(*asked)  # type: ignore[arg-type]
         return replace(plan, time=plan.time + Clock.off)
 
-    monkeypatch.setattr(streams, "plan_of", planned)
+    monkeypatch.setattr(queries, "plan_of", planned)
     return Clock
 
 
@@ -69,7 +69,7 @@ def visit(minutes: float) -> list[Act]:
 def test_however_the_clock_jumps_the_newest_revision_is_the_last_one_written_and_a_watcher_sees_all(
     platform: Platform, clock: type[Clock]
 ) -> None:
-    tail = Tail(platform.lake.path(FEATURE_TABLE), FEATURE_TABLE)
+    tail = Tail(platform.lake.root, FEATURE_TABLE)
     seen = 0
     for number, off in enumerate((3, -4, 2)):
         clock.off = off * HOUR
@@ -96,8 +96,8 @@ def test_a_batch_whose_clock_was_set_back_before_it_was_killed_is_found_and_not_
     platform: Platform, clock: type[Clock], monkeypatch: pytest.MonkeyPatch, table: str
 ) -> None:
     mortal = MortalLake(platform.spark, platform.lake.root, [Kill(0, table, after=True)])
-    planned, ahead = streams.plan_of, datetime.now(UTC) + 5 * HOUR
-    monkeypatch.setattr(streams, "plan_of", lambda *asked: replace(planned(*asked), time=ahead))
+    planned, ahead = queries.plan_of, datetime.now(UTC) + 5 * HOUR
+    monkeypatch.setattr(queries, "plan_of", lambda *asked: replace(planned(*asked), time=ahead))
     platform.arrive(visit(0))
     for _ in range(2):
         try:
@@ -156,18 +156,18 @@ def test_what_the_fence_refuses_is_silent_for_the_same_ends_and_an_error_for_oth
     assert there is not None
     assert there.startswith("{")
 
-    def write(batch: streams.Batch, lake: Lake = platform.lake) -> None:
+    def write(batch: queries.Batch, lake: Lake = platform.lake) -> None:
         if kind == "Spark's writer":
             batch.append(lake, rows.select(TILES.columns), TILES)
         else:
             batch.commit(lake, [], TILES)
 
-    write(streams.Batch(query_id, int(number), fenced=True, ends=there))
+    write(queries.Batch(query_id, int(number), fenced=True, ends=there))
     for planned in (None, datetime(2026, 1, 1, tzinfo=UTC)):  # by the fence; by a look at the table after a start
         with pytest.raises(DataLossError, match="another driver of the same query has planned it otherwise"):
-            write(streams.Batch(query_id, int(number), planned, fenced=True, ends=there.replace("1", "2")))
-    write(streams.Batch(query_id, int(number) + 2, fenced=True, ends="{}"))
+            write(queries.Batch(query_id, int(number), planned, fenced=True, ends=there.replace("1", "2")))
+    write(queries.Batch(query_id, int(number) + 2, fenced=True, ends="{}"))
     with pytest.raises(DataLossError, match="has a later batch"):
-        write(streams.Batch(query_id, int(number) + 1, fenced=True, ends="{}"))
+        write(queries.Batch(query_id, int(number) + 1, fenced=True, ends="{}"))
     more = 0 if kind == "workers' files" else rows.count() // 2
     assert platform.read(TILES).count() == 2 + more

@@ -22,14 +22,14 @@ from typing import Any, NamedTuple
 import pytest
 from confluent_kafka import OFFSET_BEGINNING, Consumer, TopicPartition
 
-from jobs.runtime.broker import EmbeddedBroker
-from jobs.runtime.settings import load_settings
+from local.broker import EmbeddedBroker
 from serving.app import create_app
 from serving.server import Serving, serving
+from settings import load_settings
+from tests.paths import PROJECT
 
 pytestmark = pytest.mark.integration
 
-PROJECT = Path(__file__).resolve().parents[2]
 Record = tuple[bytes | None, bytes | None]
 
 

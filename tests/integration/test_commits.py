@@ -21,8 +21,8 @@ from pyspark.sql import SparkSession
 
 from features.tables import LEDGER_GAPS
 from tests.integration.commit_racers import commit
-from tests.integration.conftest import PROJECT
 from tests.integration.table_writers import rows_of
+from tests.paths import PROJECT
 
 pytestmark = pytest.mark.integration
 KINDS = ("spark", "workers", "deltalake")

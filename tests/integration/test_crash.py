@@ -18,13 +18,15 @@ from pyspark.sql import SparkSession
 from pyspark.sql import functions as F
 
 from features.tables import EVENTS, REJECTED_EVENTS
-from jobs import check_ledger, ingest_events
-from jobs.runtime.broker import EmbeddedBroker
-from jobs.runtime.lake import Lake
-from jobs.runtime.producer import EventProducer
-from jobs.runtime.settings import Settings, load_settings
+from jobs import ingest_events
+from kafka.ledger import audit
+from kafka.producer import EventProducer
+from lake.spark_tables import Lake
+from local.broker import EmbeddedBroker
+from settings import Settings, load_settings
 from tests.conftest import JAVA
-from tests.integration.conftest import PROJECT, lasting_port
+from tests.integration.conftest import lasting_port
+from tests.paths import PROJECT
 
 pytestmark = pytest.mark.integration
 
@@ -128,7 +130,7 @@ def test_killed_at_random_moments_it_loses_and_doubles_nothing(
     at_once = load_settings("local", [*changes, "kafka.max_offsets_per_trigger=100000"])
     ingest_events.start(spark, lake, at_once, once=True).awaitTermination()
 
-    entries = check_ledger.check(spark, lake, settings)
+    entries = audit(spark, lake, settings)
     assert sum(entry.difference + entry.unread for entry in entries) == 0
     events = lake.read(EVENTS)
     assert events.count() == sender.events

@@ -10,6 +10,7 @@ import pytest
 
 from tests import docs_commands
 from tests.integration.conftest import lasting_port
+from tests.paths import PROJECT
 
 pytestmark = [pytest.mark.integration, pytest.mark.slow, pytest.mark.timeout(5400)]
 
@@ -29,7 +30,7 @@ def test_the_tutorial_and_the_guides_work_as_they_are_written(data: Path, tmp_pa
     root = docs_commands.clone(tmp_path / "my clone")
     with gzip.open(data / "shop_access.log.gz", "rb") as log:
         (root / "access.log").write_bytes(b"".join(itertools.islice(log, LINES)))
-    pages = [docs_commands.PROJECT / "docs" / f"{name}.md" for name in SEQUENCE]
+    pages = [PROJECT / "docs" / f"{name}.md" for name in SEQUENCE]
     chosen = [block for page in pages for block in docs_commands.blocks(page) if block.mark == "stack"]
     said = docs_commands.run(docs_commands.script(chosen, lasting_port()), root, 5400)
     print(said)
@@ -41,7 +42,7 @@ def test_the_tutorial_and_the_guides_work_as_they_are_written(data: Path, tmp_pa
 
 def test_every_page_with_commands_for_the_stack_is_in_the_sequence() -> None:
     found = {
-        block.page.relative_to(docs_commands.PROJECT / "docs").with_suffix("").as_posix()
+        block.page.relative_to(PROJECT / "docs").with_suffix("").as_posix()
         for page in docs_commands.PAGES
         for block in docs_commands.blocks(page)
         if block.mark == "stack"

@@ -17,17 +17,20 @@ from pydantic import SecretStr
 from pyspark.sql import SparkSession
 from pyspark.sql import functions as F
 
-from features.erasure import keyed_hash_of
 from features.errors import BehaviorError, ConfigurationError
 from features.tables import ERASURES, EVENTS, FEATURE_TABLE, FEEDBACK, REJECTED_EVENTS, SCORES, TABLES, TILES, Table
-from jobs import build_features, erase_user
+from jobs import build_features
 from jobs.backfill_features import backfill
-from jobs.erase_user import Erasure
 from jobs.maintain_tables import maintain
-from jobs.runtime import notes, strays, streams
-from jobs.runtime.erasures import Privacy
-from jobs.runtime.lake import Lake
-from jobs.runtime.table_files import TableFiles
+from jobs.shared.starter import starter
+from lake import notes
+from lake.spark_tables import Lake
+from lake.worker_files import TableFiles
+from privacy import erasure, stray_files
+from privacy.erased_people import Privacy
+from privacy.erasure import Erasure
+from privacy.pseudonyms import keyed_hash_of
+from streams import queries
 from tests.integration.upkeep import KEY, NEEDED, NOON, Act, Platform, small_platform
 
 pytestmark = [pytest.mark.integration, pytest.mark.slow]
@@ -45,7 +48,8 @@ def platform(spark: SparkSession, tmp_path: Path) -> Platform:
 
 
 def erase(platform: Platform, *users: str) -> dict[str, int]:
-    return Erasure(platform.spark, platform.lake, platform.settings, list(users)).run()
+    where = platform.spark, platform.lake, platform.settings
+    return Erasure(*where, list(users), starter(*where, once=True)).run()
 
 
 def files_with(platform: Platform, text: str) -> list[str]:
@@ -108,18 +112,18 @@ def test_what_a_stream_that_nobody_runs_has_not_read_is_read_before_a_person_is_
     platform.arrive(ACTS)
     platform.build()
     platform.arrive([(PERSON, 5, "/a"), ("bob", 5, "/a")])
-    streams.let_go(streams.checkpoint(platform.settings, build_features.QUERY))  # as if that process had ended
+    queries.let_go(queries.checkpoint(platform.settings, build_features.QUERY))  # as if that process had ended
     removed = erase(platform, PERSON)
     assert removed["events"] == 3
     assert files_with(platform, PERSON) == []
     assert platform.parity() == (0, 0, 0)
-    assert not streams.claimed(streams.checkpoint(platform.settings, build_features.QUERY))
+    assert not queries.claimed(queries.checkpoint(platform.settings, build_features.QUERY))
 
 
 def test_ingest_that_was_stopped_within_a_batch_is_named_at_once_with_the_command_that_comes_first(
     platform: Platform,
 ) -> None:
-    folder = Path(streams.checkpoint(platform.settings, "ingest_events"))
+    folder = Path(queries.checkpoint(platform.settings, "ingest_events"))
     for part in ("offsets", "commits"):
         folder.joinpath(part).mkdir(parents=True)
     folder.joinpath("metadata").write_text('{"id": "1"}', encoding="utf-8")
@@ -146,10 +150,10 @@ def test_alerts_that_are_being_raised_are_waited_for_and_stopped_ones_are_not(pl
     platform.arrive(ACTS)
     platform.build()
     platform.lake.create(SCORES)
-    folder = streams.checkpoint(platform.settings, "raise_alerts")
+    folder = queries.checkpoint(platform.settings, "raise_alerts")
     notes.write(folder, "scores", {"version": -1})
     # In a process of its own, as raise_alerts is: a claim lasts as long as its process.
-    claim = f"from jobs.runtime import streams; streams.claim({folder!r}); print('claimed', flush=True); input()"
+    claim = f"from streams import queries; queries.claim({folder!r}); print('claimed', flush=True); input()"
     with subprocess.Popen([sys.executable, "-c", claim], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as running:
         assert running.stdout is not None
         assert running.stdout.readline() == b"claimed\n"
@@ -162,7 +166,7 @@ def test_alerts_that_are_being_raised_are_waited_for_and_stopped_ones_are_not(pl
 
 def left_by_a_killed_worker(platform: Platform, table: Table, *users: str) -> str:
     """A file with rows of ``users`` that is in no log; its name."""
-    with TableFiles(platform.lake.place(table), table) as files:
+    with TableFiles(platform.lake.location(table), table) as files:
         files.write(
             pa.Table.from_pylist([dict(zip(table.columns, row_of(table, user), strict=True)) for user in users])
         )
@@ -190,10 +194,10 @@ def test_files_in_no_log_that_hold_the_person_or_are_cut_off_go_and_those_of_oth
 def test_a_file_that_is_just_being_written_is_not_taken_and_what_is_committed_after_the_removal_is_removed(
     platform: Platform, monkeypatch: pytest.MonkeyPatch, is_committed: bool
 ) -> None:
-    monkeypatch.setattr(erase_user, "UNDER_WAY", timedelta(seconds=3))
+    monkeypatch.setattr(erasure, "UNDER_WAY", timedelta(seconds=3))
     platform.lake.create(FEEDBACK)
     rows = [dict(zip(FEEDBACK.columns, row_of(FEEDBACK, user), strict=True)) for user in (PERSON, "bob")]
-    with TableFiles(platform.lake.place(FEEDBACK), FEEDBACK) as files:
+    with TableFiles(platform.lake.location(FEEDBACK), FEEDBACK) as files:
         files.write(pa.Table.from_pylist(rows))
         described = files.finish()
     looks = []
@@ -201,12 +205,12 @@ def test_a_file_that_is_just_being_written_is_not_taken_and_what_is_committed_af
     def look(*what: Any) -> set[str]:
         """The analyst's process commits when the erasure has looked for the last time, and not seen it in the log."""
         looks.append(what[1])
-        found = strays.strays(*what)
+        found = stray_files.strays(*what)
         if is_committed and looks.count(FEEDBACK) == 2 and what[1] is FEEDBACK:
             platform.lake.commit(described, FEEDBACK, batch_id="late")
         return found
 
-    monkeypatch.setattr(erase_user, "strays", look)
+    monkeypatch.setattr(erasure, "strays", look)
     erase(platform, PERSON)
     assert [row.user_id for row in platform.read(FEEDBACK).collect()] == ["bob"] * is_committed
     assert files_with(platform, PERSON) == []
@@ -215,9 +219,9 @@ def test_a_file_that_is_just_being_written_is_not_taken_and_what_is_committed_af
 def test_a_file_that_cannot_be_read_yet_and_is_committed_meanwhile_stays(
     platform: Platform, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(erase_user, "UNDER_WAY", timedelta(seconds=3))
+    monkeypatch.setattr(erasure, "UNDER_WAY", timedelta(seconds=3))
     platform.lake.create(FEEDBACK)
-    with TableFiles(platform.lake.place(FEEDBACK), FEEDBACK) as files:
+    with TableFiles(platform.lake.location(FEEDBACK), FEEDBACK) as files:
         files.write(pa.Table.from_pylist([dict(zip(FEEDBACK.columns, row_of(FEEDBACK, "bob"), strict=True))]))
         described = files.finish()
     (path,) = Path(platform.lake.path(FEEDBACK)).glob("*.parquet")
@@ -231,9 +235,9 @@ def test_a_file_that_cannot_be_read_yet_and_is_committed_meanwhile_stays(
         if what[1] is FEEDBACK and looks.count(FEEDBACK) == 3:
             path.write_bytes(whole)
             platform.lake.commit(described, FEEDBACK, batch_id="late")
-        return strays.strays(*what)
+        return stray_files.strays(*what)
 
-    monkeypatch.setattr(erase_user, "strays", look)
+    monkeypatch.setattr(erasure, "strays", look)
     erase(platform, PERSON)
     assert looks.count(FEEDBACK) == 3
     assert [row.user_id for row in platform.read(FEEDBACK).collect()] == ["bob"]

@@ -17,16 +17,15 @@ import pytest
 from confluent_kafka import OFFSET_BEGINNING, Consumer, Message, TopicPartition
 
 from features.errors import EnvironmentProblem
-from jobs.replay_file import replay
-from jobs.runtime.broker import EmbeddedBroker
-from jobs.runtime.producer import EventProducer
 from jobs.simulate_events import send
-from training.scenarios import Scenario, simulate
+from kafka.producer import EventProducer
+from local.broker import EmbeddedBroker
+from replay.file_replay import replay
+from simulation import Scenario, simulate
+from tests.paths import DATA, PROJECT
 
 pytestmark = pytest.mark.integration
 
-PROJECT = Path(__file__).resolve().parents[2]
-DATA = Path(os.environ.get("BEHAVIOR_DATA", PROJECT.parent / "shared" / "data"))
 KEY = b"0123456789abcdef"
 LOG_LINE = b'203.0.113.%d - - [22/Jan/2019:03:56:%02d +0330] "GET /p/%d HTTP/1.1" 200 30577 "-" "Firefox/64.0" "-"'
 

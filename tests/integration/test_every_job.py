@@ -17,17 +17,19 @@ from pathlib import Path
 import pytest
 from pyspark.sql import functions as F
 
+from alerts import feedback
+from alerts.stream import AlertStream
 from features.tables import ALERTS, EVENTS, FEEDBACK, REJECTED_EVENTS, RISK, SCORES
-from jobs import promote_model, raise_alerts, train_model
-from jobs.runtime import arrow_lake, cli, feedback
-from jobs.runtime.broker import EmbeddedBroker
-from jobs.runtime.producer import EventProducer
-from jobs.runtime.settings import local_overrides
+from jobs import promote_model, train_model
+from kafka.producer import EventProducer
+from lake import arrow_tables
+from local.broker import EmbeddedBroker
+from settings import cli, local_overrides
+from simulation import Scenario, simulate
 from tests.integration.conftest import Platform
 from tests.integration.job_calls import CALLS, Call, Called, bad_lines, jobs_of_the_readme, strangers, words_of
 from tests.integration.test_pipeline import send
 from tests.integration.upkeep import KEY
-from training.scenarios import Scenario, simulate
 
 pytestmark = pytest.mark.integration
 
@@ -82,13 +84,13 @@ def test_every_job_does_its_work_on_a_small_runs_tables_in_the_order_of_the_guid
 ) -> None:
     run.build()
     for _ in range(2):
-        version = train_model.train(run.spark, run.lake, run.settings, train_model.Wish(trial=False))
+        version = train_model.train(run.spark, run.lake, run.settings, train_model.TrainingOptions(trial=False))
         promote_model.promote(run.settings, version, force=True, why="test")
     run.score()
-    alerts = raise_alerts.AlertStream(run.settings)
+    alerts = AlertStream(run.settings)
     alerts.poll()
     alerts.stop()
-    raised = arrow_lake.read(run.settings.storage.root, ALERTS).to_pylist()
+    raised = arrow_tables.read(run.settings.storage.root, ALERTS).to_pylist()
     assert raised
     assert run.read(RISK).count() > 0
     feedback.record(run.settings.storage.root, raised[0], is_true=True)
@@ -141,10 +143,10 @@ def test_every_job_does_its_work_on_a_real_runs_tables_in_any_order_and_beside_t
     with EmbeddedBroker(tmp_path / "kafka", tmp_path / "logs") as broker:
         root, settings = str(tmp_path / "lake"), [*own, *REWRITE_ALL]
         settings += [f"kafka.bootstrap_servers={broker.bootstrap_servers}", "model.trial_users=200"]
-        raised = arrow_lake.read(root, ALERTS).to_pylist()
+        raised = arrow_tables.read(root, ALERTS).to_pylist()
         assert raised, made.text
         feedback.record(root, raised[0], is_true=True)
-        everybody = sorted(set(arrow_lake.read(root, EVENTS, columns=["user_id"])["user_id"].to_pylist()))
+        everybody = sorted(set(arrow_tables.read(root, EVENTS, columns=["user_id"])["user_id"].to_pylist()))
 
         shuffled = list(CALLS)
         random.Random(22).shuffle(shuffled)
@@ -152,7 +154,7 @@ def test_every_job_does_its_work_on_a_real_runs_tables_in_any_order_and_beside_t
         for user, calls in zip(everybody, (CALLS, shuffled), strict=False):
             found += complaints([*calls, *WHOLE], tmp_path, user, settings, beside=False)
         assert not found, "\n\n".join(found)
-        assert all(arrow_lake.read(root, table).num_rows for table in (RISK, REJECTED_EVENTS, FEEDBACK, SCORES))
+        assert all(arrow_tables.read(root, table).num_rows for table in (RISK, REJECTED_EVENTS, FEEDBACK, SCORES))
 
         with running(tmp_path, [*live, "--set", "kafka.embedded=false", "--set", settings[-2]]) as run:
             found = complaints(CALLS, tmp_path, everybody[5], settings, beside=True)

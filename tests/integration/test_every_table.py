@@ -21,9 +21,9 @@ from pyspark.sql.types import (
 )
 
 from features.tables import TABLES, Table
-from jobs.maintain_tables import drop_replaced
-from jobs.runtime.flow import FLOW
-from jobs.runtime.streams import checkpoint
+from streams.flow import FLOW
+from streams.queries import checkpoint
+from streams.retention import drop_replaced
 from tests.integration.upkeep import NOON, Platform, small_platform
 
 pytestmark = pytest.mark.integration

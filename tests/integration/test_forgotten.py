@@ -12,9 +12,10 @@ import pyarrow.compute as pc
 import pytest
 from confluent_kafka.admin import AdminClient, AlterConfigOpType, ConfigEntry, ConfigResource, ResourceType
 
+from alerts import feedback
 from features.tables import ALERTS, EVENTS, REJECTED_EVENTS, SCORES, Table
-from jobs.runtime import arrow_lake, feedback
-from jobs.runtime.producer import EventProducer
+from kafka.producer import EventProducer
+from lake import arrow_tables
 from tests.integration.everywhere import contents, files_naming
 from tests.integration.whole_run import (
     ALERTS_TOPIC,
@@ -36,7 +37,7 @@ FROM_KAFKA = ("maintenance.erase_from_kafka=all",)
 
 
 def rows(folder: Path, table: Table, user: str = PERSON) -> int:
-    return int(arrow_lake.read(str(folder / "lake"), table, ["user_id"], pc.field("user_id") == user).num_rows)
+    return int(arrow_tables.read(str(folder / "lake"), table, ["user_id"], pc.field("user_id") == user).num_rows)
 
 
 def behave(producer: EventProducer, seconds: int) -> None:
@@ -75,7 +76,7 @@ def test_after_kills_rejects_alerts_feedback_patterns_and_a_training_no_byte_of_
         with EventProducer(servers(folder), EVENTS_TOPIC) as producer:
             behave(producer, 70)
         until(lambda: rows(folder, SCORES) and rows(folder, ALERTS), "an alert about the person")
-        alert = arrow_lake.read(str(folder / "lake"), ALERTS, None, pc.field("user_id") == PERSON).to_pylist()[0]
+        alert = arrow_tables.read(str(folder / "lake"), ALERTS, None, pc.field("user_id") == PERSON).to_pylist()[0]
         feedback.record(str(folder / "lake"), alert, is_true=True, note=f"looked at {PERSON}")
         with EventProducer(servers(folder), EVENTS_TOPIC) as producer:
             behave(producer, 8)
@@ -119,11 +120,11 @@ def forget_and_look(folder: Path) -> None:
             until(nothing_is_left, f"Kafka's files: {files_naming(folder / 'kafka', THEIRS)}")
     found = files_naming(folder, THEIRS)
     assert found == {text: [] for text in THEIRS}
-    assert arrow_lake.read(str(folder / "lake"), EVENTS, ["user_id"]).num_rows > 1000
+    assert arrow_tables.read(str(folder / "lake"), EVENTS, ["user_id"]).num_rows > 1000
 
 
 def erased_records(folder: Path) -> int:
-    taken = arrow_lake.read(str(folder / "lake"), REJECTED_EVENTS, ["reason"])
+    taken = arrow_tables.read(str(folder / "lake"), REJECTED_EVENTS, ["reason"])
     return int(pc.sum(pc.equal(taken["reason"], "erased_user")).as_py() or 0)
 
 

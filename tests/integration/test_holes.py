@@ -15,8 +15,9 @@ from features.parity import ALL, OF_SCORES, OF_TILES
 from features.tables import EVENTS, FEATURE_TABLE, SCORES, TILES, Table
 from jobs import check_ledger, check_parity, promote_model, train_model
 from jobs.backfill_features import backfill
-from jobs.runtime.lake import Lake
-from jobs.runtime.producer import EventProducer
+from kafka.ledger import audit
+from kafka.producer import EventProducer
+from lake.spark_tables import Lake
 from tests.integration.conftest import Platform
 from tests.integration.test_pipeline import people, send
 
@@ -41,7 +42,7 @@ def overwrite_commit(spark: SparkSession, platform: Platform, table: Table, back
 
 
 def ledger(platform: Platform) -> int:
-    return sum(entry.difference for entry in check_ledger.check(platform.spark, platform.lake, platform.settings))
+    return sum(entry.difference for entry in audit(platform.spark, platform.lake, platform.settings))
 
 
 def parity(platform: Platform, *, repair: bool = False) -> dict[str, int]:
@@ -121,7 +122,7 @@ def test_events_lost_before_they_were_counted_are_counted_once_when_they_are_bac
     platform.ingest()
     entries, back = check_ledger.repair(spark, platform.lake, platform.settings)
     assert back == sum(entry.difference for entry in entries) == 100
-    whole = check_ledger.check(spark, platform.lake, platform.settings)
+    whole = audit(spark, platform.lake, platform.settings)
     assert sum(entry.difference for entry in whole) == 0
     assert sum(entry.account.events for entry in whole) == 200
     assert sum(entry.account.duplicates for entry in whole) == 1

@@ -26,13 +26,13 @@ from urllib.parse import urlsplit
 import numpy as np
 import pytest
 
-from jobs.runtime.settings import load_settings
+from settings import load_settings
 from tests.integration.hostile_requests import CONNECTIONS, REQUESTS, WORST, blocked, send
-from tests.unit.serving_samples import fill, registry_with_two_versions, wait_until
+from tests.paths import PROJECT
+from tests.unit.serving.samples import fill, registry_with_two_versions, wait_until
 
 pytestmark = pytest.mark.integration
 
-PROJECT = Path(__file__).resolve().parents[2]
 BLOCKED_SECONDS = 0.3
 """Python's parser of JSON takes 0.04 for the longest body; 0.17 was seen on cores that twenty programs share."""
 HEALTH_SECONDS = 0.2

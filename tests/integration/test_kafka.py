@@ -18,11 +18,11 @@ from pyspark.sql import functions as F
 from features.errors import DataLossError, EnvironmentProblem
 from features.ledger import Range
 from features.tables import EVENTS, REJECTED_EVENTS
-from jobs import check_ledger, ingest_events
-from jobs.check_ledger import KNOWN, Finding
-from jobs.runtime import streams
-from jobs.runtime.broker import EmbeddedBroker
-from jobs.runtime.producer import EventProducer
+from jobs import ingest_events
+from kafka.ledger import KNOWN, Finding, audit
+from kafka.producer import EventProducer
+from local.broker import EmbeddedBroker
+from streams import queries
 from tests.integration.conftest import Platform, lasting_port
 from tests.integration.test_pipeline import people, send
 
@@ -54,7 +54,7 @@ def until(condition: Callable[[], bool], what: str, seconds: float = 240) -> Non
 
 
 def difference(platform: Platform) -> int:
-    entries = check_ledger.check(platform.spark, platform.lake, platform.settings)
+    entries = audit(platform.spark, platform.lake, platform.settings)
     return sum(entry.difference for entry in entries)
 
 
@@ -88,7 +88,7 @@ def test_a_broker_that_is_away_for_minutes_is_waited_for_and_then_given_up_in_a_
     own_broker.kill()
     try:
         with pytest.raises(EnvironmentProblem, match=f"No Kafka broker answers at {own_broker.bootstrap_servers}"):
-            streams.finish(query, hasty.settings)
+            queries.finish(query, hasty.settings)
     finally:
         own_broker.start()
     own.ingest()
@@ -130,7 +130,7 @@ def test_offsets_that_kafka_deleted_unread_are_named_and_on_demand_passed_over_a
 
     with_kafka(platform, fail_on_data_loss=False).ingest()
     assert platform.read(EVENTS).count() == 22
-    entries = check_ledger.check(platform.spark, platform.lake, platform.settings)
+    entries = audit(platform.spark, platform.lake, platform.settings)
     assert [found for entry in entries for found in entry.findings] == [Finding(Range(10, 18), KNOWN)]
     assert sum(entry.difference + entry.unread for entry in entries) == 0
     platform.ingest()

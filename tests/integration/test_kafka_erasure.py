@@ -8,11 +8,11 @@ from pathlib import Path
 import pytest
 from confluent_kafka import Consumer, TopicPartition
 
-from features.mentions import People
-from jobs.runtime.broker import EmbeddedBroker
-from jobs.runtime.kafka_erasure import KafkaErasure
-from jobs.runtime.producer import EventProducer
-from jobs.runtime.settings import KafkaSettings, load_settings
+from kafka.producer import EventProducer
+from local.broker import EmbeddedBroker
+from privacy.kafka_records import KafkaErasure
+from privacy.mentions import People
+from settings import KafkaSettings, load_settings
 
 pytestmark = pytest.mark.integration
 

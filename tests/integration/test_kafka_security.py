@@ -9,11 +9,12 @@ import pytest
 from pyspark.sql import DataFrame, SparkSession
 
 from features.errors import EnvironmentProblem
-from jobs.runtime import kafka, kafka_guard
-from jobs.runtime.kafka_guard import KafkaGuard
-from jobs.runtime.lake import Lake
-from jobs.runtime.producer import producer_from
-from jobs.runtime.settings import Settings, load_settings
+from kafka import guard as kafka_guard
+from kafka import source
+from kafka.guard import KafkaGuard
+from kafka.producer import producer_from
+from lake.spark_tables import Lake
+from settings import Settings, load_settings
 from tests.integration.secure_kafka import PASSWORD, USER, SecureBroker, token_service
 
 pytestmark = pytest.mark.integration
@@ -55,7 +56,7 @@ def there_and_back(spark: SparkSession, settings: Settings, value: bytes) -> boo
     def keep(rows: DataFrame, _: int) -> None:
         found.extend(bytes(row[0]) for row in rows.select("value").collect())
 
-    stream = kafka.read_stream(spark, settings.kafka).writeStream.foreachBatch(keep).trigger(availableNow=True)
+    stream = source.read_stream(spark, settings.kafka).writeStream.foreachBatch(keep).trigger(availableNow=True)
     stream.option("checkpointLocation", f"{settings.storage.checkpoints}/query").start().awaitTermination()
     return value in found
 

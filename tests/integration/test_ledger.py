@@ -10,9 +10,8 @@ from pyspark.sql import functions as F
 
 from features.ledger import Range
 from features.tables import EVENTS
-from jobs import check_ledger
-from jobs.check_ledger import Entry, Finding
-from jobs.runtime.producer import EventProducer
+from kafka.ledger import GONE, LOST, Entry, Finding, audit
+from kafka.producer import EventProducer
 from tests.integration.conftest import Platform
 from tests.integration.test_pipeline import people, send
 
@@ -20,7 +19,7 @@ pytestmark = pytest.mark.integration
 
 
 def ledger(platform: Platform) -> list[Entry]:
-    return check_ledger.check(platform.spark, platform.lake, platform.settings)
+    return audit(platform.spark, platform.lake, platform.settings)
 
 
 def difference(platform: Platform) -> int:
@@ -52,11 +51,11 @@ def test_the_ledger_finds_every_kind_of_difference_and_no_other(platform: Platfo
     condition = f"partition = {place[0]} AND offset = {place[1]}"
     DeltaTable.forPath(platform.spark, platform.lake.path(EVENTS)).delete(condition)
     entry = next(entry for entry in ledger(platform) if entry.account.partition == place[0])
-    assert entry.findings == (Finding(Range(place[1], place[1] + 1), check_ledger.LOST),)
+    assert entry.findings == (Finding(Range(place[1], place[1] + 1), LOST),)
     assert (entry.account.twice, entry.difference) == (1, 2)
 
     admin = AdminClient({"bootstrap.servers": platform.settings.kafka.bootstrap_servers})
     cut = TopicPartition(platform.settings.kafka.topic, place[0], place[1] + 1)
     admin.delete_records([cut])[cut].result(30)
     entry = next(entry for entry in ledger(platform) if entry.account.partition == place[0])
-    assert [found.what for found in entry.findings] == [check_ledger.GONE]
+    assert [found.what for found in entry.findings] == [GONE]

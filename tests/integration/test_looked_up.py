@@ -18,10 +18,12 @@ from pyspark.sql import functions as F
 from features.columns import shaped
 from features.tables import FEATURE_TABLE, TILES, Table
 from jobs import build_features
-from jobs.runtime import table_files, table_reads
-from jobs.runtime.lake import Lake
-from jobs.runtime.table_files import Place, TableFiles
-from jobs.runtime.table_reads import Wanted
+from lake import person_rows, worker_files
+from lake.location import TableLocation
+from lake.person_rows import Wanted
+from lake.spark_tables import Lake
+from lake.worker_files import TableFiles
+from streams import look_back
 from tests.integration.upkeep import Act, Platform, small_platform
 
 pytestmark = pytest.mark.integration
@@ -87,8 +89,8 @@ def some_tiles(spark: SparkSession, number: int) -> DataFrame:
 def test_people_are_read_by_workers_as_a_join_reads_them(
     spark: SparkSession, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(table_reads, "TASK_BYTES", 20_000)
-    monkeypatch.setattr(table_files, "GROUP_BYTES", 1)
+    monkeypatch.setattr(person_rows, "TASK_BYTES", 20_000)
+    monkeypatch.setattr(worker_files, "GROUP_BYTES", 1)
     lake = Lake(spark, str(tmp_path))
     lake.create(TILES)
     spans = dict.fromkeys(PEOPLE, (100, 300)) | {"ada": (0, 50), "user 7": (20, 120)}
@@ -109,7 +111,7 @@ def test_people_are_read_by_workers_as_a_join_reads_them(
     assert found == []
     for number in range(4):
         if number < 2:  # as workers write them, in many row groups
-            with TableFiles(Place(lake.path(TILES)), TILES) as files:
+            with TableFiles(TableLocation(lake.path(TILES)), TILES) as files:
                 for part in some_tiles(spark, number).toArrow().to_batches(max_chunksize=300):
                     files.write(pa.Table.from_batches([part]))
                 lake.commit(files.finish(), TILES, batch_id="workers")
@@ -153,7 +155,7 @@ def test_an_event_of_years_ago_reads_old_tiles_of_its_user_alone_and_the_others_
     platform.arrive([("ada", 1 - old, "/late"), *[(user, near, "/now") for user in ("ada", "bob", "cyd")]])
     files: list[str] = []
     rows: list[tuple[str, int]] = []
-    rows_of = table_reads.rows_of
+    rows_of = person_rows.rows_of
 
     def watched(*asked: Any) -> DataFrame:
         files.extend(file.path for file in asked[2])
@@ -161,7 +163,7 @@ def test_an_event_of_years_ago_reads_old_tiles_of_its_user_alone_and_the_others_
         rows.extend((row.user_id, row.window_start.year) for row in found.collect())
         return found
 
-    monkeypatch.setattr(table_reads, "rows_of", watched)
+    monkeypatch.setattr(person_rows, "rows_of", watched)
     platform.build()
     assert (len(files), files_of(platform, TILES)) == (2, 6)
     assert sorted(rows) == sorted([("ada", 2024), *[(user, 2026) for user in ("ada", "bob", "cyd")]] * 2)
@@ -183,14 +185,14 @@ def test_where_workers_cannot_read_spark_reads_the_times_around_events_and_not_w
     platform.build()
     platform.arrive([("ada", 1 - 2 * year, "/late"), ("bob", 5, "/now")])
     read: list[int] = []
-    with_older = build_features.with_older
+    with_older = look_back.with_older
 
     def watched(tiles: DataFrame, older: DataFrame, **how: bool) -> DataFrame:
         read.extend(row.window_start.year for row in older.collect())
         return with_older(tiles, older, **how)
 
     monkeypatch.setattr(Lake, "read_people", lambda *_: None)
-    monkeypatch.setattr(build_features, "with_older", watched)
+    monkeypatch.setattr(look_back, "with_older", watched)
     platform.build()
     assert sorted(read) == [2024] * 4 + [2026] * 4
     assert platform.parity() == (0, 0, 0)

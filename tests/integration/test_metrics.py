@@ -12,10 +12,10 @@ from prometheus_client import REGISTRY
 from prometheus_client.parser import text_string_to_metric_families
 
 from jobs import promote_model, train_model
-from jobs.runtime.metrics import lag_of
-from jobs.runtime.producer import EventProducer
+from kafka.producer import EventProducer
+from simulation import Scenario, simulate
+from telemetry.metrics import lag_of
 from tests.integration.conftest import Platform
-from training.scenarios import Scenario, simulate
 
 pytestmark = pytest.mark.integration
 

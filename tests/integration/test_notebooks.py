@@ -25,19 +25,19 @@ from nbclient import NotebookClient
 from PIL import Image
 from pyspark.sql import SparkSession
 
+from alerts.follower import ScoreFollower
 from jobs import build_features, ingest_events, promote_model, score_features, train_model
-from jobs.raise_alerts import Alerts
-from jobs.replay_file import replay
-from jobs.runtime.broker import EmbeddedBroker
-from jobs.runtime.lake import Lake
-from jobs.runtime.producer import EventProducer
-from jobs.runtime.settings import load_settings, local_overrides
+from kafka.producer import EventProducer
+from lake.spark_tables import Lake
+from local.broker import EmbeddedBroker
+from replay.file_replay import replay
+from settings import load_settings, local_overrides
+from simulation import Scenario, simulate
+from tests.paths import PROJECT
 from tools import notebooks
-from training.scenarios import Scenario, simulate
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(1800)]
 
-PROJECT = Path(__file__).resolve().parents[2]
 NOTEBOOKS = sorted((PROJECT / "notebooks").glob("*.py"))
 WITHOUT_SPARK = ("01", "04")
 """These take seconds; the others have a Spark of their own and are slow."""
@@ -65,10 +65,10 @@ def folder(spark: SparkSession, broker: EmbeddedBroker, data: Path, tmp_path_fac
         producer.flush()
     ingest_events.start(spark, lake, settings, once=True).awaitTermination()
     build_features.start(spark, lake, settings, once=True).awaitTermination()
-    version = train_model.train(spark, lake, settings, train_model.Wish(trial=False))
+    version = train_model.train(spark, lake, settings, train_model.TrainingOptions(trial=False))
     promote_model.promote(settings, version, why="first model")
     score_features.start(spark, lake, settings, once=True).awaitTermination()
-    assert Alerts(settings).poll()
+    assert ScoreFollower(settings).poll()
     return folder
 
 

@@ -8,14 +8,14 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from playwright.sync_api import Browser, expect
 
-from jobs.raise_alerts import Alerts
-from jobs.runtime.models import registry_of
-from jobs.runtime.producer import EventProducer
+from alerts.follower import ScoreFollower
+from kafka.producer import EventProducer
+from registry.configured import registry_of
 from serving.app import create_app
 from serving.server import serving
 from tests.conftest import PATIENCE, Seen, open_page
 from tests.integration.conftest import Platform
-from tests.unit.training_samples import feature_rows, small_model, small_reference
+from tests.unit.training.samples import feature_rows, small_model, small_reference
 
 pytestmark = pytest.mark.integration
 expect.set_options(timeout=PATIENCE)
@@ -60,7 +60,7 @@ def test_markup_sent_through_kafka_is_text_on_the_page_and_its_alert_comes_witho
         expect(page.locator("#model")).to_contain_text(MARKUP)
         send(producer, *flood(MARKUP, datetime.now(UTC) - timedelta(minutes=3), 240))
         expect(page.locator("#streams")).to_contain_text("240 records of topic")
-        for step in (platform.ingest, platform.build, platform.score, Alerts(platform.settings).poll):
+        for step in (platform.ingest, platform.build, platform.score, ScoreFollower(platform.settings).poll):
             step()
         alert = page.locator("#alerts li", has_text=MARKUP)
         expect(alert).to_be_attached()

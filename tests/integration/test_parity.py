@@ -10,7 +10,7 @@ from pyspark.sql import SparkSession
 from features.definitions import FEATURE_NAMES
 from features.errors import BehaviorError
 from features.tables import FEATURE_TABLE, PARITY_REPORTS
-from jobs.runtime.positions import position
+from streams.progress import position
 from tests.integration.upkeep import Act, Platform, small_platform
 
 pytestmark = [pytest.mark.integration, pytest.mark.slow]

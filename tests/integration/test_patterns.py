@@ -24,10 +24,11 @@ from features.tables import (
     TRANSITIONS,
     Table,
 )
-from jobs.mine_patterns import WRITTEN, days_to_mine, mine, parsed_day
-from jobs.runtime.lake import Lake
-from jobs.runtime.reports import remove_reports_naming
-from jobs.runtime.settings import Settings, load_settings
+from jobs.mine_patterns import mine, parsed_day
+from lake.spark_tables import Lake
+from patterns.tables import WRITTEN, days_to_mine
+from privacy.reports import remove_reports_naming
+from settings import Settings, load_settings
 from tests.integration.planted import (
     CLICKERS,
     NIGHT_READERS,

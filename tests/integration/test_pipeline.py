@@ -20,13 +20,14 @@ from features.revisions import latest
 from features.tables import EVENTS, FEATURE_TABLE, REJECTED_EVENTS, SCORES, TILES
 from features.tiles import fold, merge
 from jobs import build_features, ingest_events, promote_model, train_model
-from jobs.build_features import session_rules
-from jobs.replay_file import replay
-from jobs.runtime import kafka_guard, streams
-from jobs.runtime.lake import Lake
-from jobs.runtime.producer import EventProducer
+from kafka import guard
+from kafka.producer import EventProducer
+from lake.spark_tables import Lake
+from replay.file_replay import replay
+from simulation import Scenario, simulate
+from streams import queries
+from streams.rules import session_rules
 from tests.integration.conftest import Platform
-from training.scenarios import Scenario, simulate
 
 pytestmark = pytest.mark.integration
 
@@ -170,7 +171,7 @@ def test_scoring_without_a_champion_says_what_to_run(platform: Platform) -> None
 
 
 def test_a_broker_that_is_not_there_is_said_in_a_sentence(platform: Platform, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(kafka_guard, "ANSWER_SECONDS", 1)
+    monkeypatch.setattr(guard, "ANSWER_SECONDS", 1)
     kafka = platform.settings.kafka.model_copy(update={"bootstrap_servers": "127.0.0.1:1"})
     settings = platform.settings.model_copy(update={"kafka": kafka})
     with pytest.raises(EnvironmentProblem, match=r"No Kafka broker answers at 127\.0\.0\.1:1"):
@@ -194,7 +195,7 @@ def test_a_fenced_append_of_another_driver_is_not_made_again(platform: Platform,
     fenced.ingest()
     rows = platform.read(EVENTS)
     query_id, number = str(rows.select("ingest_id").first()[0]).split(":")  # type: ignore[index]
-    lost_one = streams.Batch(query_id, int(number), planned=None, fenced=True)
+    lost_one = queries.Batch(query_id, int(number), planned=None, fenced=True)
     lost_one.append(platform.lake, rows.select(EVENTS.columns), EVENTS)
     assert platform.read(EVENTS).count() == 20
 

@@ -12,12 +12,12 @@ from pydantic import SecretStr
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
-from features.erasure import keyed_hash_of
 from features.rebuilding import CONTENT
 from features.tables import ERASURES, EVENTS, REJECTED_EVENTS, Table
 from jobs import rebuild_events
 from jobs.rebuild_events import Rebuilt
-from jobs.runtime.producer import EventProducer
+from kafka.producer import EventProducer
+from privacy.pseudonyms import keyed_hash_of
 from tests.integration.conftest import Platform
 from tests.integration.test_pipeline import people, send
 from tests.integration.test_replay_rejected import replay

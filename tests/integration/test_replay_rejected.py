@@ -12,7 +12,7 @@ from features.errors import UsageError
 from features.tables import EVENTS, REJECTED_EVENTS
 from jobs import replay_rejected
 from jobs.replay_rejected import Replayed
-from jobs.runtime.producer import EventProducer
+from kafka.producer import EventProducer
 from tests.integration.conftest import Platform
 from tests.integration.test_pipeline import coordinates, people, send
 

@@ -22,12 +22,13 @@ from features.definitions import FEATURE_NAMES, FEATURE_VERSION
 from features.errors import ModelError
 from features.tables import FEATURE_TABLE, SCORES, SHADOW_SCORES, Table
 from jobs import score_features
-from jobs.runtime.lake import Lake
-from jobs.runtime.models import registry_of
-from jobs.runtime.settings import Settings, load_settings
-from tests.unit.training_samples import SMALL, feature_rows
-from training.model import Parameters, fit
-from training.registry import Registry
+from lake.spark_tables import Lake
+from registry.configured import registry_of
+from registry.mlflow_registry import Registry
+from scoring.model import Parameters
+from settings import Settings, load_settings
+from tests.unit.training.samples import SMALL, feature_rows
+from training.model import fit
 from training.summary import describe
 
 pytestmark = pytest.mark.integration

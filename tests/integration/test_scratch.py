@@ -12,12 +12,13 @@ from pathlib import Path
 
 import pytest
 
-PROJECT = Path(__file__).resolve().parents[2]
+from tests.paths import PROJECT
+
 A_RUN = """
 import sys, tempfile
 from pyspark.sql import functions as F
-from jobs.runtime.session import spark_session
-from jobs.runtime.settings import load_settings
+from spark.session import spark_session
+from settings import load_settings
 
 spark = spark_session(load_settings("local", [f"storage.root={sys.argv[1]}", "spark.driver_memory=1g"]))
 people = spark.range(1000).withColumn("user_id", F.lit("person-73f1")).repartition(2).cache()
@@ -36,8 +37,8 @@ sys.stdin.read()
 """
 A_START = """
 import sys
-from jobs.runtime import scratch
-from jobs.runtime.settings import load_settings
+from spark import scratch
+from settings import load_settings
 
 print(scratch.take(load_settings("local", [f"storage.root={sys.argv[1]}"])), flush=True)
 sys.stdin.read()

@@ -16,14 +16,15 @@ import pytest
 
 from features.errors import ConfigurationError
 from features.tables import ALERTS, AUDIT, FEEDBACK
-from jobs.runtime import arrow_lake
-from jobs.runtime.settings import OidcSettings
+from lake import arrow_tables
+from serving.access.openid_connect import role_of
+from serving.access.roles import PROBES, Role
+from serving.access.sessions import person_of
 from serving.app import create_app
-from serving.roles import PROBES, Role
 from serving.server import Serving
-from serving.sessions import person_of
-from serving.sign_in import role_of
-from tests.unit.serving_samples import alert_row, append, server_of, settings_of, wait_until
+from settings import OidcSettings
+from tests.paths import PROJECT
+from tests.unit.serving.samples import alert_row, append, server_of, settings_of, wait_until
 
 pytestmark = pytest.mark.integration
 
@@ -31,7 +32,6 @@ SECRET = "a-secret-of-many-letters"
 READER = "reader-token-of-many-letters"
 ALERT = "0123456789abcdef0123456789abcdef"
 HERE = Path(__file__).parent / "provider"
-PROJECT = Path(__file__).resolve().parents[2]
 
 
 def free_port() -> int:
@@ -61,7 +61,7 @@ def program(command: list[str], folder: Path, port: int) -> Iterator[None]:
 
 
 def audited(folder: Path) -> list[dict[str, Any]]:
-    rows: list[dict[str, Any]] = arrow_lake.read(f"{folder}/lake", AUDIT).to_pylist()
+    rows: list[dict[str, Any]] = arrow_tables.read(f"{folder}/lake", AUDIT).to_pylist()
     return rows
 
 
@@ -215,7 +215,7 @@ def test_who_signs_in_comes_to_the_page_that_was_wanted_with_the_role_of_the_cla
     assert given.status_code == (201 if may_judge else 403)
     wait_until(lambda: {"signed in"} <= {row["outcome"] for row in audited(place.folder) if row["who"] == name}, 30)
     if may_judge:
-        (word,) = arrow_lake.read(f"{place.folder}/lake", FEEDBACK).to_pylist()
+        (word,) = arrow_tables.read(f"{place.folder}/lake", FEEDBACK).to_pylist()
         assert word["analyst"] == f"{name} smith"
         assert [row["who"] for row in audited(place.folder) if row["outcome"] == "allowed"] == [name]
 

@@ -12,11 +12,11 @@ import deltalake
 import pytest
 
 from features.tables import EVENTS, REJECTED_EVENTS, SCORES
-from jobs.runtime.broker import EmbeddedBroker
-from jobs.runtime.producer import EventProducer
+from kafka.producer import EventProducer
+from local.broker import EmbeddedBroker
 from tests.conftest import JAVA
-from tests.integration.conftest import PROJECT
 from tests.integration.test_pipeline import people, send
+from tests.paths import PROJECT
 from tools.zip_jobs import build
 
 pytestmark = pytest.mark.integration

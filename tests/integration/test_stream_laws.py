@@ -21,10 +21,10 @@ from features.behavior import SessionRules
 from features.definitions import FEATURE_NAMES
 from features.tables import FEATURE_TABLE, TILES, Table
 from jobs import build_features
-from jobs.runtime.lake import Lake
+from lake.spark_tables import Lake
 from tests.integration.upkeep import Platform, small_platform
-from tests.unit.plain_features import Act, plain_features
-from tests.unit.random_streams import MIDNIGHT, Sent, streams
+from tests.unit.features.plain_features import Act, plain_features
+from tests.unit.features.random_streams import MIDNIGHT, Sent, streams
 
 pytestmark = pytest.mark.integration
 

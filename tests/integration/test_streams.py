@@ -13,9 +13,10 @@ import pytest
 from pyspark.sql import DataFrame, SparkSession
 
 from features.tables import ERASURES, EVENTS
-from jobs.runtime import arrow_lake, streams
-from jobs.runtime.lake import Lake
-from jobs.runtime.settings import load_settings
+from lake import arrow_tables
+from lake.spark_tables import Lake
+from settings import load_settings
+from streams import queries
 
 pytestmark = pytest.mark.integration
 
@@ -37,7 +38,7 @@ def test_stopped_in_the_middle_of_a_batch_it_ends_in_order(spark: SparkSession, 
     settings = load_settings("local", [f"storage.root={tmp_path}/lake", f"storage.checkpoints={tmp_path}/checkpoints"])
     inside, ended = threading.Event(), threading.Event()
 
-    def process(rows: DataFrame, _: streams.Batch) -> None:
+    def process(rows: DataFrame, _: queries.Batch) -> None:
         inside.set()
         try:
             rows.sparkSession.range(10**13).selectExpr("sum(hash(id))").collect()
@@ -48,7 +49,7 @@ def test_stopped_in_the_middle_of_a_batch_it_ends_in_order(spark: SparkSession, 
             ended.set()
 
     source = spark.readStream.format("rate").load()
-    query = streams.start(source, "stopped", process, settings)
+    query = queries.start(source, "stopped", process, settings)
     assert inside.wait(120)
     query.stop()
     assert ended.wait(120)
@@ -91,6 +92,6 @@ def test_times_of_older_files_are_read_beside_newer_ones(spark: SparkSession, tm
     finally:
         spark.conf.set(form, str(now))
     assert sorted(lake.read(ERASURES).toArrow()["at"].to_pylist()) == moments
-    assert sorted(arrow_lake.read(lake.root, ERASURES)["at"].to_pylist()) == moments
+    assert sorted(arrow_tables.read(lake.root, ERASURES)["at"].to_pylist()) == moments
     recent = lake.read(ERASURES).where(f"at > timestamp'{moments[0].isoformat()}'")
     assert recent.toArrow()["at"].to_pylist() == moments[1:]

@@ -21,15 +21,15 @@ from features.definitions import FEATURE_NAMES, FEATURE_VERSION, FEATURES
 from features.errors import ModelError, UsageError
 from features.tables import DRIFT_REPORTS, FEATURE_TABLE, FEEDBACK, SCORES
 from jobs import check_drift, promote_model, set_threshold, train_model
-from jobs.runtime.lake import Lake
-from jobs.runtime.models import registry_of
-from jobs.runtime.settings import Settings, load_settings
-from jobs.train_model import Wish
-from tests.unit.training_samples import feature_rows
-from training.judge import Rules
+from jobs.train_model import TrainingOptions
+from lake.spark_tables import Lake
+from registry.configured import registry_of
+from scoring.arrays import Rules
+from scoring.frames import score
+from scoring.thresholds import LEVELS
+from settings import Settings, load_settings
+from tests.unit.training.samples import feature_rows
 from training.model import features_of
-from training.scoring import score
-from training.thresholds import LEVELS
 
 pytestmark = pytest.mark.integration
 
@@ -86,8 +86,8 @@ class Place:
         ]
         return Place(self.spark, self.lake, load_settings("local", [*kept, *overrides]))
 
-    def train(self, wish: Wish | None = None) -> str:
-        return train_model.train(self.spark, self.lake, self.settings, wish)
+    def train(self, options: TrainingOptions | None = None) -> str:
+        return train_model.train(self.spark, self.lake, self.settings, options)
 
 
 @pytest.fixture
@@ -155,20 +155,20 @@ def test_a_training_reads_the_delta_version_and_the_range_it_is_told(place: Plac
     place.add(feature_rows(200, seed=2).assign(user_id=lambda rows: rows["user_id"] + 100), START + timedelta(days=1))
     client = MlflowClient(place.settings.model.tracking_uri)
 
-    def seen(wish: Wish) -> float:
-        run = client.get_run(place.version(place.train(wish)).tags["run_id"])
+    def seen(options: TrainingOptions) -> float:
+        run = client.get_run(place.version(place.train(options)).tags["run_id"])
         return float(run.data.metrics["rows_seen"])
 
-    assert seen(Wish()) == 500
-    assert seen(Wish(version=1)) == 300
-    assert seen(Wish(since=START + timedelta(days=1))) == 200
-    assert seen(Wish(until=START + timedelta(days=1))) == 300
+    assert seen(TrainingOptions()) == 500
+    assert seen(TrainingOptions(version=1)) == 300
+    assert seen(TrainingOptions(since=START + timedelta(days=1))) == 200
+    assert seen(TrainingOptions(until=START + timedelta(days=1))) == 300
 
 
 def test_a_delta_version_that_is_not_there_is_refused(place: Place) -> None:
     place.add(feature_rows(30))
     with pytest.raises(UsageError, match="no Delta version 7: the newest is 1"):
-        place.train(Wish(version=7))
+        place.train(TrainingOptions(version=7))
 
 
 def test_what_analysts_confirmed_is_not_learned_and_what_they_called_false_is(place: Place) -> None:
@@ -186,7 +186,7 @@ def test_what_analysts_confirmed_is_not_learned_and_what_they_called_false_is(pl
 def test_a_search_takes_the_best_of_what_it_tried_and_keeps_the_list(place: Place) -> None:
     place.add(feature_rows(300))
     client = MlflowClient(place.settings.model.tracking_uri)
-    tags = place.version(place.train(Wish(search=2))).tags
+    tags = place.version(place.train(TrainingOptions(search=2))).tags
     listed = client.list_artifacts(tags["run_id"], "tables")
     assert [file.path for file in listed] == ["tables/search.json"]
     table = json.loads(Path(client.download_artifacts(tags["run_id"], "tables/search.json")).read_text())

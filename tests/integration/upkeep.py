@@ -14,9 +14,9 @@ from pyspark.sql import functions as F
 from features.revisions import latest
 from features.tables import EVENTS, FEATURE_TABLE, PARITY_REPORTS, REJECTED_EVENTS, TILES, Table
 from jobs import build_features, check_parity
-from jobs.runtime.lake import Lake
-from jobs.runtime.settings import Settings, load_settings
-from tests.unit.plain_features import Act as PlainAct
+from lake.spark_tables import Lake
+from settings import Settings, load_settings
+from tests.unit.features.plain_features import Act as PlainAct
 
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
 INGEST = "11111111-2222"
@@ -41,7 +41,7 @@ class Platform:
         self.lake.append(frame, EVENTS, batch_id=f"{INGEST}:{number}")
 
     def arrive_acts(self, acts: Iterable[tuple[str, PlainAct]]) -> None:
-        """One micro-batch of ingest: events of users, as :mod:`tests.unit.plain_features` knows them."""
+        """One micro-batch of ingest: events of users, as :mod:`tests.unit.features.plain_features` knows them."""
         number, self.arrivals = self.arrivals, self.arrivals + 1
         rows = []
         for offset, (user, act) in enumerate(acts):

@@ -13,11 +13,11 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from features.tables import SCORES
-from jobs.runtime import arrow_lake
-from jobs.runtime.settings import local_overrides
+from lake import arrow_tables
+from settings import local_overrides
 from tests.conftest import JAVA
-from tests.integration.conftest import PROJECT
 from tests.integration.upkeep import KEY
+from tests.paths import PROJECT
 
 SMALL = ["spark.master=local[2]", "spark.driver_memory=1g", f"spark.java_options={JAVA}", "model.trees=40"]
 MORE = [*SMALL, "serving.port=0", "model.min_training_rows=50"]
@@ -80,4 +80,4 @@ def job(folder: Path, name: str, *words: str, more: tuple[str, ...] = (), codes:
 
 
 def rows_of_anybody(folder: Path) -> int:
-    return int(arrow_lake.read(str(folder / "lake"), SCORES, ["user_id"]).num_rows)
+    return int(arrow_tables.read(str(folder / "lake"), SCORES, ["user_id"]).num_rows)

@@ -1,0 +1,45 @@
+"""What a sink of alerts is, and an alert as receivers get it."""
+
+from __future__ import annotations
+
+import json
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from typing import Any, ClassVar
+
+from settings import Settings
+
+Row = dict[str, Any]
+"""A row of table ``alerts``."""
+
+
+class AlertSink(ABC):
+    """Sends alerts to one receiver. A thread of its own calls :meth:`send`, again and again, never twice at a time."""
+
+    from_start: ClassVar[bool] = False
+    """Whether a receiver that is new gets the alerts that are there already."""
+    max_rows: ClassVar[int] = 1000
+    """Revisions that one call is given, unless one commit has more: a commit is never parted."""
+
+    def __init__(self, settings: Settings) -> None:
+        """Raises ConfigurationError where a setting that the sink needs is missing; connects nowhere yet."""
+        self.settings = settings
+
+    @abstractmethod
+    def send(self, rows: Sequence[Row]) -> int:
+        """Deliver revisions, in the order in which they were written; returns how many were given up.
+
+        Raises:
+            EnvironmentProblem: all of these rows should be sent again later.
+        """
+
+
+def alert_json(row: Row) -> bytes:
+    """An alert as receivers get it: JSON in UTF-8, times in ISO-8601, without the batch's columns."""
+    shown = {name: _plain(value) for name, value in row.items() if name not in ("batch_time", "batch_id")}
+    return json.dumps(shown, ensure_ascii=False, separators=(",", ":")).encode(errors="replace")
+
+
+def _plain(value: object) -> object:
+    return value.astimezone(UTC).isoformat().replace("+00:00", "Z") if isinstance(value, datetime) else value

@@ -1,0 +1,51 @@
+"""The sinks that ``alerts.sinks`` may name, and how those of a run are made."""
+
+from __future__ import annotations
+
+import importlib
+
+from alerts.sinks.base import AlertSink
+from alerts.sinks.kafka import KafkaSink
+from alerts.sinks.webhook import WebhookSink
+from features.errors import ConfigurationError
+from settings import Settings
+
+SINKS: dict[str, type[AlertSink]] = {
+    "kafka": KafkaSink,
+    "webhook": WebhookSink,
+}
+
+
+def sinks_of(settings: Settings) -> dict[str, AlertSink]:
+    """The sinks that are switched on, by name; of a class ``package.module:Class`` that is ``package.module.Class``.
+
+    Raises:
+        ConfigurationError: a name is unknown, a class cannot be imported or is no sink, or a sink lacks a setting.
+    """
+    return {name.replace(":", "."): _class(name)(settings) for name in settings.alerts.sink_names}
+
+
+def _class(name: str) -> type[AlertSink]:
+    if name in SINKS:
+        return SINKS[name]
+    module, colon, class_name = name.partition(":")
+    if not colon:
+        raise _refused(name, "which is none of these", "Correct the name.")
+    try:
+        found = getattr(importlib.import_module(module), class_name, None)
+    except (ImportError, ValueError) as error:
+        raise _refused(
+            name, f"which cannot be imported ({error})", "Install its package, or name its folder in PYTHONPATH."
+        ) from error
+    if not (isinstance(found, type) and issubclass(found, AlertSink)):
+        raise _refused(
+            name, "which is no such class", "Correct the name, or derive the class from alerts.sinks.base.AlertSink."
+        )
+    return found
+
+
+def _refused(name: str, why: str, remedy: str) -> ConfigurationError:
+    return ConfigurationError(
+        f"Setting alerts.sinks: found {name!r}, {why}; needed: {', '.join(SINKS)}, or a class of AlertSink "
+        f"as package.module:Class. {remedy}"
+    )

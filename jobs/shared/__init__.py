@@ -1,0 +1,1 @@
+"""What several jobs do alike and nothing else needs."""

@@ -1,0 +1,281 @@
+"""Delta tables by name as Spark has them: create, read, append exactly once, join and delete files."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+
+from delta.tables import DeltaTable
+from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import functions as F
+
+from features.errors import SchemaError
+from features.tables import TABLES, Table
+from lake import commit_notes, hadoop_files, log, object_store, person_rows, transactions, worker_files
+from lake.hadoop_files import HadoopFolder
+from lake.location import TableLocation, address_of, is_local, path_of
+from lake.log import Commit, CommitFollower
+from lake.snapshot import STATISTICS_GRAIN, OpenTable
+
+LOOKED_UP = {
+    # A batch opens every file of the last hours: without this, one more per batch until maintenance comes.
+    "delta.autoOptimize.autoCompact": "true",
+    # Delta lists the whole log at every look. Nobody streams from such a table, so old commits serve nobody.
+    "delta.logRetentionDuration": "interval 1 day",
+    "delta.deletedFileRetentionDuration": "interval 1 day",  # Delta wants it no longer than the log's
+}
+
+
+@dataclass(frozen=True)
+class TableSize:
+    """Files of a table's newest version, their bytes, and the bytes of all that lies in its folder."""
+
+    files: int
+    bytes: int
+    on_disk: int
+
+
+@dataclass(frozen=True)
+class Lake:
+    """The tables under one root (a folder or an object-store address)."""
+
+    spark: SparkSession
+    root: str
+    _opened: dict[str, OpenTable] = field(default_factory=dict, init=False, repr=False, compare=False)
+
+    def path(self, table: Table) -> str:
+        return path_of(self.root, table)
+
+    def folder(self, table: Table) -> HadoopFolder:
+        """The folder of ``table``, for small files."""
+        return HadoopFolder(self.spark, self.path(table))
+
+    def address(self, table: Table) -> str:
+        """The path from the root, for statements: in one, Delta takes a relative path for a table's name."""
+        return hadoop_files.absolute(self.spark, self.path(table))
+
+    def create(self, *tables: Table) -> None:
+        """Create the tables that are not there yet (when none is named, all but those made on demand)."""
+        chosen = tables or [table for table in TABLES.values() if not table.on_demand]
+        with ThreadPoolExecutor(max_workers=4) as pool:
+            list(pool.map(self._create, chosen))
+
+    def _create(self, table: Table) -> None:
+        if self.exists(table):
+            return
+        builder = (
+            DeltaTable.createIfNotExists(self.spark)
+            .location(self.address(table))
+            .comment(table.about)
+            .addColumns(table.schema)
+            # Only keys and times are pruned by; statistics of thirty numbers per file would cost more than a write.
+            .property("delta.dataSkippingStatsColumns", ",".join(table.statistics))
+            .property("delta.checkpointInterval", "20")
+        )
+        for name, value in LOOKED_UP.items() if table.looked_up else ():
+            builder = builder.property(name, value)
+        builder.execute()
+
+    def exists(self, table: Table) -> bool:
+        return bool(DeltaTable.isDeltaTable(self.spark, self.path(table)))
+
+    def version(self, table: Table) -> int:
+        """Newest Delta version of ``table``."""
+        history = DeltaTable.forPath(self.spark, self.path(table)).history(1).select("version")
+        return int(history.collect()[0][0])
+
+    def has_version(self, table: Table, version: int) -> bool:
+        """Whether ``table`` has been committed to so often; cheap, and true only while the log keeps that commit."""
+        return hadoop_files.exists(self.spark, f"{self.path(table)}/{log.file_of(version)}")
+
+    def is_new(self, table: Table) -> bool:
+        """Whether ``table`` has but the commit that made it, without rows: known from the log, without a query."""
+        if self.has_version(table, 1):
+            return False
+        made = log.commit_of(self.folder(table), 0)
+        return made is not None and not made.names_files
+
+    def versions(self, table: Table) -> list[int]:
+        """The Delta versions whose commits the log of ``table`` still has, in order; none where there is no table."""
+        return log.versions(self.folder(table))
+
+    def commits(self, table: Table, since: int) -> Iterator[Commit]:
+        """Those commits of ``table`` from version ``since`` on that its log still has, oldest first."""
+        if not self.has_version(table, since):
+            since = min((version for version in self.versions(table) if version >= since), default=since)
+        return CommitFollower(self.folder(table), since - 1).poll()
+
+    def read(self, table: Table, version: int | None = None) -> DataFrame:
+        """All rows of ``table`` (of its Delta ``version`` where given)."""
+        reader = self.spark.read.format("delta")
+        if version is not None:
+            reader = reader.option("versionAsOf", version)
+        return reader.load(self.path(table))
+
+    def read_people(self, table: Table, columns: Sequence[str], wanted: person_rows.Wanted) -> DataFrame | None:
+        """Rows of few people, read by Python workers; None where they cannot read the table's files."""
+        if not self.takes_files:
+            return None
+        location = self.location(table)
+        opened = self._opened.setdefault(table.name, OpenTable(location))
+        if not opened.refresh() or not opened.is_plain:
+            return None
+        near = person_rows.files_of(opened.files.values(), table.time, wanted)
+        return person_rows.rows_of(self.spark, location, near, table, columns, wanted)
+
+    def read_stream(self, table: Table, max_files: int) -> DataFrame:
+        """New rows of ``table`` as a stream; rewrites by maintenance and erasure are passed over."""
+        return (
+            self.spark.readStream.format("delta")
+            .option("maxFilesPerTrigger", max_files)
+            .option("skipChangeCommits", "true")
+            .load(self.path(table))
+        )
+
+    def append(
+        self, rows: DataFrame, table: Table, *, batch_id: str, ends: str = "", fence: tuple[str, int] | None = None
+    ) -> None:
+        """Append ``rows`` in one commit, which keeps ``batch_id`` and ``ends`` as its ``userMetadata``.
+
+        Args:
+            ends: where the batch ends in its source, see :mod:`lake.commit_notes`.
+            fence: a name and a number that grows. A later append with the same pair does nothing, and Delta refuses one
+                of two at the same moment. It costs Delta a look at all of the table's state for each append.
+
+        Raises:
+            SchemaError: the columns are not the table's.
+        """
+        if rows.columns != table.columns:
+            raise SchemaError(f"Rows for {table.name}: found columns {rows.columns}, needed {table.columns}.")
+        writer = rows.write.format("delta").mode("append").option("userMetadata", commit_notes.note(batch_id, ends))
+        if fence is not None:
+            writer = writer.option("txnAppId", fence[0]).option("txnVersion", fence[1])
+        writer.save(self.path(table))
+
+    @property
+    def shuffle_partitions(self) -> int:
+        """Parts that Spark makes of rows by itself."""
+        return int(self.spark.conf.get("spark.sql.shuffle.partitions") or 1)
+
+    @property
+    def takes_files(self) -> bool:
+        """Whether Python workers can write files of the tables, and this Spark's Delta commit them.
+
+        Workers reach folders and S3. Databricks has a Delta of its own, without the open one's classes.
+        """
+        root = address_of(hadoop_files.absolute(self.spark, self.root))
+        return (is_local(root) or root.startswith("s3://")) and transactions.is_open_delta(self.spark)
+
+    def written_by_workers(
+        self, rows: DataFrame, tables: Sequence[Table], write: worker_files.Write
+    ) -> dict[Table, list[str]]:
+        """Let Python workers write files of ``tables`` from ``rows``; per table what :meth:`commit` takes.
+
+        Args:
+            write: called once in each task, with its batches and an open :class:`~lake.worker_files.TableFiles`
+                for each table.
+        """
+        locations = [(table, self.location(table)) for table in tables]
+        told = rows.mapInArrow(worker_files.writer(locations, write), worker_files.TOLD).toArrow().to_pylist()
+        return {table: [one["file"] for one in told if one["table"] == table.name] for table in tables}
+
+    def location(self, table: Table) -> TableLocation:
+        """Where Python workers read and write the table's files."""
+        return TableLocation(address_of(self.address(table)), object_store.reach())
+
+    def commit(
+        self,
+        written: Sequence[str],
+        table: Table,
+        *,
+        batch_id: str,
+        ends: str = "",
+        fence: tuple[str, int] | None = None,
+    ) -> bool:
+        """:meth:`append` for rows that workers have ``written`` already, see :mod:`lake.worker_files`.
+
+        Returns:
+            False where the fence says that it, or something later, is there already.
+        """
+        note = commit_notes.note(batch_id, ends)
+        return transactions.commit(
+            self.spark, self.path(table), written, note=note, fence=fence, compact=table.looked_up
+        )
+
+    def ends_of(self, table: Table, batch_id: str) -> str | None:
+        """Where a batch ends by the newest commit it made to ``table``.
+
+        Returns:
+            None where the log has no commit of it (any more), an empty text where the commit does not say.
+        """
+        for version in reversed(self.versions(table)):
+            commit = log.commit_of(self.folder(table), version)
+            if commit is not None and commit.note is not None and commit.batch == batch_id:
+                return commit.note.ends
+        return None
+
+    def newest(self, *tables: Table) -> datetime | None:
+        """A time that no ``batch_time`` in ``tables`` is later than, and hardly more; None where they are empty."""
+        found = [self._newest(table) for table in tables]
+        return max((time for time in found if time is not None), default=None)
+
+    def _newest(self, table: Table) -> datetime | None:
+        if self.is_new(table):
+            return None
+        if self.takes_files:
+            opened = OpenTable(self.location(table))
+            greatest = person_rows.greatest(opened.files.values(), "batch_time") if opened.refresh() else None
+            if greatest is not None:
+                return greatest + STATISTICS_GRAIN
+        newest = self.read(table).agg(F.max("batch_time")).collect()[0][0]
+        return None if newest is None else newest.astimezone(UTC)
+
+    def holds(self, table: Table, batch_id: str, since: datetime) -> bool:
+        """Whether ``table`` has rows of a batch that was planned at ``since``."""
+        if self.is_new(table):
+            return False
+        time, writer = ("ingested_at", "ingest_id") if "ingest_id" in table.columns else ("batch_time", "batch_id")
+        return not self.read(table).where((F.col(time) >= since) & (F.col(writer) == batch_id)).isEmpty()
+
+    # --- maintenance ---
+
+    def replace_where(self, rows: DataFrame, table: Table, condition: str) -> None:
+        """Put ``rows``, which all meet the ``condition``, in the place of those that do, in one commit."""
+        writer = rows.write.format("delta").mode("overwrite").option("replaceWhere", condition)
+        writer.save(self.path(table))
+
+    def size(self, table: Table) -> TableSize:
+        """The files of ``table``, and what lies in its folder."""
+        detail = DeltaTable.forPath(self.spark, self.path(table)).detail().select("numFiles", "sizeInBytes")
+        files, size = detail.collect()[0]
+        return TableSize(files, size, hadoop_files.bytes_under(self.spark, self.path(table)))
+
+    def compact(self, table: Table, target_bytes: int, by: Sequence[str] = ()) -> None:
+        """Join files into such of ``target_bytes``; where columns are named, lay all rows out anew ``by`` them."""
+        conf = {
+            "spark.databricks.delta.optimize.maxFileSize": str(target_bytes),
+            "spark.databricks.delta.optimize.minFileSize": str(target_bytes // 2),
+            # Without statistics of user ids a file cannot be skipped by them, but its row groups can.
+            "spark.databricks.delta.optimize.zorder.checkStatsCollection.enabled": "false",
+        }
+        with self._conf(conf):
+            work = DeltaTable.forPath(self.spark, self.path(table)).optimize()
+            work.executeZOrderBy(*by) if by else work.executeCompaction()
+
+    def vacuum(self, table: Table, how: str) -> None:
+        """Delete files that are in no version of the table any more; ``how`` as in VACUUM's syntax."""
+        with self._conf({"spark.databricks.delta.retentionDurationCheck.enabled": "false"}):
+            self.spark.sql(f"VACUUM delta.`{self.address(table)}` {how}").collect()
+
+    @contextmanager
+    def _conf(self, conf: dict[str, str]) -> Iterator[None]:
+        for key, value in conf.items():
+            self.spark.conf.set(key, value)
+        try:
+            yield
+        finally:
+            for key in conf:
+                self.spark.conf.unset(key)

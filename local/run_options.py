@@ -1,0 +1,45 @@
+"""What the user asked of a run on the command line."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from replay.formats.registry import AUTO
+from settings import Settings
+
+HEAD_START_EVENTS = 60_000
+HEAD_START_MINUTES = 60.0
+"""A first model needs to have seen whole sessions: so much of the past is simulated before live events begin."""
+
+
+@dataclass(frozen=True)
+class RunOptions:
+    """The command line of ``make run``."""
+
+    duration: float | None
+    input: Path | None
+    rate: float | None
+    shift_to_now: bool
+    seed: int
+    local: Path
+    format_name: str = AUTO
+
+    @property
+    def pace(self) -> float:
+        """Simulated events per second."""
+        return self.rate or 100.0
+
+    @property
+    def head_start(self) -> float:
+        """Minutes of the past that are simulated first."""
+        return min(HEAD_START_MINUTES, HEAD_START_EVENTS / self.pace / 60)
+
+    def simulates(self, settings: Settings) -> bool:
+        """Whether the run makes up its users: not into a Kafka of somebody's own."""
+        return self.input is None and settings.kafka.embedded
+
+    @property
+    def label_file(self) -> Path:
+        """Who of the simulated users is strange."""
+        return self.local / "labels.csv"

@@ -1,0 +1,143 @@
+"""Remove people from every table, from the files under the tables, from reports, and from Kafka as far as it can."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pyarrow as pa
+from pyspark.sql import SparkSession
+from pyspark.sql.streaming.query import StreamingQuery
+
+from features.errors import EnvironmentProblem
+from features.ledger import Partition
+from features.tables import ERASURES, Table
+from kafka.guard import KafkaGuard
+from lake import hadoop_files
+from lake.maintenance import UNDER_WAY
+from lake.rewrites import alone
+from lake.schemas import arrow_schema
+from lake.spark_tables import Lake
+from privacy.erased_people import secret_key
+from privacy.kafka_records import KafkaErasure
+from privacy.mentions import People
+from privacy.pseudonyms import keyed_hash_of
+from privacy.reports import remove_reports_naming
+from privacy.stray_files import naming, strays
+from privacy.stream_waits import StreamWaits
+from privacy.table_rows import delete_removed_files, remove_rows
+from settings import Settings
+from spark import scratch
+from streams.flow import FLOW, INGEST, Stream, personal, writer_of
+
+
+@dataclass
+class Erasure:
+    """One run. Ids are matched as they came and as pseudonyms.
+
+    Attributes:
+        start: starts a query that nobody runs, to read what is there and end.
+    """
+
+    spark: SparkSession
+    lake: Lake
+    settings: Settings
+    users: list[str]
+    start: Callable[[Stream], StreamingQuery]
+    people: People = field(init=False)
+    strays: int = field(default=0, init=False)
+    read_until: dict[Partition, int] = field(default_factory=dict, init=False)
+
+    def __post_init__(self) -> None:
+        self.waits = StreamWaits(self.lake, self.settings, self.start)
+
+    def run(self) -> dict[str, int]:
+        """Erase; returns rows removed per table.
+
+        The hashes come first, so that ingest takes nothing more of the person. Then each table is emptied of the
+        person only when the stream that fills it has passed what it might still carry over, and files are deleted only
+        when no stream needs them any more. A stream that nobody runs is run here until it has passed.
+
+        Raises:
+            ConfigurationError: there is no key.
+            BehaviorError: a stream has not passed in time; nothing is lost, the same command goes on from there.
+        """
+        key = secret_key(self.settings, "erasures are remembered as hashes under it")
+        hashes = [keyed_hash_of(user, key) for user in self.users]
+        self.people = People([*self.users, *hashes])
+        with alone(self.spark, self.settings, "erase_user"):
+            self._note(hashes, "requested", None)
+            self.waits.batch_ends(INGEST)
+            self.read_until = KafkaGuard(self.spark, self.lake, self.settings, INGEST.query).read_until()
+            removed: dict[str, int] = {}
+            for stream in FLOW:
+                self.waits.has_read(stream)
+                removed |= {t.name: self._remove(t) for t in personal(streamed=True) if t in stream.writes}
+            self.waits.alerts_have_read()
+            removed |= {t.name: self._remove(t) for t in personal(streamed=False)}
+            for stream in FLOW:
+                self.waits.batch_ends(stream)
+            tables = [t for t in (*personal(streamed=True), *personal(streamed=False)) if self.lake.exists(t)]
+            for table in tables:
+                delete_removed_files(self.lake, table)
+            self._delete_strays(tables, removed)
+            remove_reports_naming(Path(self.settings.patterns.reports), self.people.ids)
+            if (home := scratch.folder_of(self.settings)) is not None:
+                scratch.sweep(home)  # of processes that were killed since this one began
+            self._note(hashes, "completed", sum(removed.values()))
+        return removed
+
+    def from_kafka(self) -> list[str]:
+        """After :meth:`run`: remove what Kafka may be asked to remove; what became of it, in sentences."""
+        chosen, kafka = self.settings.maintenance.erase_from_kafka, KafkaErasure(self.settings.kafka)
+        works: dict[str, list[Callable[[], str]]] = {
+            "nothing": [],
+            "alerts": [lambda: kafka.alerts(self.people)],
+            "all": [lambda: kafka.alerts(self.people), lambda: kafka.records(self.read_until)],
+        }
+        sentences = []
+        for work in works[chosen]:
+            try:
+                sentences.append(work())
+            except EnvironmentProblem as problem:
+                sentences.append(f"{problem} Nothing was removed there: call erase_user again with the same ids.")
+                break
+        return sentences
+
+    def _note(self, hashes: list[str], state: str, rows: int | None) -> None:
+        now = datetime.now(UTC)
+        columns = {"user_hash": hashes, "state": state, "at": now, "rows_removed": rows}
+        values = [value if isinstance(value, list) else [value] * len(hashes) for value in columns.values()]
+        frame = self.spark.createDataFrame(pa.table(values, schema=arrow_schema(ERASURES)))
+        self.lake.append(frame.coalesce(1), ERASURES, batch_id=f"erasure:{state}:{now.isoformat()}")
+
+    def _remove(self, table: Table) -> int:
+        return remove_rows(self.lake, table, self.people, self.settings.maintenance)
+
+    def _delete_strays(self, tables: list[Table], removed: dict[str, int]) -> None:
+        """Delete files with the people in them that are in no log: killed processes left them, and refused commits.
+
+        What a stream is just writing is no such file: each running batch is waited for between two looks, and a file
+        that is in no log at either look is nobody's any more. Who is no stream commits, or fails, within a minute; what
+        is committed meanwhile has rows, which are removed as such.
+        """
+        if not self.lake.takes_files:
+            return
+        seen = {table: strays(self.lake, table) for table in tables}
+        since = time.monotonic()
+        for stream in FLOW:
+            self.waits.batch_ends(stream)
+        for table in tables:
+            left = naming(self.lake, table, seen[table] & strays(self.lake, table), self.people)
+            if left and writer_of(table) is None:
+                time.sleep(max(0.0, since + UNDER_WAY.total_seconds() - time.monotonic()))
+                left = sorted(strays(self.lake, table).intersection(left))
+                if again := self._remove(table):
+                    removed[table.name] += again
+                    delete_removed_files(self.lake, table)
+            for name in left:
+                hadoop_files.remove(self.spark, f"{self.lake.path(table)}/{name}")
+            self.strays += len(left)

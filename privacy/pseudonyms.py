@@ -1,0 +1,122 @@
+"""Keyed hashes of user ids: people who were erased stay away, and ids can be kept out of the tables altogether.
+
+The hash is HMAC-SHA256 (RFC 2104) in hex. The key's two pads are made here, so that native columns compute the rest:
+``sha256((key ^ opad) + sha256((key ^ ipad) + id))``. Who can read Spark's plans can read the pads: plans belong to the
+operators, like the key.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+from collections.abc import Callable, Collection, Iterable
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from pyspark.sql import Column, DataFrame
+from pyspark.sql import functions as F
+
+from privacy.mentions import names_in
+
+BLOCK = 64
+ERASED_USER = "erased_user"
+"""Reason of a rejected record of an erased person: its place in Kafka is kept, its bytes are not."""
+BYTES = ("raw", "kafka_key", "headers")
+PLACES = ("topic", "partition", "offset", "received_at", "ingested_at", "ingest_id")
+"""What is kept of the record of an erased person."""
+
+
+def without_content(columns: Iterable[str]) -> dict[str, str | None]:
+    """What the record of an erased person has in those of its ``columns`` that say more than its place."""
+    return {name: ERASED_USER if name == "reason" else None for name in columns if name not in PLACES}
+
+
+def keyed_hash(value: Column, key: bytes) -> Column:
+    """HMAC-SHA256 of the UTF-8 text (or binary) ``value`` in hex; null of null."""
+    block = (hashlib.sha256(key).digest() if len(key) > BLOCK else key).ljust(BLOCK, b"\0")
+    inner, outer = (F.lit(bytes(byte ^ pad for byte in block)) for pad in (0x36, 0x5C))
+    return F.sha2(F.concat(outer, F.unhex(F.sha2(F.concat(inner, value.cast("binary")), 256))), 256)
+
+
+def keyed_hash_of(value: str | bytes, key: bytes) -> str:
+    """:func:`keyed_hash` of one text or its bytes."""
+    return hmac.digest(key, value.encode("utf-8", "replace") if isinstance(value, str) else value, "sha256").hex()
+
+
+def without_erased(rows: DataFrame, erased: Collection[str], key: bytes) -> DataFrame:
+    """The rows whose ``user_id`` (or, where ids are pseudonyms, the hash itself) is none of the ``erased`` hashes.
+
+    They are joined, not listed: a list of some thousand would make Spark's plan too large.
+    """
+    if not erased:
+        return rows
+    table = pa.table({"user_hash": pa.array(sorted(erased), pa.string())})
+    hashes = F.broadcast(rows.sparkSession.createDataFrame(table))
+    for who in (keyed_hash(F.col("user_id"), key), F.col("user_id")):
+        rows = rows.join(hashes, who == F.col("user_hash"), "left_anti")
+    return rows
+
+
+@dataclass(frozen=True)
+class Guard:
+    """What is done to validated records before they are kept, in Python workers.
+
+    Records of erased people become rejected ones without content. A record is a person's when its user id or its Kafka
+    key is; or, where it was rejected for another reason and so may be of anybody, when any name in its bytes is
+    (:func:`privacy.mentions.names_in`), or in its key or headers.
+
+    With ``pseudonyms``, user ids are replaced by their keyed hashes, and what holds them as they came is left out:
+    value, Kafka key, headers. Fields that senders fill freely (page, session_id, properties) stay as they are. Rejected
+    records lose their value too and cannot be replayed; ``detail`` is left out, since it quotes them.
+
+    Attributes:
+        erased: keyed hashes of the erased people. Looked up one by one: their number costs memory, and no time.
+        key: of the hashes; empty where nobody was erased and ids stay.
+        pseudonyms: whether ids are replaced.
+    """
+
+    erased: Collection[str] = frozenset()
+    key: bytes = field(default=b"", repr=False)
+    pseudonyms: bool = False
+
+    def apply(self, validated: pa.Table) -> pa.Table:
+        """Validated records (columns of :data:`features.packed.VALIDATED`) as they may be kept."""
+        columns = dict(zip(validated.column_names, validated.columns, strict=True))
+        if self.erased:
+            gone = pc.or_(self._are_erased(validated["user_id"]), self._are_erased(validated["kafka_key"]))
+            gone = pc.or_(gone, self._are_named(validated))
+            for name, left in without_content(validated.column_names).items():
+                columns[name] = pc.if_else(gone, pa.scalar(left, columns[name].type), columns[name])
+        if self.pseudonyms:
+            columns["user_id"] = _of_each(columns["user_id"], lambda one: keyed_hash_of(one, self.key), pa.string())
+            for name in (*BYTES, "detail"):
+                columns[name] = pa.nulls(validated.num_rows, columns[name].type)
+        return pa.table(columns)
+
+    def _are_erased(self, values: pa.ChunkedArray) -> pa.ChunkedArray:
+        return pc.fill_null(_of_each(values, self._is_erased, pa.bool_()), False)
+
+    def _is_erased(self, one: str | bytes) -> bool:
+        return keyed_hash_of(one, self.key) in self.erased or _text(one) in self.erased
+
+    def _are_named(self, validated: pa.Table) -> pa.Array:
+        """Whether bytes of a rejected record name an erased person; events say themselves whose they are."""
+        named = np.zeros(validated.num_rows, bool)
+        doubtful = np.flatnonzero(validated["reason"].is_valid())
+        for place, record in zip(doubtful, validated.select(BYTES).take(doubtful).to_pylist(), strict=True):
+            texts = [record["raw"], record["kafka_key"], *(one["value"] for one in record["headers"] or ())]
+            named[place] = any(self._is_erased(name) for text in texts for name in names_in(text))
+        return pa.array(named)
+
+
+def _of_each(values: pa.ChunkedArray, make: Callable[[Any], Any], kind: pa.DataType) -> pa.Array:
+    """``make`` of each different value; null of null."""
+    codes = values.combine_chunks().dictionary_encode()
+    return pa.array([make(one) for one in codes.dictionary.to_pylist()], kind).take(codes.indices)
+
+
+def _text(value: str | bytes) -> str:
+    return value if isinstance(value, str) else value.decode("utf-8", "replace")

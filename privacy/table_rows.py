@@ -1,0 +1,88 @@
+"""Rows of people in the tables, and the files that still hold them when the tables no longer do."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Callable, Iterator, Sequence
+
+import pyarrow as pa
+from pyspark.errors import PySparkException
+from pyspark.sql import Column, DataFrame
+from pyspark.sql import functions as F
+
+from features.packed import without_null_lists
+from features.tables import EVENTS, REJECTED_EVENTS, Table
+from lake.rewrites import delete_keys, replace_keys, still_alone
+from lake.spark_tables import Lake
+from privacy.mentions import People
+from privacy.pseudonyms import PLACES, without_content
+from privacy.stray_files import NEEDED
+from settings import MaintenanceSettings
+
+Batches = Iterator[pa.RecordBatch]
+LISTED = "LITE RETAIN 0 HOURS"
+
+
+def remove_rows(lake: Lake, table: Table, people: People, chosen: MaintenanceSettings) -> int:
+    """Remove the people's rows; how many there were."""
+    if not lake.exists(table):
+        return 0
+    rows = lake.read(table)
+    if table is REJECTED_EVENTS:
+        wanted, places = rows.select(*table.keys, *NEEDED), rows.select(*table.keys).schema
+        found = without_null_lists(wanted).mapInArrow(naming_records(people, table.keys), places).toArrow()
+        if found.num_rows:
+            blank(lake, lake.spark.createDataFrame(found), chosen)
+        return int(found.num_rows)
+    known = lake.spark.createDataFrame(pa.table({"user_id": people.array}))
+    if table is EVENTS:
+        mine = rows.join(F.broadcast(known), "user_id", "left_semi")
+        if mine.isEmpty():
+            return 0
+        keep_places(lake, mine.select(*PLACES))
+    return delete_keys(lake, table, known, chosen)
+
+
+def blank(lake: Lake, places: DataFrame, chosen: MaintenanceSettings) -> None:
+    """Leave of the rejected records at ``places`` what ingest keeps of an erased person's: where they were in Kafka."""
+    replace_keys(lake, REJECTED_EVENTS, places.distinct(), lambda rows: rows.withColumns(_nobody()), chosen)
+
+
+def keep_places(lake: Lake, places: DataFrame) -> None:
+    """Note the ``places`` of events that are to be removed as rejected records, each once: no offset is lost by it."""
+    lake.create(REJECTED_EVENTS)
+    keys = list(REJECTED_EVENTS.keys)
+    new = places.dropDuplicates(keys).join(lake.read(REJECTED_EVENTS), keys, "left_anti")
+    batch = f"erase_user-{uuid.uuid4()}:0"  # the batch that read them must not find itself in this table
+    rows = new.withColumns({**_nobody(), "ingest_id": F.lit(batch)}).select(*REJECTED_EVENTS.columns)
+    still_alone()
+    lake.append(rows, REJECTED_EVENTS, batch_id=batch)
+
+
+def _nobody() -> dict[str, Column]:
+    """What a rejected record says of its content when that was a person's who is erased."""
+    content = without_content(REJECTED_EVENTS.columns)
+    return {name: F.lit(left).cast(REJECTED_EVENTS.schema[name].dataType) for name, left in content.items()}
+
+
+def naming_records(people: People, keys: Sequence[str]) -> Callable[[Batches], Batches]:
+    """What a worker does: it tells the ``keys`` of the rejected records that name one of ``people``."""
+
+    def work(batches: Batches) -> Batches:
+        for batch in batches:
+            records = pa.Table.from_batches([batch])
+            yield from records.filter(people.of_records(records)).select(list(keys)).to_batches()
+
+    return work
+
+
+def delete_removed_files(lake: Lake, table: Table) -> None:
+    """Delete what the log names as removed, and so never a file that a stream is just writing."""
+    try:
+        lake.vacuum(table, LISTED)
+    except PySparkException as error:
+        if "DELTA_CANNOT_VACUUM_LITE" not in str(error):
+            raise
+        # The log no longer goes back to the last VACUUM: a whole one first, which spares what is being written.
+        lake.vacuum(table, "RETAIN 24 HOURS")
+        lake.vacuum(table, LISTED)

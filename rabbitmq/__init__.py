@@ -1,0 +1,1 @@
+"""RabbitMQ: the bridge to Kafka, and what it needs of the server."""

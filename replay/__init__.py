@@ -1,0 +1,1 @@
+"""Files of events: which format they have, and how each of their lines becomes an event."""

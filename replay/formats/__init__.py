@@ -1,0 +1,1 @@
+"""Formats of files of events: one file a format, and the registry that names them."""

@@ -1,0 +1,1 @@
+"""What requests say: bodies read within limits, parsed strictly, with every fault named."""

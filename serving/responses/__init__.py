@@ -1,0 +1,1 @@
+"""What responses say: JSON, problem details, and their schemas in the OpenAPI document."""

@@ -1,0 +1,156 @@
+"""``POST /events``: takes events from apps and web pages, says what is wrong with them, and puts the rest on Kafka.
+
+What the answers mean
+    202: every event was acknowledged by Kafka or is named in ``errors``, with its ``index`` in the request, ``reason``
+    (the names of ``features.events.REASONS``), ``field`` and ``detail``. The good events of a mixed batch are sent:
+    they are not held back for a bad one, and a beacon has nobody who could send them again. Sending a rejected event
+    again is of no use, so the answer is a success for a client that looks at nothing but the status.
+    400: no event was good; nothing was sent. 413: the body, the number of events or every single event is too large.
+    429: the client sends too much, or too many events wait for Kafka; nothing was sent. 503: Kafka has not acknowledged
+    the events of which ``unacknowledged`` has the indices; it may yet write them. After 429 and 503, send again after
+    ``Retry-After`` seconds, with the same ``event_id``: then it counts once.
+What is sent
+    The event's own text, byte for byte, without the blanks around it. The key is the user id.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import UTC, datetime
+from http import HTTPStatus
+from typing import Any, NamedTuple
+
+from fastapi import APIRouter, Request
+from fastapi.responses import JSONResponse, Response
+
+from features.events import ValidationRules, micros_of
+from features.validation import Event, Rejection, validate_value
+from kafka.async_producer import AsyncProducer, Record
+from kafka.producer import MAX_RECORD_BYTES
+from serving.access.rate_limits import BYTES_OF_A_TOKEN, Buckets, client_of, tokens_of
+from serving.off_loop import run_off_loop
+from serving.requests.body import declared_size, read_body
+from serving.requests.event_texts import ANY, LINES, event_texts, media_type_of_events
+from serving.responses.problems import ProblemError
+from settings import CollectorSettings
+
+OVERHEAD = 1_000
+"""Bytes that a record may take beyond its key and value."""
+
+
+ANSWERS = {
+    HTTPStatus.ACCEPTED: "Kafka has the events; those with errors were left out",
+    HTTPStatus.BAD_REQUEST: "No event was good",
+    HTTPStatus.FORBIDDEN: "The page's origin is not in collector.allowed_origins",
+    HTTPStatus.REQUEST_TIMEOUT: "The request did not arrive in time",
+    HTTPStatus.REQUEST_ENTITY_TOO_LARGE: "The body, the number of events or every event is too large",
+    HTTPStatus.UNSUPPORTED_MEDIA_TYPE: "The body is packed, or of a type that is not JSON",
+    HTTPStatus.TOO_MANY_REQUESTS: "Send again after Retry-After seconds",
+    HTTPStatus.SERVICE_UNAVAILABLE: "Kafka has not acknowledged; send again after Retry-After seconds",
+}
+
+
+class Validated(NamedTuple):
+    """The events of a request: the good ones with their indices, and what is wrong with the others."""
+
+    good: list[tuple[int, Record]]
+    errors: list[dict[str, Any]]
+
+
+def router(
+    limits: CollectorSettings,
+    rules: ValidationRules,
+    producer: AsyncProducer,
+    clock: Callable[[], datetime] = lambda: datetime.now(UTC),
+) -> APIRouter:
+    """The endpoint, with a rate limit of its own."""
+    routes = APIRouter(tags=["collector"])
+    buckets = Buckets(limits.rate_per_second, limits.burst)
+
+    @routes.post(
+        "/events",
+        status_code=HTTPStatus.ACCEPTED,
+        openapi_extra={"requestBody": {"required": True, "content": {media: {} for media in (*ANY[:2], *LINES)}}},
+        responses={int(status): {"description": description} for status, description in ANSWERS.items()},
+    )
+    async def collect(request: Request) -> Response:
+        """Put events on Kafka: one JSON object, an array of them, or one per line."""
+        check_origin(request, limits)
+        media = media_type_of_events(request)
+        client = client_of(request.client.host if request.client else "")
+        paid = max(1, tokens_of(min(declared_size(request), limits.max_body_bytes)))
+        charge(client, paid)  # before the body is read
+        body = await read_body(request, limits.max_body_bytes, limits.read_seconds)
+        of_bytes = max(paid, tokens_of(len(body)))
+        charge(client, of_bytes - paid)
+        texts = await run_off_loop(len(body), event_texts, body, media, limits.max_events)
+        if not texts:
+            raise ProblemError(HTTPStatus.BAD_REQUEST, "The request has no events.", accepted=0, rejected=0, errors=[])
+        charge(client, len(texts) - of_bytes)
+        validated = await run_off_loop(len(body), validate_all, texts, rules, clock())
+        if not validated.good:
+            raise none_good(validated.errors)
+        acknowledged = await producer.send([record for _, record in validated.good])
+        return answer(validated, acknowledged, producer.seconds)
+
+    def charge(client: str, events: int) -> None:
+        seconds = buckets.take(client, events) if events > 0 else 0
+        if seconds:
+            detail = (
+                f"More than {limits.rate_per_second:g} events, or {limits.rate_per_second * BYTES_OF_A_TOKEN:g} bytes, "
+                "per second from one address. Send again later."
+            )
+            raise ProblemError(HTTPStatus.TOO_MANY_REQUESTS, detail, retry_after=seconds)
+
+    return routes
+
+
+def check_origin(request: Request, limits: CollectorSettings) -> None:
+    """A browser sends text/plain from any page without asking first: so that pages are held off here, too."""
+    origin = request.headers.get("origin")
+    if origin is not None and not {origin, "*"} & set(limits.allowed_origins):
+        detail = "Pages of this origin may not send events: add it to collector.allowed_origins."
+        raise ProblemError(HTTPStatus.FORBIDDEN, detail)
+
+
+def validate_all(texts: list[bytes], rules: ValidationRules, now: datetime) -> Validated:
+    validated, moment = Validated([], []), micros_of(now)
+    for index, text in enumerate(texts):
+        record = fitting(text, validate_value(text, rules, moment, moment))
+        if isinstance(record, Event):
+            validated.good.append((index, (record.user_id.encode(), text)))
+        else:
+            validated.errors.append({"index": index, **record._asdict()})
+    return validated
+
+
+def fitting(text: bytes, record: Event | Rejection) -> Event | Rejection:
+    """An event that ingest would take may still be too long for Kafka, which counts the key as well."""
+    size = len(text) + len(record.user_id.encode()) + OVERHEAD if isinstance(record, Event) else 0
+    if size > MAX_RECORD_BYTES:
+        return Rejection("too_large", None, f"{size} bytes with its key; Kafka takes {MAX_RECORD_BYTES}")
+    return record
+
+
+def none_good(errors: list[dict[str, Any]]) -> ProblemError:
+    are_too_large = all(error["reason"] == "too_large" for error in errors)
+    status = HTTPStatus.REQUEST_ENTITY_TOO_LARGE if are_too_large else HTTPStatus.BAD_REQUEST
+    detail = "No event was taken: errors has the reasons."
+    return ProblemError(status, detail, accepted=0, rejected=len(errors), errors=errors)
+
+
+def answer(validated: Validated, acknowledged: list[bool], seconds: float) -> Response:
+    """202 where Kafka has all good events.
+
+    Raises:
+        ProblemError: it has not acknowledged some within the seconds.
+    """
+    waiting = [index for (index, _), has in zip(validated.good, acknowledged, strict=True) if not has]
+    counts = {"accepted": sum(acknowledged), "rejected": len(validated.errors), "errors": validated.errors}
+    if not waiting:
+        return JSONResponse(counts, HTTPStatus.ACCEPTED)
+    detail = (
+        f"Kafka has not acknowledged {len(waiting)} events within {seconds:g} s; it may yet write them. "
+        "Send them again with the same event_id: then each counts once."
+    )
+    raise ProblemError(HTTPStatus.SERVICE_UNAVAILABLE, detail, retry_after=seconds, **counts, unacknowledged=waiting)

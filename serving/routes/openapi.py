@@ -1,0 +1,118 @@
+"""What the OpenAPI document says of each route: its body, its answers, and when which comes."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from features import tables
+from serving.requests import schemas as requests
+from serving.responses import schemas as responses
+from serving.responses.json_schema import TEXT, TIME, Schema, an_array, an_object, nullable, of_table
+
+GENERAL = ((429, "Asked too often; ask again after Retry-After seconds"),)
+BODY = (
+    (400, "The body is no JSON"),
+    (408, "The request did not arrive in time"),
+    (413, "The body or the number of rows is too large"),
+    (415, "The body is not application/json"),
+    (422, "Fields are wrong: errors has each one's field, reason and detail"),
+)
+NO_CHAMPION = (503, "There is no champion yet, or it cannot be loaded; detail says why")
+NO_TABLES = (503, "The tables cannot be read now; detail says why")
+
+
+def route(
+    schema: Schema,
+    description: str,
+    *answers: tuple[int, str],
+    status: int = 200,
+    body: Schema | None = None,
+    examples: dict[str, Any] | None = None,
+    example: Any = None,
+    body_is_required: bool = True,
+) -> dict[str, Any]:
+    """Arguments for FastAPI's decorators."""
+    content: dict[str, Any] = {"schema": schema}
+    if example is not None:
+        content["example"] = example
+    arguments: dict[str, Any] = {
+        "responses": {
+            status: {"description": description, "content": {"application/json": content}},
+            **responses.problems(*answers, *GENERAL, *(BODY if body else ((422, "A parameter is wrong"),))),
+        }
+    }
+    if body:
+        media = {"schema": body, **({"examples": examples} if examples else {})}
+        request = {"required": body_is_required, "content": {"application/json": media}}
+        arguments["openapi_extra"] = {"requestBody": request}
+    return arguments
+
+
+PREDICT = route(
+    responses.ANSWER,
+    "The judgement",
+    NO_CHAMPION,
+    body=requests.VALUES,
+    examples=requests.EXAMPLES,
+    example=responses.ANSWER_EXAMPLE,
+)
+PREDICT_BATCH = route(
+    an_object({"predictions": an_array(responses.ANSWER), **responses.ORIGIN}),
+    "One judgement for each row, in the order of the rows",
+    NO_CHAMPION,
+    body=requests.BATCH,
+    examples={"two": {"summary": "two rows", "value": [requests.ORIGINAL, requests.SCRAPER]}},
+)
+FEATURE_LIST = route(an_object({"feature_version": TEXT, "features": an_array(responses.FEATURE)}), "The features")
+USER = route(responses.PERSON, "What is known of the user", (404, "No such user in the newest days"), NO_TABLES)
+USER_PREDICT = route(
+    an_object(
+        {
+            "user_id": TEXT,
+            "window_start": TIME,
+            "session_start": TIME,
+            "features": responses.FEATURE_VALUES,
+            "replaced": an_array(TEXT),
+        }
+    )
+    | {"allOf": [responses.ANSWER]},
+    "The judgement of the user's newest minute",
+    (404, "No such user in the newest days"),
+    (409, "The user's features and the champion are of different feature versions"),
+    NO_CHAMPION,
+    body={**requests.VALUES, "minProperties": 0},
+    examples={"as it is": {"value": {}}, "what if": {"value": {"clicks_per_minute": 200}}},
+    body_is_required=False,
+)
+ALERTS = route(
+    an_object(
+        {
+            "alerts": an_array({"allOf": [responses.ALERT, an_object({"feedback": nullable(responses.FEEDBACK)})]}),
+            "next_before": nullable(TIME),
+        }
+    ),
+    "The alerts; next_before is the parameter before of the next page, null on the last one",
+    NO_TABLES,
+)
+FEEDBACK = route(
+    of_table(tables.FEEDBACK),
+    "Kept",
+    (404, "No such alert"),
+    NO_TABLES,
+    status=201,
+    body=requests.FEEDBACK,
+    examples={"false alarm": {"value": {"verdict": False, "note": "our own load test", "analyst": "kim"}}},
+)
+PATTERNS = route(
+    an_object(
+        {
+            "day": TIME,
+            "patterns": an_array(of_table(tables.PATTERNS, "day")),
+            "segments": an_array(of_table(tables.SEGMENTS, "day", "centre")),
+            "transitions": an_array(of_table(tables.TRANSITIONS, "day")),
+        }
+    ),
+    "What was mined from the day",
+    (404, "The day was not mined"),
+    NO_TABLES,
+)

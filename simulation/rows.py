@@ -1,0 +1,100 @@
+"""Simulated behaviour as labelled feature rows, without Spark: pandas folds the events, the kernel does the rest.
+
+For searches, gates and benchmarks. A model never learns from these rows unless a benchmark says so.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from datetime import UTC, datetime, timedelta
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from features.behavior import SessionRules
+from features.counts import COUNT_NAMES, COUNTS
+from features.definitions import FEATURE_NAMES
+from features.kernel import NONE, SESSION_BITS, rows_of
+from simulation import labels, simulate_columns
+from simulation.scenario import Scenario
+from simulation.shop import ACTIONS
+
+Longs = NDArray[np.int64]
+
+DAY = datetime(2024, 10, 5, tzinfo=UTC)
+MIN_EVENTS = 5
+
+
+def tiles_of(user: Longs, second: Longs, action: NDArray[np.str_], page: Longs, mark: Longs) -> pd.DataFrame:
+    """Fold events into tiles as ``features.tiles`` does: one per user, minute and page, in this order."""
+    keys = ["user", "minute", "page"]
+    events = pd.DataFrame({"user": user, "minute": second // 60, "page": page, "session_mark": mark})
+    for count in COUNTS:
+        events[count.name] = 1 if count.action is None else (action == count.action).astype(np.int64)
+    events["second_mask"] = np.int64(1) << (second % 60)
+    grouped = events.groupby(keys, sort=True)
+    tiles = grouped[list(COUNT_NAMES)].sum()
+    tiles["session_mark"] = grouped["session_mark"].max()
+    # The sum of different bits is their bit-or.
+    tiles["second_mask"] = events.drop_duplicates([*keys, "second_mask"]).groupby(keys, sort=True)["second_mask"].sum()
+    return tiles.reset_index()
+
+
+def rows_from(tiles: pd.DataFrame, rules: SessionRules | None = None) -> pd.DataFrame:
+    """Feature rows of sorted tiles: user, minute, first_minute (of the session) and the features."""
+    rules = rules or SessionRules()
+    columns = {name: tiles[name].to_numpy(np.int64) for name in tiles.columns if name != "user"}
+    columns["received"] = np.full(len(tiles), NONE, np.int64)
+    user = tiles["user"].to_numpy(np.int64)
+    starts = np.concatenate(([0], np.flatnonzero(np.diff(user)) + 1, [len(user)])).astype(np.int64)
+    heads, values = rows_of({**columns, "fresh": np.ones(len(tiles), np.bool_)}, starts, rules.lengths)
+    rows = pd.DataFrame(values, columns=list(FEATURE_NAMES))
+    rows.insert(0, "user", user[heads["first_tile"]])
+    rows.insert(1, "minute", heads["minute"])
+    rows.insert(2, "first_minute", heads["first_minute"])
+    return rows
+
+
+def simulated(seed: int, users: int = 2500, rate: float = 2.5, rules: SessionRules | None = None) -> pd.DataFrame:
+    """Rows of a simulated day with ``persona`` and ``strange`` (an account only from its take-over on).
+
+    The shape is that of :func:`rows_from`; ``rate`` is events per second of all users together.
+    """
+    scenario = Scenario(DAY, rate, timedelta(days=1), seed, users, daily_rhythm=True)
+    batches = list(simulate_columns(scenario)[1])
+    user, millis, action, page, session = (
+        np.concatenate([getattr(batch, name) for batch in batches])
+        for name in ("user", "millis", "action", "page", "session")
+    )
+    second = millis // 1000
+    marks = np.where(session != 0, (second % 60) << 57 | (session & SESSION_BITS), NONE)
+    rows = rows_from(tiles_of(user, second, np.array(ACTIONS)[action], _spread(page), marks), rules)
+    told = labels(scenario)
+    since = np.array([label.since.timestamp() // 60 if label.since else -np.inf for label in told])
+    anomalous = np.array([label.is_anomalous for label in told])
+    who = rows["user"].to_numpy(np.int64)
+    rows["persona"] = np.array([label.persona for label in told])[who]
+    rows["strange"] = anomalous[who] & (rows["minute"].to_numpy(np.int64) >= since[who])
+    return rows
+
+
+def trial(seeds: Iterable[int], users: int, least: int = MIN_EVENTS) -> pd.DataFrame:
+    """Judged rows of one simulated day for each seed, in the columns a model learns from and is measured by.
+
+    ``user_id`` and ``session_start`` are numbers that tell users and sessions of all days apart; ``day`` is the seed.
+    Each user makes 86 events in the day on average, as :func:`simulated` has it.
+    """
+    days = []
+    for number, seed in enumerate(seeds):
+        rows = simulated(seed, users, rate=users / 1000.0)
+        judged = rows[rows["session_events"] >= least]
+        days.append(
+            judged.assign(user_id=judged["user"] + number * users, session_start=judged["first_minute"], day=seed)
+        )
+    return pd.concat(days, ignore_index=True).drop(columns=["user", "first_minute"])
+
+
+def _spread(page: Longs) -> Longs:
+    """Numbers of pages as well-mixed keys."""
+    return page * np.int64(-7046029254386353131)

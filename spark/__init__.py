@@ -1,0 +1,1 @@
+"""The Spark session, its Java, and where it keeps what it needs for a moment."""

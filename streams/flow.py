@@ -1,0 +1,68 @@
+"""Which query reads and writes which tables, in the order in which data passes through them.
+
+The one list of queries: ``make run`` starts them by it, the page shows them, maintenance, erasure and recomputing jobs
+go by it. A new one is named here, and is a job of that name with a function ``start``.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from features.tables import (
+    ALERTS,
+    EVENTS,
+    FEATURE_TABLE,
+    REJECTED_EVENTS,
+    RISK,
+    SCORES,
+    SHADOW_SCORES,
+    TABLES,
+    TILES,
+    Table,
+)
+
+
+@dataclass(frozen=True)
+class Stream:
+    """A query by its name.
+
+    Attributes:
+        reads: the table it reads as a stream; None: Kafka.
+        writes: the tables its batches append to; ``result`` is the one whose rows show how far it is.
+        note: for one that is no Spark stream, the note beside its checkpoint that says how far it has read.
+    """
+
+    query: str
+    reads: Table | None
+    writes: tuple[Table, ...]
+    result: Table
+    note: str = ""
+
+
+INGEST = Stream("ingest_events", None, (EVENTS, REJECTED_EVENTS), EVENTS)
+FEATURES = Stream("build_features", EVENTS, (TILES, FEATURE_TABLE), FEATURE_TABLE)
+SCORING = Stream("score_features", FEATURE_TABLE, (SCORES, SHADOW_SCORES), SCORES)
+ALERTING = Stream("raise_alerts", SCORES, (ALERTS, RISK), ALERTS, note="scores")
+
+FLOW = (INGEST, FEATURES, SCORING)
+"""The queries of Spark. ``ALERTING`` is none: it starts over when rows of ``scores`` are deleted."""
+
+
+def writer_of(table: Table) -> str | None:
+    """The query whose batches append to ``table``; None where only batch jobs and people write."""
+    return next((stream.query for stream in FLOW if table in stream.writes), None)
+
+
+def reader_of(table: Table) -> str | None:
+    """The query that reads ``table`` as a stream."""
+    return next((stream.query for stream in FLOW if stream.reads is table), None)
+
+
+def personal(*, streamed: bool) -> list[Table]:
+    """Tables with people in them, in order of the flow: those that a query fills, or the others (``streamed`` False).
+
+    Rejected events have no column for a user, but their bytes may.
+    """
+    filled = [table for stream in FLOW for table in stream.writes]
+    chosen = filled if streamed else [table for table in TABLES.values() if table not in filled]
+    return [table for table in chosen if "user_id" in table.columns or table is REJECTED_EVENTS]

@@ -1,0 +1,98 @@
+"""The stages of `make run`, with everything around them made up."""
+
+from __future__ import annotations
+
+import io
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+from rich.console import Console
+
+from features.errors import BehaviorError
+from local import pipeline
+from local.pipeline import Parts, Pipeline
+from local.run_options import RunOptions
+from settings import load_settings, local_overrides
+from streams.flow import FLOW, SCORING, Stream
+
+
+@dataclass
+class Made:
+    """A query, the alerts or the sender, which notes what is asked of it."""
+
+    name: str
+    calls: list[str]
+    isActive: bool = True
+    failure: BehaviorError | None = None
+    ended: bool = True
+    sends: bool = True
+
+    def start(self) -> None:
+        self.calls.append(f"start {self.name}")
+
+    def stop(self) -> None:
+        self.calls.append(f"stop {self.name}")
+
+    def drain(self, seconds: float) -> None:
+        self.calls.append(f"drain {self.name}")
+
+    def processAllAvailable(self) -> None:  # noqa: N802
+        self.calls.append(f"drain {self.name}")
+
+
+@dataclass
+class Run:
+    """A run of a file that is sent already."""
+
+    folder: Path
+    has_champion: bool
+    calls: list[str] = field(default_factory=list)
+
+    def pipeline(self) -> Pipeline:
+        def start(stream: Stream) -> Any:
+            query = Made(stream.query, self.calls)
+            query.start()
+            return query
+
+        parts = Parts(
+            start, lambda: self.has_champion, lambda: self.calls.append("train"), lambda: Made("alerts", self.calls)
+        )
+        settings = load_settings("local", local_overrides(self.folder))
+        options = RunOptions(None, self.folder / "events.jsonl", None, False, 1, self.folder)
+        source: Any = Made("source", self.calls)
+        lake: Any = None
+        return Pipeline(options, settings, lake, Console(file=io.StringIO()), source, parts, 0.0)
+
+
+@pytest.fixture(autouse=True)
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pipeline, "REFRESH_SECONDS", 0.01)
+
+
+@pytest.mark.parametrize("has_champion", [True, False])
+def test_every_query_of_the_flow_is_started_in_its_order_and_a_first_model_is_trained_before_scoring(
+    tmp_path: Path, has_champion: bool
+) -> None:
+    run = Run(tmp_path, has_champion)
+    made = run.pipeline()
+    made.run()
+    before = [f"start {stream.query}" for stream in FLOW[: FLOW.index(SCORING)]]
+    learns = [] if has_champion else [f"drain {stream.query}" for stream in FLOW[: FLOW.index(SCORING)]] + ["train"]
+    after = [f"start {stream.query}" for stream in FLOW[FLOW.index(SCORING) :]]
+    ends = ["stop source", *(f"drain {stream.query}" for stream in FLOW), "drain alerts"]
+    assert run.calls == [*before, *learns, *after, "start alerts", *ends]
+
+
+def test_a_query_that_ends_by_itself_ends_the_run(tmp_path: Path) -> None:
+    run = Run(tmp_path, has_champion=True)
+    made = run.pipeline()
+    made.source.ended = False  # type: ignore[misc]
+    stopped: Any = Made("build_features", run.calls, isActive=False)
+    stopped.exception = lambda: None
+    made.queries.append(stopped)
+    with pytest.raises(BehaviorError, match="Query build_features has stopped"):
+        made.run()
+    made.stop()
+    assert {"stop source", "stop alerts", *(f"stop {stream.query}" for stream in FLOW)} <= set(run.calls)
