@@ -25,7 +25,8 @@ def on_config(config: MkDocsConfig) -> MkDocsConfig:
             left.setdefault(page.parts[0] if len(page.parts) > 1 else "", []).append(str(page))
     decisions = left.pop("decisions", [])
     measured = [page for page in decisions if "/measurements/" in page]
-    explanation += [{DECISIONS: [page for page in decisions if page not in measured] + [{MEASUREMENTS: measured}]}]
+    records = [page for page in decisions if page not in measured]
+    explanation += [{DECISIONS: [*records, {MEASUREMENTS: measured}]}]
     deploy = sorted(left.pop("deploy", []), key=lambda page: (not page.endswith(("index.md", "README.md")), page))
     guides += [{DEPLOY: deploy}] if deploy else []
     guides += [page for pages in left.values() for page in pages]

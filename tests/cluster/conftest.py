@@ -110,7 +110,7 @@ def build(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (folder / "jars").mkdir()
     for jar in [*(PROJECT / ".jars" / "spark").glob("*.jar"), *s3_jars.fetch(PROJECT).glob("*.jar")]:
         os.link(jar, folder / "jars" / jar.name)
-    shutil.copytree(PROJECT / "jobs", folder / "jobs", ignore=shutil.ignore_patterns("runtime", "__*"))
+    shutil.copytree(PROJECT / "jobs", folder / "jobs", ignore=shutil.ignore_patterns("shared", "__*"))
     (folder / "conf").mkdir()
     shutil.copy(PROJECT / "conf" / "base.yaml", folder / "conf")
     return folder
