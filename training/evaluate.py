@@ -23,18 +23,6 @@ BUDGET = 0.01
 SEEDS = (1, 2, 3)
 
 
-def without_labels(scores: Floats, threshold: float) -> dict[str, float]:
-    """Metrics of scores, shape (rows,), that need no labels: how they are spread and what share is flagged."""
-    known = scores[~np.isnan(scores)]
-    middle, high, highest = np.quantile(known, [0.5, 0.99, 1.0]) if len(known) else np.full(3, np.nan)
-    return {
-        "score_median": float(middle),
-        "score_p99": float(high),
-        "score_max": float(highest),
-        "flagged_share": flagged_share(known, threshold),
-    }
-
-
 def flagged_share(scores: Floats, threshold: float) -> float:
     """Share of rows at or above the threshold, 0 to 1; 0 when there are none."""
     return float((scores >= threshold).mean()) if len(scores) else 0.0

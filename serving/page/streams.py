@@ -12,7 +12,7 @@ from typing import Literal
 from features.ledger import Partition
 from lake.folders import ArrowFolder, Folder
 from lake.location import file_system
-from serving.page.words import clock, plural, seconds
+from serving.page.words import clock, seconds
 from streams.checkpoints import NO_BATCH, Checkpoint
 from streams.flow import ALERTING, FLOW, Stream
 
@@ -145,9 +145,3 @@ def status_of(
         told = f"Rows wait since {clock(max(input_at, progress.planned_at))} and nothing takes them."
         return Status(query, "behind", f"{told} {start}.", *known)
     return Status(query, "waiting" if now - progress.finished_at > 10 else "working", "Takes what comes", *known)
-
-
-def told_of_lag(lag: Mapping[int, int]) -> str:
-    """ "12 records in 4 partitions: 3, 0, 9, 0" """
-    each = ", ".join(f"{count:,}" for _, count in sorted(lag.items()))
-    return f"{plural(sum(lag.values()), 'record')} in {plural(len(lag), 'partition')}: {each}"

@@ -12,6 +12,7 @@ from delta.tables import DeltaTable
 from pyspark.sql import SparkSession
 from pyspark.sql import functions as F
 
+from features.counts import COUNT_NAMES
 from features.errors import BehaviorError
 from features.tables import EVENTS, FEATURE_TABLE, TILES, Table
 from features.tiles import MEASURES
@@ -44,7 +45,7 @@ def build(platform: Platform, *batches: list[Act]) -> None:
 
 def sums(platform: Platform) -> list[tuple[object, ...]]:
     tiles = platform.read(TILES)
-    totals = [F.sum(n) if n in ("events", "clicks", "views", "interactions") else F.max(n) for n in MEASURES]
+    totals = [F.sum(n) if n in COUNT_NAMES else F.max(n) for n in MEASURES]
     return sorted(
         map(tuple, tiles.groupBy("user_id", "window_start", "page").agg(*totals).drop("second_mask").collect())
     )

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import ast
 import html
 import re
 import subprocess
-from collections import defaultdict
 from pathlib import Path
 
 import pytest
@@ -22,9 +20,9 @@ from settings import Settings, load_settings
 from telemetry import metrics
 from tests import docs_commands
 from tests.docs_commands import PAGES, Block, Call
+from tests.imports import rooms
 from tests.paths import PROJECT
 from tools import reference
-from tools.packages import top_level
 
 CALLS = [call for page in PAGES for call in docs_commands.calls(page)]
 DECISIONS = PROJECT / "docs" / "decisions"
@@ -196,27 +194,7 @@ def test_the_architecture_says_what_really_imports_what() -> None:
     text = (PROJECT / "docs" / "architecture.md").read_text(encoding="utf-8")
     table = text.partition("| package | imports |")[2].partition("\n\n")[0]
     told = {row[0]: set(row[1:]) for row in (re.findall(r"`([\w.]+)`", line) for line in table.splitlines()) if row}
-    assert told == imports()
-
-
-def imports() -> dict[str, set[str]]:
-    """Which of our packages each of them imports; jobs.shared counts as one of its own."""
-    packages = (*top_level(), "benchmarks", "tools")
-    found: dict[str, set[str]] = defaultdict(set)
-    for path in (file for package in packages for file in (PROJECT / package).rglob("*.py")):
-        here = package_of(".".join(path.relative_to(PROJECT).parts))
-        found[here] |= set()
-        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-            names = [one.name for one in node.names] if isinstance(node, ast.Import) else []
-            if isinstance(node, ast.ImportFrom) and node.module:
-                names = [f"{node.module}.{one.name}" for one in node.names]
-            found[here] |= {package_of(name) for name in names if name.partition(".")[0] in packages}
-        found[here] -= {here}
-    return found
-
-
-def package_of(name: str) -> str:
-    return "jobs.shared" if name.startswith("jobs.shared.") or name == "jobs.shared" else name.partition(".")[0]
+    assert told == rooms()
 
 
 def test_commands_that_need_no_stack_run(tmp_path: Path) -> None:

@@ -15,7 +15,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from features.merging import add_up, coded, constant, ordered
+from features.counts import COUNT_NAMES
+from features.merging import MARK, MASK, RECEIVED, add_up, coded, constant, ordered
 from features.tables import TILES
 from lake import worker_files
 from lake.location import TableLocation
@@ -28,8 +29,8 @@ EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 def tiles(times: Sequence[datetime], user: str | None = "ann") -> pa.Table:
     one: dict[str, Any] = {
-        "user_id": user, "page": "/a", "events": 1, "clicks": 1, "views": 0, "interactions": 0, "second_mask": 1,
-        "session_mark": None, "last_received_at": None, "batch_time": NOON, "batch_id": "q:0",
+        "user_id": user, "page": "/a", **dict.fromkeys(COUNT_NAMES, 1), "second_mask": 1, "session_mark": None,
+        "last_received_at": None, "batch_time": NOON, "batch_id": "q:0",
     }  # fmt: skip
     open_schema = pa.schema([column.with_nullable(True) for column in arrow_schema(TILES)])
     return pa.Table.from_pylist([one | {"window_start": time} for time in times], schema=open_schema)
@@ -121,12 +122,14 @@ def test_the_order_is_that_of_the_keys_whether_they_fit_one_number_or_not(keys: 
 def test_equal_keys_are_added_up_and_new_tiles_with_new_ones_only(parts: list[tuple[int, int, bool, int]]) -> None:
     user, minute, fresh, count = (np.array(column) for column in zip(*parts, strict=True))
     size, nothing = len(parts), np.zeros(len(parts), np.int64)
-    keys, sums, is_fresh = np.empty((3, size), np.int64), np.empty((7, size), np.int64), np.empty(size, np.bool_)
-    counts = np.column_stack([count] * 4)
+    keys, is_fresh = np.empty((3, size), np.int64), np.empty(size, np.bool_)
+    sums = np.empty((RECEIVED + 1, size), np.int64)
+    counts = np.column_stack([count] * len(COUNT_NAMES))
     order = ordered(user, minute, fresh.astype(np.int64))
     left = add_up(order, user, minute, nothing, fresh, counts, 1 << count, count, count, keys, sums, is_fresh)
     found = {
-        (keys[0, at], keys[1, at], bool(is_fresh[at])): (sums[0, at], sums[4, at], sums[5, at]) for at in range(left)
+        (keys[0, at], keys[1, at], bool(is_fresh[at])): (sums[0, at], sums[MASK, at], sums[MARK, at])
+        for at in range(left)
     }
     groups: dict[tuple[int, int, bool], list[int]] = {}
     for who, when, new, number in parts:

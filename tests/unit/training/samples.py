@@ -25,6 +25,7 @@ def feature_rows(count: int = 600, seed: int = 0) -> pd.DataFrame:
         for feature in FEATURES
     }
     frame = pd.DataFrame(rows)
+    random = np.random.default_rng([seed, 1])  # of their own: the same whatever features there are
     frame["session_events"] = 5.0 + random.integers(0, 40, count)
     frame.loc[::7, "own_rate_ratio"] = np.nan
     frame["user_id"] = random.integers(0, 50, count)

@@ -16,7 +16,6 @@ from training.evaluate import (
     stability,
     with_labels,
     within_budget,
-    without_labels,
 )
 
 
@@ -82,12 +81,6 @@ def test_a_budget_is_kept_even_among_equal_scores(budget: float, flagged: int) -
 
 def test_nothing_is_within_the_budget_of_nothing() -> None:
     assert within_budget(np.empty(0), 0.5).sum() == 0
-
-
-def test_metrics_without_labels_leave_rows_out_that_have_no_score() -> None:
-    found = without_labels(np.array([0.2, 0.4, 0.6, np.nan]), threshold=0.5)
-    assert found["flagged_share"] == pytest.approx(1 / 3)
-    assert (found["score_median"], found["score_max"]) == (0.4, 0.6)
 
 
 def test_rank_correlation_sees_order_only() -> None:
