@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 from py4j.java_gateway import JavaClass  # type: ignore[import-untyped]
@@ -43,17 +44,18 @@ def commit(
     """
     jvm: Any = spark.sparkContext._jvm  # noqa: SLF001
     delta, session = jvm.org.apache.spark.sql.delta, spark._jsparkSession  # noqa: SLF001
-    transaction = delta.DeltaLog.forTable(session, address).startTransaction()
-    actions = [delta.actions.Action.fromJson(add) for add in adds]
-    if fence is not None:
-        name, number = fence
-        if transaction.txnVersion(name) >= number:
-            return False
-        actions.append(delta.actions.SetTransaction(name, number, jvm.scala.Option.empty()))
-    needed = int(spark.conf.get("spark.databricks.delta.autoCompact.minNumFiles", None) or 50)
-    if compact and transaction.snapshot().numOfFiles() + len(adds) >= needed:
-        transaction.registerPostCommitHook(getattr(getattr(delta.hooks, "AutoCompact$"), "MODULE$"))
-    _commit(jvm, transaction, actions, "Append", note)
+    with _active(spark):
+        transaction = delta.DeltaLog.forTable(session, address).startTransaction()
+        actions = [delta.actions.Action.fromJson(add) for add in adds]
+        if fence is not None:
+            name, number = fence
+            if transaction.txnVersion(name) >= number:
+                return False
+            actions.append(delta.actions.SetTransaction(name, number, jvm.scala.Option.empty()))
+        needed = int(spark.conf.get("spark.databricks.delta.autoCompact.minNumFiles", None) or 50)
+        if compact and transaction.snapshot().numOfFiles() + len(adds) >= needed:
+            transaction.registerPostCommitHook(getattr(getattr(delta.hooks, "AutoCompact$"), "MODULE$"))
+        _commit(jvm, transaction, actions, "Append", note)
     return True
 
 
@@ -86,24 +88,46 @@ def rewrite(
         DeltaConcurrentModificationException: another commit removed some of the files first; nothing was changed.
     """
     jvm: Any = spark.sparkContext._jvm  # noqa: SLF001
-    log = jvm.org.apache.spark.sql.delta.DeltaLog.forTable(spark._jsparkSession, address)  # noqa: SLF001
-    transaction = log.startTransaction()
-    snapshot = transaction.snapshot()
-    rows = spark.read.format("delta").option("versionAsOf", snapshot.version()).load(address)
-    found = concerned(rows.select("*", F.col("_metadata.file_name").alias(_FILE))).select(_FILE).distinct().collect()
-    if not found and not inserts:
-        return 0
-    named = ", ".join("'" + row[0].replace("\\", "\\\\").replace("'", "\\'") + "'" for row in found)
-    old = list(snapshot.allFiles().filter(f"element_at(split(path, '/'), -1) IN ({named or 'NULL'})").collect())
-    if len(old) != len(found):
-        raise BehaviorError(f"Table {address}: {len(found)} files have such rows, and the log names {len(old)}.")
-    sequence, nothing = jvm.org.apache.spark.api.python.PythonUtils.toSeq, jvm.scala.Option.empty()
-    theirs = DataFrame(log.createDataFrame(snapshot, sequence(old), False, nothing), spark)
-    written = transaction.writeFiles(anew(theirs).select(theirs.columns)._jdf)  # noqa: SLF001
-    new = [written.apply(number) for number in range(written.size())]
-    right_before()
-    _commit(jvm, transaction, [*[file.remove() for file in old], *new], "Overwrite", None)
-    return _rows(old) - _rows(new)
+    with _active(spark):
+        log = jvm.org.apache.spark.sql.delta.DeltaLog.forTable(spark._jsparkSession, address)  # noqa: SLF001
+        transaction = log.startTransaction()
+        snapshot = transaction.snapshot()
+        rows = spark.read.format("delta").option("versionAsOf", snapshot.version()).load(address)
+        rows = rows.select("*", F.col("_metadata.file_name").alias(_FILE))
+        found = concerned(rows).select(_FILE).distinct().collect()
+        if not found and not inserts:
+            return 0
+        named = ", ".join("'" + row[0].replace("\\", "\\\\").replace("'", "\\'") + "'" for row in found)
+        old = list(snapshot.allFiles().filter(f"element_at(split(path, '/'), -1) IN ({named or 'NULL'})").collect())
+        if len(old) != len(found):
+            raise BehaviorError(f"Table {address}: {len(found)} files have such rows, and the log names {len(old)}.")
+        sequence, nothing = jvm.org.apache.spark.api.python.PythonUtils.toSeq, jvm.scala.Option.empty()
+        theirs = DataFrame(log.createDataFrame(snapshot, sequence(old), False, nothing), spark)
+        written = transaction.writeFiles(anew(theirs).select(theirs.columns)._jdf)  # noqa: SLF001
+        new = [written.apply(number) for number in range(written.size())]
+        right_before()
+        _commit(jvm, transaction, [*[file.remove() for file in old], *new], "Overwrite", None)
+        return _rows(old) - _rows(new)
+
+
+@contextmanager
+def _active(spark: SparkSession) -> Iterator[None]:
+    """Make ``spark`` the active session of this thread, which those of Python's pools lack.
+
+    Delta looks for it there, and in some places only now and then: where it reads the state of a table whose newest
+    checkpoint another program has written.
+    """
+    jvm: Any = spark.sparkContext._jvm  # noqa: SLF001
+    sessions = jvm.org.apache.spark.sql.classic.SparkSession
+    before = sessions.getActiveSession()
+    sessions.setActiveSession(spark._jsparkSession)  # noqa: SLF001
+    try:
+        yield
+    finally:
+        if before.isDefined():
+            sessions.setActiveSession(before.get())
+        else:
+            sessions.clearActiveSession()
 
 
 def _rows(files: Sequence[Any]) -> int:

@@ -12,14 +12,18 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
+from functools import partial
 from pathlib import Path
 from types import MappingProxyType
+from typing import Any
 
 import pytest
 from deltalake import DeltaTable
 from pyspark.sql import SparkSession
 
 from features.tables import LEDGER_GAPS
+from lake import arrow_tables, transactions
+from lake.spark_tables import Lake
 from tests.integration.commit_racers import commit
 from tests.integration.table_writers import rows_of
 from tests.paths import PROJECT
@@ -165,6 +169,25 @@ def test_a_file_of_the_log_that_is_written_over_is_whole_to_readers_of_other_pro
     assert set(seen) <= {f"{note}\n" for note in notes}
     assert len(seen) > 10
     assert store.isPartialWriteVisible(place, conf)  # so Delta writes checkpoints beside their places, too
+
+
+@pytest.mark.parametrize("asking", [{"compact": True}, {"fence": ("query", 1)}], ids=["files", "fence"])
+def test_a_thread_of_its_own_commits_to_a_table_whose_newest_checkpoint_another_program_has_written(
+    asking: dict[str, Any], spark: SparkSession, tmp_path: Path
+) -> None:
+    """A run ended when a stream counted the files of such a table: Delta looks for a session in the very thread."""
+    lake = Lake(spark, str(tmp_path))
+    lake.create(LEDGER_GAPS)
+    arrow_tables.append(lake.root, LEDGER_GAPS, rows_of("deltalake", 1), batch_id="deltalake:1")
+    DeltaTable(lake.path(LEDGER_GAPS)).create_checkpoint()
+    add = json.dumps(
+        {"add": {"path": "a", "partitionValues": {}, "size": 1, "modificationTime": 1, "dataChange": True}}
+    )
+    with ThreadPoolExecutor(1) as pool:
+        committing = partial(transactions.commit, spark, lake.path(LEDGER_GAPS), [add], note="worker", **asking)
+        assert pool.submit(committing).result()
+        assert pool.submit(spark.getActiveSession).result() is None  # as it was
+    assert DeltaTable(lake.path(LEDGER_GAPS)).history(1)[0]["userMetadata"] == "worker"
 
 
 @pytest.mark.slow
