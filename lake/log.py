@@ -35,8 +35,10 @@ class Commit:
         rows: how many it added.
         added: files with new rows, by their paths in the table.
         removed: files whose rows it deleted or replaced.
+        joined: files whose rows it wrote to other files as they were.
         note: what it says of the batch that wrote it.
         names_files: whether it names any data file at all.
+        changes_table: whether it changes the table's columns or properties.
     """
 
     version: int
@@ -44,8 +46,10 @@ class Commit:
     rows: int
     added: tuple[str, ...]
     removed: tuple[str, ...]
+    joined: tuple[str, ...]
     note: Note | None
     names_files: bool
+    changes_table: bool
 
     @property
     def appends(self) -> bool:
@@ -60,9 +64,10 @@ class Commit:
 
 def parse(version: int, text: bytes) -> Commit:
     """The commit that a file of the log is: an action in JSON per line."""
-    at, rows, note, names_files = 0.0, 0, None, False
+    at, rows, note, names_files, changes_table = 0.0, 0, None, False, False
     added: list[str] = []
     removed: list[str] = []
+    joined: list[str] = []
     for line in text.splitlines():
         action = json.loads(line)
         if (info := action.get("commitInfo")) is not None:
@@ -76,9 +81,10 @@ def parse(version: int, text: bytes) -> Commit:
                 added.append(unquote(add["path"]))
         elif (remove := action.get("remove")) is not None:
             names_files = True
-            if remove.get("dataChange"):
-                removed.append(unquote(remove["path"]))
-    return Commit(version, at, rows, tuple(added), tuple(removed), note, names_files)
+            (removed if remove.get("dataChange") else joined).append(unquote(remove["path"]))
+        elif "metaData" in action or "protocol" in action:
+            changes_table = True
+    return Commit(version, at, rows, tuple(added), tuple(removed), tuple(joined), note, names_files, changes_table)
 
 
 def file_of(version: int) -> str:

@@ -172,7 +172,13 @@ def _rewrite(
     def work() -> int:
         if transactions.is_open_delta(lake.spark):
             return transactions.rewrite(
-                lake.spark, lake.path(table), concerned, anew, inserts=inserts, right_before=still_alone
+                lake.spark,
+                lake.path(table),
+                concerned,
+                anew,
+                inserts=inserts,
+                right_before=still_alone,
+                retries=chosen.conflict_retries,
             )
         # Databricks: by its own public means, at the price of the whole table, and of waiting for a quiet moment.
         rows = lake.read(table)

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
+from urllib.parse import unquote
 
+from delta.exceptions import ConcurrentAppendException, ConcurrentDeleteReadException
 from py4j.java_gateway import JavaClass  # type: ignore[import-untyped]
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
+from tenacity import Retrying, retry_if_exception_type, stop_after_attempt, wait_random
 
 from features.errors import BehaviorError
+from lake import log
+from lake.hadoop_files import HadoopFolder
 
 Change = Callable[[DataFrame], DataFrame]
 
@@ -66,48 +71,79 @@ def rewrite(
     anew: Change,
     *,
     inserts: bool,
-    right_before: Callable[[], None],
+    right_before: Callable[[], object],
+    retries: int,
 ) -> int:
-    """Write those files anew that have rows of some kind, in one commit that appends do not refuse.
+    """Write those files anew that have rows of some kind, in one commit that appends hold up but do not refuse.
 
     Delta's statements fail on any append since they have read, as rows that they should have changed might be among
     what was appended; beside a stream that appends every second they never come to an end. The caller knows that there
-    are none. What the commit writes hangs on the files alone that it removes, and Delta refuses it where another one
-    has removed one of them.
+    are none. So the files are written first, however long that takes, and a transaction of its own, begun when they are
+    there, puts them in the place of the old ones. It can only fail on what comes in the moment that it takes.
 
     Args:
         concerned: of the table's rows, those for the sake of which files are written anew; it keeps all columns.
         anew: the rows to come in the place of all the rows of these files.
         inserts: whether rows may come where no file is concerned.
-        right_before: called when all is written and not yet committed.
+        right_before: called when all is written, before each attempt to commit it.
+        retries: how often that is tried again.
 
     Returns:
         How many rows fewer the table has.
 
     Raises:
-        DeltaConcurrentModificationException: another commit removed some of the files first; nothing was changed.
+        DeltaConcurrentModificationException: another commit removed some of the files first, or changed the table's
+            columns, or there was one at each attempt; nothing was changed.
     """
     jvm: Any = spark.sparkContext._jvm  # noqa: SLF001
     with _active(spark):
-        log = jvm.org.apache.spark.sql.delta.DeltaLog.forTable(spark._jsparkSession, address)  # noqa: SLF001
-        transaction = log.startTransaction()
+        delta_log = jvm.org.apache.spark.sql.delta.DeltaLog.forTable(spark._jsparkSession, address)  # noqa: SLF001
+        transaction = delta_log.startTransaction()
         snapshot = transaction.snapshot()
         rows = spark.read.format("delta").option("versionAsOf", snapshot.version()).load(address)
         rows = rows.select("*", F.col("_metadata.file_name").alias(_FILE))
-        found = concerned(rows).select(_FILE).distinct().collect()
-        if not found and not inserts:
+        names = concerned(rows).select(_FILE).distinct().collect()
+        if not names and not inserts:
             return 0
-        named = ", ".join("'" + row[0].replace("\\", "\\\\").replace("'", "\\'") + "'" for row in found)
-        old = list(snapshot.allFiles().filter(f"element_at(split(path, '/'), -1) IN ({named or 'NULL'})").collect())
-        if len(old) != len(found):
-            raise BehaviorError(f"Table {address}: {len(found)} files have such rows, and the log names {len(old)}.")
+        listed = ", ".join("'" + row[0].replace("\\", "\\\\").replace("'", "\\'") + "'" for row in names)
+        old = list(snapshot.allFiles().filter(f"element_at(split(path, '/'), -1) IN ({listed or 'NULL'})").collect())
+        if len(old) != len(names):
+            raise BehaviorError(f"Table {address}: {len(names)} files have such rows, and the log names {len(old)}.")
         sequence, nothing = jvm.org.apache.spark.api.python.PythonUtils.toSeq, jvm.scala.Option.empty()
-        theirs = DataFrame(log.createDataFrame(snapshot, sequence(old), False, nothing), spark)
+        theirs = DataFrame(delta_log.createDataFrame(snapshot, sequence(old), False, nothing), spark)
         written = transaction.writeFiles(anew(theirs).select(theirs.columns)._jdf)  # noqa: SLF001
         new = [written.apply(number) for number in range(written.size())]
-        right_before()
-        _commit(jvm, transaction, [*[file.remove() for file in old], *new], "Overwrite", None)
+        later = log.CommitFollower(HadoopFolder(spark, address), snapshot.version())
+        actions = [*[file.remove() for file in old], *new]
+
+        def put_in_place() -> None:
+            right_before()
+            _refuse_where_gone(later, {unquote(file.path()) for file in old})
+            latest = delta_log.startTransaction()
+            _refuse_where_gone(later, {unquote(file.path()) for file in old}, until=latest.snapshot().version())
+            _commit(jvm, latest, actions, "Overwrite", None)
+
+        attempts = Retrying(
+            retry=retry_if_exception_type(ConcurrentAppendException),
+            stop=stop_after_attempt(retries + 1),
+            wait=wait_random(0, 0.3),
+            reraise=True,
+        )
+        attempts(put_in_place)
         return _rows(old) - _rows(new)
+
+
+def _refuse_where_gone(later: log.CommitFollower, files: Collection[str], until: int | None = None) -> None:
+    """See that no commit since has removed one of ``files`` or changed what a row of the table is.
+
+    Raises:
+        ConcurrentDeleteReadException: one has.
+    """
+    for commit in later.poll(until):
+        if commit.changes_table or not set(files).isdisjoint((*commit.removed, *commit.joined)):
+            raise ConcurrentDeleteReadException(f"Version {commit.version} has other files in the place of those read.")
+    if until is not None and later.version < until:
+        raise ConcurrentDeleteReadException(f"Version {later.version + 1} is gone from the log already.")
 
 
 @contextmanager

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import random
@@ -9,7 +10,7 @@ import signal
 import subprocess
 import sys
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from functools import partial
@@ -18,12 +19,15 @@ from types import MappingProxyType
 from typing import Any
 
 import pytest
-from deltalake import DeltaTable
-from pyspark.sql import SparkSession
+from delta.exceptions import ConcurrentDeleteReadException
+from deltalake import DeltaTable, Field
+from deltalake.schema import PrimitiveType
+from pyspark.sql import DataFrame, SparkSession
 
 from features.tables import LEDGER_GAPS
 from lake import arrow_tables, transactions
 from lake.spark_tables import Lake
+from lake.transactions import Change
 from tests.integration.commit_racers import commit
 from tests.integration.table_writers import rows_of
 from tests.paths import PROJECT
@@ -188,6 +192,69 @@ def test_a_thread_of_its_own_commits_to_a_table_whose_newest_checkpoint_another_
         assert pool.submit(committing).result()
         assert pool.submit(spark.getActiveSession).result() is None  # as it was
     assert DeltaTable(lake.path(LEDGER_GAPS)).history(1)[0]["userMetadata"] == "worker"
+
+
+def without_the_first(rows: DataFrame) -> DataFrame:
+    return rows.where("batch_id <> 'first:0'")
+
+
+def rewrite(lake: Lake, anew: Change, right_before: Callable[[], object]) -> int:
+    def first(rows: DataFrame) -> DataFrame:
+        return rows.where("batch_id = 'first:0'")
+
+    path = lake.path(LEDGER_GAPS)
+    return transactions.rewrite(lake.spark, path, first, anew, inserts=False, right_before=right_before, retries=5)
+
+
+@pytest.fixture
+def gaps(spark: SparkSession, tmp_path: Path) -> Lake:
+    """A table of rows that two batches have written."""
+    lake = Lake(spark, str(tmp_path))
+    lake.create(LEDGER_GAPS)
+    for name in ("first", "second"):
+        append(lake, name)
+    return lake
+
+
+def append(lake: Lake, name: str) -> None:
+    arrow_tables.append(lake.root, LEDGER_GAPS, rows_of(name, 0), batch_id=f"{name}:0")
+
+
+def test_a_rewrite_beside_appends_writes_its_files_once_and_loses_no_row_of_them(
+    gaps: Lake, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Maintenance beside a stream wrote a table 21 times and gave up: each append had refused its commit."""
+    commit, written, tried = transactions._commit, list[DataFrame](), itertools.count()  # noqa: SLF001
+
+    def beaten(*arguments: Any) -> None:
+        if (number := next(tried)) < 3:
+            append(gaps, f"beside-{number}")  # in the moment of the commit
+        commit(*arguments)
+
+    def anew(rows: DataFrame) -> DataFrame:
+        written.append(rows)
+        append(gaps, "meanwhile")
+        return without_the_first(rows)
+
+    monkeypatch.setattr(transactions, "_commit", beaten)
+    assert rewrite(gaps, anew, lambda: None) == 1
+    assert (len(written), next(tried)) == (1, 4)
+    batches = arrow_tables.read(gaps.root, LEDGER_GAPS)["batch_id"].to_pylist()
+    assert sorted(batches) == ["beside-0:0", "beside-1:0", "beside-2:0", "meanwhile:0", "second:0"]
+
+
+@pytest.mark.parametrize("last", ["join", "delete", "add a column"])
+def test_a_rewrite_of_files_that_another_commit_has_removed_is_refused(gaps: Lake, last: str) -> None:
+    table = DeltaTable(gaps.path(LEDGER_GAPS))
+    by_others = {
+        "join": table.optimize.compact,
+        "delete": lambda: table.delete("batch_id = 'first:0'"),
+        "add a column": lambda: table.alter.add_columns(Field("more", PrimitiveType("string"))),
+    }
+    with pytest.raises(ConcurrentDeleteReadException, match="in the place of those read"):
+        rewrite(gaps, without_the_first, by_others[last])
+    left = arrow_tables.read(gaps.root, LEDGER_GAPS)["batch_id"].to_pylist()
+    assert sorted(left) == (["second:0"] if last == "delete" else ["first:0", "second:0"])
 
 
 @pytest.mark.slow
