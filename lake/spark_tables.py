@@ -150,7 +150,11 @@ class Lake:
         """
         if rows.columns != table.columns:
             raise SchemaError(f"Rows for {table.name}: found columns {rows.columns}, needed {table.columns}.")
-        writer = rows.write.format("delta").mode("append").option("userMetadata", commit_notes.note(batch_id, ends))
+        note = commit_notes.note(batch_id, ends)
+        if transactions.is_open_delta(self.spark):
+            transactions.append(self.spark, self.path(table), rows, note=note, fence=fence, compact=table.looked_up)
+            return
+        writer = rows.write.format("delta").mode("append").option("userMetadata", note)
         if fence is not None:
             writer = writer.option("txnAppId", fence[0]).option("txnVersion", fence[1])
         writer.save(self.path(table))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -11,9 +12,10 @@ from delta.exceptions import ConcurrentAppendException, ConcurrentDeleteReadExce
 from py4j.java_gateway import JavaClass  # type: ignore[import-untyped]
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
+from pyspark.sql.types import StructType
 from tenacity import Retrying, retry_if_exception_type, stop_after_attempt, wait_random
 
-from features.errors import BehaviorError
+from features.errors import BehaviorError, SchemaError
 from lake import log
 from lake.hadoop_files import HadoopFolder
 
@@ -24,6 +26,31 @@ def is_open_delta(spark: SparkSession) -> bool:
     """Whether Delta's own classes are there to commit with."""
     jvm: Any = spark.sparkContext._jvm  # noqa: SLF001
     return isinstance(jvm.org.apache.spark.sql.delta.DeltaLog, JavaClass)
+
+
+def append(
+    spark: SparkSession,
+    address: str,
+    rows: DataFrame,
+    *,
+    note: str,
+    fence: tuple[str, int] | None = None,
+    compact: bool = False,
+) -> bool:
+    """Append ``rows`` to the Delta table at ``address`` in one commit. Else as :func:`commit`.
+
+    Spark's own writer notes what ``rows`` are made of. Where that is the table itself, any append of others since would
+    refuse the commit; here it depends on nothing, and the caller knows that what others append changes no row of his.
+    """
+    with _active(spark):
+        transaction = _begun(spark, address)
+        if fence is not None and transaction.txnVersion(fence[0]) >= fence[1]:
+            return False
+        _require_types(rows, transaction, address)
+        written = transaction.writeFiles(rows._jdf)  # noqa: SLF001
+        files = [written.apply(number) for number in range(written.size())]
+        _append(spark, transaction, files, note, fence, compact=compact)
+    return True
 
 
 def commit(
@@ -48,20 +75,54 @@ def commit(
         False where the fence refuses it: that number, or a greater one, is there already.
     """
     jvm: Any = spark.sparkContext._jvm  # noqa: SLF001
-    delta, session = jvm.org.apache.spark.sql.delta, spark._jsparkSession  # noqa: SLF001
     with _active(spark):
-        transaction = delta.DeltaLog.forTable(session, address).startTransaction()
-        actions = [delta.actions.Action.fromJson(add) for add in adds]
-        if fence is not None:
-            name, number = fence
-            if transaction.txnVersion(name) >= number:
-                return False
-            actions.append(delta.actions.SetTransaction(name, number, jvm.scala.Option.empty()))
-        needed = int(spark.conf.get("spark.databricks.delta.autoCompact.minNumFiles", None) or 50)
-        if compact and transaction.snapshot().numOfFiles() + len(adds) >= needed:
-            transaction.registerPostCommitHook(getattr(getattr(delta.hooks, "AutoCompact$"), "MODULE$"))
-        _commit(jvm, transaction, actions, "Append", note)
+        transaction = _begun(spark, address)
+        if fence is not None and transaction.txnVersion(fence[0]) >= fence[1]:
+            return False
+        files = [jvm.org.apache.spark.sql.delta.actions.Action.fromJson(add) for add in adds]
+        _append(spark, transaction, files, note, fence, compact=compact)
     return True
+
+
+def _begun(spark: SparkSession, address: str) -> Any:
+    jvm: Any = spark.sparkContext._jvm  # noqa: SLF001
+    log_of_delta = jvm.org.apache.spark.sql.delta.DeltaLog
+    return log_of_delta.forTable(spark._jsparkSession, address).startTransaction()  # noqa: SLF001
+
+
+def _require_types(rows: DataFrame, transaction: Any, address: str) -> None:
+    """See that ``rows`` have the types of the table's columns: Delta looks at names alone.
+
+    Raises:
+        SchemaError: they have not.
+    """
+    declared = StructType.fromJson(json.loads(transaction.metadata().schemaString()))
+    needed = {field.name: field.dataType.simpleString() for field in declared}
+    for field in rows.schema:
+        if (found := field.dataType.simpleString()) != needed.get(field.name):
+            raise SchemaError(
+                f"Table {address}: found {field.name} of type {found} in the rows, needed: {needed.get(field.name)}. "
+                "The table was made by another version: its upgrade notes say how it is brought to this one."
+            )
+
+
+def _append(
+    spark: SparkSession,
+    transaction: Any,
+    files: Sequence[Any],
+    note: str,
+    fence: tuple[str, int] | None,
+    *,
+    compact: bool,
+) -> None:
+    jvm: Any = spark.sparkContext._jvm  # noqa: SLF001
+    delta, fences = jvm.org.apache.spark.sql.delta, []
+    if fence is not None:
+        fences = [delta.actions.SetTransaction(*fence, jvm.scala.Option.empty())]
+    needed = int(spark.conf.get("spark.databricks.delta.autoCompact.minNumFiles", None) or 50)
+    if compact and transaction.snapshot().numOfFiles() + len(files) >= needed:
+        transaction.registerPostCommitHook(getattr(getattr(delta.hooks, "AutoCompact$"), "MODULE$"))
+    _commit(jvm, transaction, [*files, *fences], "Append", note)
 
 
 def rewrite(
@@ -97,8 +158,7 @@ def rewrite(
     """
     jvm: Any = spark.sparkContext._jvm  # noqa: SLF001
     with _active(spark):
-        delta_log = jvm.org.apache.spark.sql.delta.DeltaLog.forTable(spark._jsparkSession, address)  # noqa: SLF001
-        transaction = delta_log.startTransaction()
+        transaction = _begun(spark, address)
         snapshot = transaction.snapshot()
         rows = spark.read.format("delta").option("versionAsOf", snapshot.version()).load(address)
         rows = rows.select("*", F.col("_metadata.file_name").alias(_FILE))
@@ -110,7 +170,7 @@ def rewrite(
         if len(old) != len(names):
             raise BehaviorError(f"Table {address}: {len(names)} files have such rows, and the log names {len(old)}.")
         sequence, nothing = jvm.org.apache.spark.api.python.PythonUtils.toSeq, jvm.scala.Option.empty()
-        theirs = DataFrame(delta_log.createDataFrame(snapshot, sequence(old), False, nothing), spark)
+        theirs = DataFrame(transaction.deltaLog().createDataFrame(snapshot, sequence(old), False, nothing), spark)
         written = transaction.writeFiles(anew(theirs).select(theirs.columns)._jdf)  # noqa: SLF001
         new = [written.apply(number) for number in range(written.size())]
         later = log.CommitFollower(HadoopFolder(spark, address), snapshot.version())
@@ -119,7 +179,7 @@ def rewrite(
         def put_in_place() -> None:
             right_before()
             _refuse_where_gone(later, {unquote(file.path()) for file in old})
-            latest = delta_log.startTransaction()
+            latest = _begun(spark, address)
             _refuse_where_gone(later, {unquote(file.path()) for file in old}, until=latest.snapshot().version())
             _commit(jvm, latest, actions, "Overwrite", None)
 

@@ -23,7 +23,9 @@ from delta.exceptions import ConcurrentDeleteReadException
 from deltalake import DeltaTable, Field
 from deltalake.schema import PrimitiveType
 from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import functions as F
 
+from features.errors import SchemaError
 from features.tables import LEDGER_GAPS
 from lake import arrow_tables, transactions
 from lake.spark_tables import Lake
@@ -241,6 +243,32 @@ def test_a_rewrite_beside_appends_writes_its_files_once_and_loses_no_row_of_them
     assert (len(written), next(tried)) == (1, 4)
     batches = arrow_tables.read(gaps.root, LEDGER_GAPS)["batch_id"].to_pylist()
     assert sorted(batches) == ["beside-0:0", "beside-1:0", "beside-2:0", "meanwhile:0", "second:0"]
+
+
+def test_rows_made_of_the_table_itself_are_appended_beside_other_appends(
+    gaps: Lake, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """erase_user ended in a trace: it notes places that are not noted yet, while ingest noted others."""
+    commit = transactions._commit  # noqa: SLF001
+
+    def beaten(*arguments: Any) -> None:
+        append(gaps, "beside")
+        commit(*arguments)
+
+    monkeypatch.setattr(transactions, "_commit", beaten)
+    rows = gaps.read(LEDGER_GAPS)
+    more = without_the_first(rows).withColumn("batch_id", F.lit("more:0"))
+    gaps.append(
+        more.join(rows.select("batch_id"), "batch_id", "left_anti").select(rows.columns), LEDGER_GAPS, batch_id="more:0"
+    )
+    batches = arrow_tables.read(gaps.root, LEDGER_GAPS)["batch_id"].to_pylist()
+    assert sorted(batches) == ["beside:0", "first:0", "more:0", "second:0"]
+
+
+def test_rows_of_other_types_than_the_tables_are_refused(gaps: Lake) -> None:
+    rows = gaps.read(LEDGER_GAPS).withColumn("first", F.col("first").cast("int"))
+    with pytest.raises(SchemaError, match="found first of type int in the rows, needed: bigint"):
+        gaps.append(rows, LEDGER_GAPS, batch_id="x:0")
 
 
 @pytest.mark.parametrize("last", ["join", "delete", "add a column"])
