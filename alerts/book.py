@@ -1,4 +1,4 @@
-"""From judged minutes to alerts: one per user and session, as a pure function of the newest revisions.
+"""From scored minutes to alerts: one per user and session, as a pure function of the newest revisions.
 
 Only people with a flagged minute are kept in memory, with all their minutes since. When a late event changes a minute's
 verdict or joins two sessions, scoring appends new revisions, and the alerts of that person are simply worked out anew.
@@ -33,7 +33,7 @@ Reasons = list[dict[str, Any]] | None
 
 @dataclass(frozen=True, slots=True)
 class Minute:
-    """The newest judgement of a user's minute; ``written`` orders its revisions."""
+    """The newest score of a user's minute; ``written`` orders its revisions."""
 
     window_start: datetime
     session_start: datetime
@@ -90,7 +90,7 @@ def alert_id_of(user_id: str, session_start: datetime) -> str:
 
 @dataclass
 class AlertBook:
-    """The people under watch: their judged minutes, and their alerts as last written.
+    """The people under watch: their scored minutes, and their alerts as last written.
 
     Sessions that start before ``since`` (for some people: ``since_of``) are not wholly in memory; their alerts are left
     as they are until :meth:`load` has brought the rest.
@@ -123,13 +123,13 @@ class AlertBook:
 
     def out_of_sight(self) -> dict[str, datetime]:
         """People with new rows of sessions that are not wholly in memory, and the first of those sessions' starts."""
-        found: dict[str, datetime] = {}
+        starts: dict[str, datetime] = {}
         for user in self._touched:
             first = min((minute.session_start for minute in self.minutes[user].values()), default=self._since(user))
             first = min([first, *self.minutes[user]])
             if first < self._since(user):
-                found[user] = first
-        return found
+                starts[user] = first
+        return starts
 
     def load(self, user: str, rows: Iterable[Mapping[str, Any]], since: datetime) -> None:
         """Take in all rows of a user from ``since`` on, which must lie before the start of a session."""

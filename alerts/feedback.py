@@ -71,5 +71,5 @@ def verdicts(lake: Lake) -> DataFrame | None:
 
 def confirmed(lake: Lake) -> DataFrame | None:
     """What is anomalous indeed: user_id, first_window_start and last_window_start (inclusive) of such alerts."""
-    told = verdicts(lake)
-    return None if told is None else told.where("verdict = 'true'").select(*CONFIRMED)
+    rows = verdicts(lake)
+    return None if rows is None else rows.where("verdict = 'true'").select(*CONFIRMED)

@@ -118,11 +118,11 @@ class ScoreFollower:
             {*flagged.to_pylist(), *(alert.user_id for alert in known if alert.state == OPEN)}, pa.string()
         )
         of_users = pc.field("user_id").isin(users)
-        judged = self._scores(MINUTE_COLUMNS, of_users & news)
+        minutes = self._scores(MINUTE_COLUMNS, of_users & news)
         # A person whose scores are gone was erased: nothing more is said of him.
-        seen = set(judged["user_id"].to_pylist())
+        seen = set(minutes["user_id"].to_pylist())
         self.book.know(alert for alert in known if alert.user_id in seen or alert.session_start < since)
-        self.book.take(judged.to_pylist())
+        self.book.take(minutes.to_pylist())
 
     def _take(self, now: datetime) -> None:
         columns = list(MINUTE_COLUMNS)
@@ -155,8 +155,8 @@ class ScoreFollower:
         by_user: dict[str, list[dict[str, Any]]] = {user: [] for user in old}
         for row in rows.to_pylist():
             by_user[row["user_id"]].append(row)
-        for user, found in by_user.items():
-            self.book.load(user, found, since)
+        for user, minutes in by_user.items():
+            self.book.load(user, minutes, since)
 
     def _scores(self, columns: Iterable[str], where: ds.Expression) -> pa.Table:
         return arrow_tables.read(self.root, SCORES, list(columns), where)
@@ -166,8 +166,8 @@ class ScoreFollower:
         return list(latest_in_arrow(rows, ALERTS).to_pylist())
 
     def _newest(self, table: Any, column: str) -> datetime | None:
-        found = pc.max(arrow_tables.read(self.root, table, [column])[column]).as_py()
-        return found if isinstance(found, datetime) else None
+        value = pc.max(arrow_tables.read(self.root, table, [column])[column]).as_py()
+        return value if isinstance(value, datetime) else None
 
     def _clock(self, now: datetime) -> datetime:
         """How far event time has come: the newest minute (a future one counts as now), and the silence since then."""
@@ -216,7 +216,7 @@ class ScoreFollower:
         return batch_time, f"{QUERY}:{_micros(batch_time)}"
 
     def _feedback(self) -> dict[str, datetime]:
-        """Read new feedback; the users whose alerts were judged anew, and the first day that concerns."""
+        """Read new feedback; for each user whose alerts were reviewed, the first day that changes."""
         version = arrow_tables.opened(self.root, FEEDBACK).version
         if version == self._feedback_version:
             return {}
@@ -227,11 +227,11 @@ class ScoreFollower:
         self._feedback_version = version
         if was_rolled_up:
             return {}
-        found: dict[str, datetime] = {}
+        days: dict[str, datetime] = {}
         for row in changed:
             day = day_of(row["session_start"])
-            found[row["user_id"]] = min(day, found.get(row["user_id"], day))
-        return found
+            days[row["user_id"]] = min(day, days.get(row["user_id"], day))
+        return days
 
     def _note(self) -> None:
         if self._tail.version is None or self._tail.newest is None:
@@ -260,11 +260,11 @@ class ScoreFollower:
 
 def _first_days(alerts: Iterable[Alert]) -> dict[str, datetime]:
     """The first day that each user's alerts lie in."""
-    found: dict[str, datetime] = {}
+    first_days: dict[str, datetime] = {}
     for alert in alerts:
         day = day_of(alert.session_start)
-        found[alert.user_id] = min(day, found.get(alert.user_id, day))
-    return found
+        first_days[alert.user_id] = min(day, first_days.get(alert.user_id, day))
+    return first_days
 
 
 def _micros(time: datetime) -> int:

@@ -56,12 +56,12 @@ def points_of(alert: Alert, verdict: str | None = None) -> float:
 def days_of(alerts: Iterable[Alert], verdicts: Mapping[str, str]) -> dict[datetime, DayOfUser]:
     """A user's alerts by the day their session started in; ``verdicts`` is feedback by ``alert_id``.
 
-    Days whose alerts were all taken back or are false alarms have a row too, with nothing in it.
+    Days whose alerts were all withdrawn or are false alarms have a row too, with nothing in it.
     """
     by_day: dict[datetime, list[Alert]] = {}
     for alert in alerts:
         by_day.setdefault(day_of(alert.session_start), []).append(alert)
-    return {day: _day(day, found, verdicts) for day, found in sorted(by_day.items())}
+    return {day: _day(day, of_day, verdicts) for day, of_day in sorted(by_day.items())}
 
 
 def risk_at(day: datetime, days: Iterable[DayOfUser], rules: RiskRules) -> float:

@@ -41,11 +41,11 @@ class AlertStream:
     def poll(self) -> int:
         """Take in what is new now, and wake the deliveries."""
         with self._turn:
-            found = self.follower.poll()
-        if found:
+            revisions = self.follower.poll()
+        if revisions:
             for delivery in self.deliveries:
                 delivery.notify()
-        return found
+        return revisions
 
     def drain(self, seconds: float = 60.0) -> None:
         """Take in all that is there, and wait until it is sent on.
@@ -80,9 +80,9 @@ class AlertStream:
         while not self._stopped.wait(pause):
             try:
                 began = time.monotonic()
-                found = self.poll()
-                if found:
-                    log.info("%s: %d revisions in %.3f s", QUERY, found, time.monotonic() - began)
+                revisions = self.poll()
+                if revisions:
+                    log.info("%s: %d revisions in %.3f s", QUERY, revisions, time.monotonic() - began)
                 pause = self.settings.alerts.poll_seconds
             except EnvironmentProblem as error:
                 log.warning("%s waits: %s", QUERY, error)

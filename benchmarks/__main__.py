@@ -38,8 +38,8 @@ AT_A_GLANCE = ("whole_way", "kernel", "api")
 
 def names() -> list[str]:
     """The benchmarks there are: the modules of this folder that have a ``run``."""
-    found = sorted(one.name for one in pkgutil.iter_modules(benchmarks.__path__) if one.name not in HELPERS)
-    return [name for name in found if not name.startswith("_")]
+    modules = sorted(one.name for one in pkgutil.iter_modules(benchmarks.__path__) if one.name not in HELPERS)
+    return [name for name in modules if not name.startswith("_")]
 
 
 def run_here(name: str, *, quick: bool, folder: Path) -> None:
@@ -59,18 +59,18 @@ def main(
     here: Annotated[Path | None, typer.Option(help="Internal: run it here.", hidden=True)] = None,
 ) -> None:
     """Measure the platform against what a user would pick instead."""
-    wanted = names() if "all" in (chosen or ()) else list(chosen or (AT_A_GLANCE if quick else COMPARED))
-    unknown = sorted(set(wanted) - set(names()))
+    selection = names() if "all" in (chosen or ()) else list(chosen or (AT_A_GLANCE if quick else COMPARED))
+    unknown = sorted(set(selection) - set(names()))
     if unknown:
         known = ", ".join(names())
         print(f"There is no benchmark {', '.join(unknown)}. There are: {known}; all runs each.", file=sys.stderr)
         raise typer.Exit(2)
     if here is not None:
-        run_here(wanted[0], quick=quick, folder=here)
+        run_here(selection[0], quick=quick, folder=here)
         return
     failed, parts = [], dict[str, str]()
     print(machine())
-    for name in wanted:
+    for name in selection:
         print(f"\n== {name} ==", flush=True)
         began = time.monotonic()
         with tempfile.TemporaryDirectory(prefix=f"bench-{name}-") as place:

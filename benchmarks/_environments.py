@@ -45,8 +45,8 @@ class Environment:
 def environment(name: str) -> Environment:
     """The environment ``name``; made where it is not there or its requirements have changed. Needs the network then."""
     folder, lines = PLACE / name, REQUIREMENTS / f"{name}.txt"
-    stamp, wanted = folder / "requirements.sha256", hashlib.sha256(lines.read_bytes()).hexdigest()
-    if stamp.is_file() and stamp.read_text(encoding="utf-8") == wanted:
+    stamp, checksum = folder / "requirements.sha256", hashlib.sha256(lines.read_bytes()).hexdigest()
+    if stamp.is_file() and stamp.read_text(encoding="utf-8") == checksum:
         return Environment(name, None)
     shutil.rmtree(folder, ignore_errors=True)
     uv, env = str(Path(sys.executable).parent / "uv"), dict(os.environ)
@@ -74,7 +74,7 @@ def environment(name: str) -> Environment:
             jar_folder(name)
         except (machine.Problem, OSError, subprocess.TimeoutExpired) as problem:
             return Environment(name, str(problem)[:200])
-    stamp.write_text(wanted, encoding="utf-8")
+    stamp.write_text(checksum, encoding="utf-8")
     return Environment(name, None)
 
 

@@ -48,8 +48,8 @@ class StepLog(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         query, _, *text = record.getMessage().split(" ", 2)
-        for name, taken in re.findall(r"([a-z ]+) ([\d.]+) s", " ".join(text)):
-            self.seconds[f"{query}: {name.strip()}"] += float(taken)
+        for name, seconds in re.findall(r"([a-z ]+) ([\d.]+) s", " ".join(text)):
+            self.seconds[f"{query}: {name.strip()}"] += float(seconds)
 
 
 class Ours:
@@ -98,17 +98,17 @@ class Ours:
         self.steps.seconds.clear()
         began = time.time()
         lake.create(EVENTS, REJECTED_EVENTS, ERASURES, LEDGER_GAPS, TILES, FEATURE_TABLE, SCORES)
-        taken: dict[str, float] = {"creating tables": time.time() - began}
+        job_seconds: dict[str, float] = {"creating tables": time.time() - began}
         batches = 0
         for job in (ingest_events, build_features, score_features):
             before = time.time()
             query = job.start(self.spark, lake, settings, once=True)
             query.awaitTermination()
             batches += len({progress["batchId"] for progress in query.recentProgress if progress["numInputRows"]})
-            taken[job.QUERY] = time.time() - before
+            job_seconds[job.QUERY] = time.time() - before
         ended = time.time()
         return {
-            "seconds": ended - began, "since_start": ended - self.began, "jobs": taken, "batches": batches,
+            "seconds": ended - began, "since_start": ended - self.began, "jobs": job_seconds, "batches": batches,
             "steps": dict(self.steps.seconds), "scores": lake.path(SCORES),
             "rejected": lake.read(REJECTED_EVENTS).count(), "events": lake.read(EVENTS).count(),
             "rows": lake.read(SCORES).count(),

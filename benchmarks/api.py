@@ -93,10 +93,10 @@ class Contestant:
         run = subprocess.run([*command, str(CONNECTIONS)], capture_output=True, text=True, cwd=PROJECT, check=False)
         if run.returncode:
             raise RuntimeError(f"{self.name}: {run.stderr.strip()[-500:]}")
-        found = json.loads(run.stdout)
-        self.rates.append(len(found) / seconds)
-        self.p50.append(float(np.percentile(found, 50)))
-        self.p99.append(float(np.percentile(found, 99)))
+        latencies = json.loads(run.stdout)
+        self.rates.append(len(latencies) / seconds)
+        self.p50.append(float(np.percentile(latencies, 50)))
+        self.p99.append(float(np.percentile(latencies, 99)))
 
 
 def run(quick: bool, folder: Path) -> list[Table]:

@@ -19,7 +19,7 @@ from local.broker import EmbeddedBroker
 
 
 @dataclass(frozen=True)
-class Found:
+class CatchUp:
     """One driver's second catch-up."""
 
     cores: int
@@ -37,12 +37,12 @@ def run(quick: bool, folder: Path) -> list[Table]:
         for partitions in {partitions for _, partitions in plan}:
             broker.create_topic(f"bench-{partitions}", partitions)
             fill(broker.bootstrap_servers, f"bench-{partitions}", events, users)
-        found = [_caught_up(broker.bootstrap_servers, folder, cores, partitions) for cores, partitions in plan]
-    draw(found, events, folder / "cores.png")
-    return [_table(found, events)]
+        runs = [_caught_up(broker.bootstrap_servers, folder, cores, partitions) for cores, partitions in plan]
+    draw(runs, events, folder / "cores.png")
+    return [_table(runs, events)]
 
 
-def _caught_up(servers: str, folder: Path, cores: int, partitions: int) -> Found:
+def _caught_up(servers: str, folder: Path, cores: int, partitions: int) -> CatchUp:
     usage, name = Usage(), f"{cores}-{partitions}"
     with Driver(servers, folder, f"bench-{partitions}", f"spark.master=local[{cores}]") as driver:
         if not (folder / "mlflow.db").exists():
@@ -50,17 +50,17 @@ def _caught_up(servers: str, folder: Path, cores: int, partitions: int) -> Found
         driver.ask(f"way {name}-warm")
         with usage.watched():
             seconds = float(driver.ask(f"way {name}")["seconds"])
-    return Found(cores, partitions, seconds, usage.cpu[0], usage.peak)
+    return CatchUp(cores, partitions, seconds, usage.cpu[0], usage.peak)
 
 
-def _table(found: list[Found], events: int) -> Table:
-    base = found[0]
+def _table(runs: list[CatchUp], events: int) -> Table:
+    base = runs[0]
     rows: list[tuple[Cell, ...]] = [
         (
             f"cores {one.cores}, partitions {one.partitions}",
             events / one.seconds, base.seconds / one.seconds, one.processor, f"{one.peak:,.0f} MB",
         )
-        for one in found
+        for one in runs
     ]  # fmt: skip
     return Table(
         f"The whole way of {events:,} events with other numbers of cores and partitions",
@@ -74,14 +74,14 @@ def _table(found: list[Found], events: int) -> Table:
     )
 
 
-def draw(found: list[Found], events: int, path: Path) -> None:
+def draw(runs: list[CatchUp], events: int, path: Path) -> None:
     """Rate and memory of each line."""
     figure = Figure(figsize=(9, 3))
     rate, memory = figure.subplots(1, 2)
-    names = [f"{one.cores} cores\n{one.partitions} partitions" for one in found]
-    rate.bar(names, [events / one.seconds / 1000 for one in found], color="#1f6fb2")
+    names = [f"{one.cores} cores\n{one.partitions} partitions" for one in runs]
+    rate.bar(names, [events / one.seconds / 1000 for one in runs], color="#1f6fb2")
     rate.set_ylabel("thousand events per second")
-    memory.bar(names, [one.peak / 1000 for one in found], color="#bbbbbb")
+    memory.bar(names, [one.peak / 1000 for one in runs], color="#bbbbbb")
     memory.set_ylabel("peak memory, GB")
     for axis in (rate, memory):
         axis.spines[["top", "right"]].set_visible(False)

@@ -68,14 +68,14 @@ def run(quick: bool, folder: Path) -> list[Table]:
             lake = Lake(spark, settings.storage.root)
             lake.create(EVENTS, REJECTED_EVENTS, ERASURES, LEDGER_GAPS, TILES, FEATURE_TABLE, SCORES)
             _learn(spark, lake, settings, settle)
-            found = {}
+            delays = {}
             for rate in rates:
                 floor = _floor(spark, settings, folder, rate, warm, floor_hold)
-                found[rate] = (floor, _ours(spark, lake, settings, rate, warm, hold))
+                delays[rate] = (floor, _ours(spark, lake, settings, rate, warm, hold))
         finally:
             spark.stop()
-    _draw(found, folder / "delay.png")
-    return [_table(found, hold, floor_hold)]
+    _draw(delays, folder / "delay.png")
+    return [_table(delays, hold, floor_hold)]
 
 
 def _learn(spark: SparkSession, lake: Lake, settings: Settings, seconds: float) -> None:
@@ -164,9 +164,9 @@ def visible(table: Path, columns: list[str], after: int) -> pd.DataFrame:
     return rows
 
 
-def _table(found: dict[int, tuple[Any, Any]], hold: float, floor_hold: float) -> Table:
+def _table(delays: dict[int, tuple[Any, Any]], hold: float, floor_hold: float) -> Table:
     rows: list[tuple[Cell, ...]] = []
-    for rate, (floor, ours) in found.items():
+    for rate, (floor, ours) in delays.items():
         least = [float(np.percentile(floor, level)) for level in LEVELS]
         most = [float(np.percentile(ours, level)) for level in LEVELS]
         rows.append((f"{rate:,} events/s: empty Kafka to Delta", *least, None, len(floor)))
@@ -182,10 +182,10 @@ def _table(found: dict[int, tuple[Any, Any]], hold: float, floor_hold: float) ->
     )
 
 
-def _draw(found: dict[int, tuple[Any, Any]], path: Path) -> None:
+def _draw(delays: dict[int, tuple[Any, Any]], path: Path) -> None:
     figure = Figure(figsize=(8, 3))
     axis = figure.subplots()
-    for shade, (rate, (floor, ours)) in zip(("0.3", "0.6", "0.9"), found.items(), strict=False):
+    for shade, (rate, (floor, ours)) in zip(("0.3", "0.6", "0.9"), delays.items(), strict=False):
         for values, style, name in ((ours, "-", "this project"), (floor, ":", "floor")):
             axis.plot(
                 np.sort(values), np.linspace(0, 1, len(values)), style,

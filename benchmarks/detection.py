@@ -6,11 +6,11 @@ by pandas, the rows come from the platform's own kernel, the model from the plat
 Units are those of the data's README. Sessions are cut where a user pauses for more than 30 minutes, to the second, so
 that they are the same for both detectors; a feature row belongs to the session its minute lies in.
 
-- A session's score is that of its strangest minute that can be judged, as an alert's is (``training.summary``).
-- The platform does not judge minutes before a session has five events, so it has no verdict on most sessions of "users"
+- A session's score is that of its strangest minute that can be scored, as an alert's is (``training.summary``).
+- The platform does not score minutes before a session has five events, so it has no verdict on most sessions of "users"
   and "all". To rank them, every minute is scored all the same there, and a user's score is that of the strangest one.
-  "Left alone" is what the platform itself says: unjudged minutes have no score, and a session without a judged one
-  gets the median of the judged rows, no opinion.
+  "Left alone" is what the platform itself says: such minutes have no score, and a session without a scored one
+  gets the median of the scored rows, no opinion.
 
 The reference is computed beside: scikit-learn's ``IsolationForest(contamination=0.1)`` on five features of whole
 sessions, fitted to the sessions it scores (for users: to all sessions).
@@ -155,15 +155,15 @@ def reference(data: Labelled, seed: int) -> Figures:
 
 
 def ours(data: Labelled, seed: int) -> tuple[Figures, Figures]:
-    """The platform's default model: figures with every row scored, and with unjudged rows left alone."""
-    judged = (data.rows["session_events"] >= MIN_EVENTS).to_numpy(np.bool_)
-    model = trained(data.rows[judged], seed)
+    """The platform's default model: figures with every row scored, and with unscored rows left alone."""
+    scorable = (data.rows["session_events"] >= MIN_EVENTS).to_numpy(np.bool_)
+    model = trained(data.rows[scorable], seed)
     rows = data.rows[["session"]].assign(score=scores_of(model, data.rows))
     every = rows.groupby("session")["score"].max()
-    of_judged = rows[judged].groupby("session")["score"].max()
-    middle = float(rows.loc[judged, "score"].median())
-    large = of_judged.combine_first(every)
-    return figures(data, every, large), figures(data, of_judged.reindex(every.index, fill_value=middle), large)
+    of_scorable = rows[scorable].groupby("session")["score"].max()
+    middle = float(rows.loc[scorable, "score"].median())
+    large = of_scorable.combine_first(every)
+    return figures(data, every, large), figures(data, of_scorable.reindex(every.index, fill_value=middle), large)
 
 
 def trained(rows: pd.DataFrame, seed: int) -> Model:
@@ -183,8 +183,8 @@ def personas(days: Iterable[int]) -> tuple[pd.DataFrame, pd.Series[float]]:
     tables, figures_of = [], []
     for day in days:
         rows = simulated(day)
-        judged = rows[rows["session_events"] >= MIN_EVENTS]
-        scored = judged.assign(score=scores_of(trained(judged, day), judged), user_id=judged["user"])
+        scorable = rows[rows["session_events"] >= MIN_EVENTS]
+        scored = scorable.assign(score=scores_of(trained(scorable, day), scorable), user_id=scorable["user"])
         sessions = by_session(scored.assign(session_start=scored["first_minute"]))
         tables.append(by_persona(sessions))
         figures_of.append(with_labels(sessions))
@@ -193,7 +193,7 @@ def personas(days: Iterable[int]) -> tuple[pd.DataFrame, pd.Series[float]]:
 
 
 def data_table(data: Labelled, seeds: Iterable[int]) -> Table:
-    """A data set's figures: the README's, the reference computed here, ours, and ours with unjudged rows left alone."""
+    """A data set's figures: the README's, the reference computed here, ours, and ours with unscored rows left alone."""
     runs = [(reference(data, seed), *ours(data, seed)) for seed in seeds]
     rows = []
     for unit in runs[0][0]:
@@ -204,13 +204,13 @@ def data_table(data: Labelled, seeds: Iterable[int]) -> Table:
             shown = None if printed is None else f"{printed:.3f}"
             rows.append((unit, measure, shown, *cells, _verdict(values[:, 1], printed)))
     known = data.sessions["bot"].notna()
-    judged = (data.rows["session_events"] >= MIN_EVENTS).sum()
+    scorable = (data.rows["session_events"] >= MIN_EVENTS).sum()
     return Table(
         f"{data.name}: {known.sum():,} labelled sessions, {data.sessions.loc[known, 'user'].nunique():,} users",
         ("unit", "figure", "README", "reference", "ours", "left alone", "README beaten"),
         tuple(rows),
         (
-            f"{len(data.rows):,} feature rows, {judged:,} of them judged; means and deviations of {len(runs)} seeds.",
+            f"{len(data.rows):,} feature rows, {scorable:,} of them scored; means and deviations of {len(runs)} seeds.",
             "Left alone: what the platform says by itself, no opinion on sessions of fewer than five events.",
         ),
     )
@@ -231,7 +231,7 @@ TOGETHER = ("roc_auc", "average_precision", "recall", "precision")
 
 def personas_table(days: Sequence[int]) -> Table:
     """Who is found on simulated days."""
-    found, together = personas(days)
+    shares, together = personas(days)
     said = ", ".join(f"{name.replace('_', ' ')} {together[name]:.3f}" for name in TOGETHER)
     rows = [
         (
@@ -241,7 +241,7 @@ def personas_table(days: Sequence[int]) -> Table:
             row["sessions"],
             f"{row['share']:.1%}",
         )
-        for row in found.reset_index().to_dict("records")
+        for row in shares.reset_index().to_dict("records")
     ]
     return Table(
         f"simulated shop, days {days[0]} to {days[-1]} of 2,500 users: sessions among the strangest {BUDGET:.0%}",

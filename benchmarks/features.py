@@ -48,8 +48,8 @@ def run(quick: bool, folder: Path) -> list[Table]:
                     seconds[name].append(time.perf_counter() - began)
     plain = median(next(iter(seconds.values())))
     rows = tuple(
-        (name, written[name], median(taken), events / median(taken), plain / median(taken))
-        for name, taken in seconds.items()
+        (name, written[name], median(times), events / median(times), plain / median(times))
+        for name, times in seconds.items()
     )
     return [
         Table(

@@ -63,9 +63,9 @@ def run(quick: bool, folder: Path) -> list[Table]:
             with place.usage.watched():
                 began = time.perf_counter()
                 build(place.lake, rows, rules, Batch("growth", number))
-                taken = time.perf_counter() - began
+                elapsed = time.perf_counter() - began
             if number >= WARM_UP:
-                place.seconds.append(taken)
+                place.seconds.append(elapsed)
     draw(places, folder / "growth.png")
     return [_table(places, events, users, hours)]
 

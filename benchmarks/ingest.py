@@ -60,13 +60,13 @@ def run(quick: bool, folder: Path) -> list[Table]:
                 Lake(spark, chosen.storage.root).create(EVENTS, REJECTED_EVENTS, ERASURES, LEDGER_GAPS)
                 began = time.perf_counter()
                 work(spark, chosen).awaitTermination()
-                taken = time.perf_counter() - began
+                elapsed = time.perf_counter() - began
                 if (rows := _rows(spark, chosen, name)) != records:
                     raise AssertionError(f"{name} wrote {rows} rows of {records} records")
                 if number:  # the first round warms Java up
-                    seconds[name].append(taken)
+                    seconds[name].append(elapsed)
         spark.stop()
-    medians = {name: statistics.median(taken) for name, taken in seconds.items()}
+    medians = {name: statistics.median(times) for name, times in seconds.items()}
     bare = medians[BARE]
     rows_of = tuple(
         (name, records / median, bare / median, min(seconds[name]), max(seconds[name]))

@@ -58,12 +58,12 @@ def run(quick: bool, folder: Path) -> list[Table]:
                         work(count)
                     if number:  # the first round compiles
                         seconds[name][count].append((time.perf_counter() - began) / times)
-    found = {name: _figures(seconds[name], rows) for name in contestants}
+    figures = {name: _figures(seconds[name], rows) for name in contestants}
     differences = {name: float(np.abs(work(rows) - expected).max()) for name, work in contestants.items()}
     theirs = _peers(folder, model, values, expected, rounds, single)
-    base = found["scikit-learn: the pipeline"]
+    base = figures["scikit-learn: the pipeline"]
     lines: list[tuple[Cell, ...]] = []
-    for name, (rate, micros) in found.items():
+    for name, (rate, micros) in figures.items():
         lines.append((name, rate, rate / base[0], micros, f"{differences[name]:.1g}", _agrees(differences[name])))
     for name, answer in theirs.items():
         if "problem" in answer:

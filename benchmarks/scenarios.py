@@ -1,6 +1,6 @@
 """Who is found among simulated people at a budget of sessions: the original design's model, ours, and strong peers.
 
-Each contestant learns from a simulated day and is judged on another day of other people, three times with three seeds.
+Each contestant learns from a simulated day and is tested on another day of other people, three times with three seeds.
 All see the same rows of the same features; the peers see them prepared as our champion's are (missing values filled,
 heavy tails compressed, scaled). Labels are for counting only.
 """
@@ -27,7 +27,7 @@ from training.trial import scores_of, sessions_of
 
 SEEDS = (1, 2, 3)
 TRIAL_SEEDS = (101, 102, 103)
-"""Days to learn from and, of other people, to be judged on."""
+"""Days to learn from and, of other people, to be tested on."""
 
 Contestant = Callable[[pd.DataFrame, pd.DataFrame, int], Floats]
 """Rows to learn from, rows to score and a seed; gives scores, higher is stranger."""
@@ -36,8 +36,8 @@ Contestant = Callable[[pd.DataFrame, pd.DataFrame, int], Floats]
 def preset(name: str) -> Contestant:
     """A preset of ours, fitted as ``jobs/train_model`` fits it."""
 
-    def score(learn: pd.DataFrame, judge: pd.DataFrame, seed: int) -> Floats:
-        return scores_of(fit(learn, name, Parameters(seed=seed)), judge)
+    def score(learn: pd.DataFrame, held_out: pd.DataFrame, seed: int) -> Floats:
+        return scores_of(fit(learn, name, Parameters(seed=seed)), held_out)
 
     return score
 
@@ -45,12 +45,12 @@ def preset(name: str) -> Contestant:
 def peer(make: Callable[[], ECOD | HBOS | KNN]) -> Contestant:
     """A PyOD detector on the champion's features and rows, prepared as for our other detectors."""
 
-    def score(learn: pd.DataFrame, judge: pd.DataFrame, seed: int) -> Floats:
+    def score(learn: pd.DataFrame, held_out: pd.DataFrame, seed: int) -> Floats:
         names = list(features_of("lof"))
         learned = one_row_per_user(learn, Parameters(seed=seed))
         prepare = build("lof", Parameters(seed=seed), {name: float(learned[name].median()) for name in names})[0]
         detector = make().fit(prepare.fit_transform(learned[names]))
-        return np.asarray(detector.decision_function(prepare.transform(judge[names])), np.float64)
+        return np.asarray(detector.decision_function(prepare.transform(held_out[names])), np.float64)
 
     return score
 
@@ -74,9 +74,9 @@ def measure(users: int, names: tuple[str, ...] = tuple(CONTESTANTS)) -> tuple[pd
     """
     personas, figures = [], []
     for seed, other in zip(SEEDS, TRIAL_SEEDS, strict=True):
-        learn, judge = trial([seed], users), trial([other], users)
+        learn, held_out = trial([seed], users), trial([other], users)
         for name in names:
-            sessions = sessions_of(CONTESTANTS[name](learn, judge, seed), judge)
+            sessions = sessions_of(CONTESTANTS[name](learn, held_out, seed), held_out)
             personas.append(by_persona(sessions).assign(contestant=name, seed=seed))
             figures.append({"contestant": name, "seed": seed, **with_labels(sessions)})
     return pd.concat(personas, ignore_index=True), pd.DataFrame(figures)
@@ -106,7 +106,7 @@ def run(quick: bool, folder: Path) -> list[Table]:
         ("persona", "sessions", *names),
         (*strange_rows, *honest_rows, *of_all),
         (
-            "Learned from one day, judged on another day of other people; mean of three seeds, ± deviation over seeds.",
+            "Learned from one day, tested on another day of other people; mean of three seeds, ± deviation over seeds.",
             f"{_strange(personas, names[0]):.1%} of sessions are strange: at {BUDGET:.0%} recall cannot reach 100 %.",
             "ECOD ranks a batch together with the training rows: here it sees the whole day at once, a stream cannot.",
         ),

@@ -1,7 +1,7 @@
 """Scoring throughput, Delta to Delta: the platform's UDF against a copy without it and against MLflow's own.
 
 The same rows of ``features`` in the same Spark session, the contestants in turn, medians of the rounds. "copy" writes
-the rows with constant judgements: what reading and writing cost. "spark_udf" is ``mlflow.pyfunc.spark_udf`` on the same
+the rows with constant verdicts: what reading and writing cost. "spark_udf" is ``mlflow.pyfunc.spark_udf`` on the same
 registered model with the environment of the driver; it gives scores only, no percentile, verdict or reasons.
 """
 
@@ -56,22 +56,22 @@ def _measured(spark: SparkSession, lake: Lake, folder: Path, rows: int, rounds: 
         spark, f"models:/{champion.name}/{champion.version}", result_type="double", env_manager="local"
     )
 
-    def copied(found: DataFrame) -> DataFrame:
-        return _constant(found, champion, F.lit(None).cast("double"))
+    def copied(features: DataFrame) -> DataFrame:
+        return _constant(features, champion, F.lit(None).cast("double"))
 
-    def ours(found: DataFrame) -> DataFrame:
-        return score(found, champion, Rules())
+    def ours(features: DataFrame) -> DataFrame:
+        return score(features, champion, Rules())
 
-    def by_mlflow(found: DataFrame) -> DataFrame:
+    def by_mlflow(features: DataFrame) -> DataFrame:
         names = list(champion.model.feature_names)
-        return _constant(found, champion, theirs(F.struct(*names)))
+        return _constant(features, champion, theirs(F.struct(*names)))
 
     contestants: dict[str, Callable[[DataFrame], DataFrame]] = {
         "copy without a UDF": copied,
         "platform: scores, percentiles, verdicts, reasons": ours,
         "mlflow.pyfunc.spark_udf: scores only": by_mlflow,
     }
-    taken: dict[str, list[float]] = {name: [] for name in contestants}
+    seconds: dict[str, list[float]] = {name: [] for name in contestants}
     for turn in range(rounds + 1):
         for place, (name, made) in enumerate(contestants.items()):
             target = str(folder / "out" / f"{turn}-{place}")
@@ -79,11 +79,11 @@ def _measured(spark: SparkSession, lake: Lake, folder: Path, rows: int, rounds: 
             source = lake.read(FEATURE_TABLE).drop("batch_time", "batch_id")
             made(source).write.format("delta").save(target)
             if turn:  # the first one warms up: Java compiles, workers start
-                taken[name].append(time.perf_counter() - began)
-    base = median(taken["copy without a UDF"])
+                seconds[name].append(time.perf_counter() - began)
+    base = median(seconds["copy without a UDF"])
     lines = [
-        (name, f"{rows / median(seconds):,.0f}", f"{base / median(seconds):.2f}", f"{median(seconds):.2f}")
-        for name, seconds in taken.items()
+        (name, f"{rows / median(times):,.0f}", f"{base / median(times):.2f}", f"{median(times):.2f}")
+        for name, times in seconds.items()
     ]
     return Table(
         title=f"Scoring {rows:,} feature rows, Delta to Delta, medians of {rounds} rounds",
@@ -123,7 +123,7 @@ def _champion(lake: Lake, folder: Path) -> tuple[LoadedModel, str]:
     return registry.load(version), registry.tracking_uri
 
 
-def _constant(found: DataFrame, champion: LoadedModel, anomaly_score: Column) -> DataFrame:
+def _constant(features: DataFrame, champion: LoadedModel, anomaly_score: Column) -> DataFrame:
     """The columns of ``scores`` without the batch's, with this score and nothing else that is worked out."""
     given = {
         "anomaly_score": anomaly_score,
@@ -134,7 +134,7 @@ def _constant(found: DataFrame, champion: LoadedModel, anomaly_score: Column) ->
         "scored_at": F.current_timestamp(),
     }
     carried = {field.name for field in FEATURE_ROW}
-    return found.select(
+    return features.select(
         *[
             F.col(field.name)
             if field.name in carried

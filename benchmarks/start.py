@@ -63,7 +63,7 @@ def _tests() -> list[tuple[Cell, ...]]:
     log = os.environ.get("BENCH_TEST_LOG")
     if not log:
         return [("test suite", None, "not quoted: BENCH_TEST_LOG names the log of make test")]
-    found = re.findall(r"=+ (.*?) in ([\d.]+)s", Path(log).read_text(encoding="utf-8", errors="replace"))
-    if not found:
+    summaries = re.findall(r"=+ (.*?) in ([\d.]+)s", Path(log).read_text(encoding="utf-8", errors="replace"))
+    if not summaries:
         return [("test suite", None, f"{Path(log).name} has no last line of pytest")]
-    return [("test suite", float(found[-1][1]), f"make test: {found[-1][0]}")]
+    return [("test suite", float(summaries[-1][1]), f"make test: {summaries[-1][0]}")]

@@ -68,11 +68,11 @@ def run(quick: bool, folder: Path) -> list[Table]:
         spark.sparkContext.setLogLevel("ERROR")
         try:
             steps = _steps(spark, settings, folder)
-            taken = _taken(steps, rounds, folder)
+            medians = _measure(steps, rounds, folder)
         finally:
             spark.stop()
-    _draw(taken, folder / "steps.png", events)
-    return [_table(steps, taken, events, size, rounds)]
+    _draw(medians, folder / "steps.png", events)
+    return [_table(steps, medians, events, size, rounds)]
 
 
 def _steps(spark: SparkSession, settings: Settings, folder: Path) -> list[Step]:
@@ -90,7 +90,7 @@ def _steps(spark: SparkSession, settings: Settings, folder: Path) -> list[Step]:
     written = (TILES, FEATURE_TABLE, SCORES)
     return [
         Step(
-            "ingest: Kafka to events, judged",
+            "ingest: Kafka to events, validated",
             lambda place: _ingested(spark, settings, place, Lake(spark, f"{place}/lake")),
             "Kafka to Delta, as it is", lambda place: _copied(spark, settings, place),
         ),
@@ -113,7 +113,7 @@ def _steps(spark: SparkSession, settings: Settings, folder: Path) -> list[Step]:
     ]  # fmt: skip
 
 
-def _taken(steps: list[Step], rounds: int, folder: Path) -> dict[str, tuple[float, float]]:
+def _measure(steps: list[Step], rounds: int, folder: Path) -> dict[str, tuple[float, float]]:
     """Median seconds of every step and of its floor."""
     seconds: dict[tuple[str, str], list[float]] = {}
     for number in range(rounds + WARM_UP):
@@ -164,13 +164,13 @@ def _champion(rows: DataFrame) -> LoadedModel:
     return LoadedModel.of("bench", "1", model, describe(model, learned, days=1.0))
 
 
-def _table(steps: list[Step], taken: dict[str, tuple[float, float]], events: int, size: float, rounds: int) -> Table:
-    whole, each = sum(step for step, _ in taken.values()), UNIT / events
+def _table(steps: list[Step], medians: dict[str, tuple[float, float]], events: int, size: float, rounds: int) -> Table:
+    whole, each = sum(step for step, _ in medians.values()), UNIT / events
     rows: list[tuple[Cell, ...]] = []
     for step in steps:
-        ours, floor = taken[step.name]
+        ours, floor = medians[step.name]
         rows.append((step.name, ours * each, ours / whole, step.floor_name, floor * each, ours / floor))
-    floors = sum(floor for _, floor in taken.values())
+    floors = sum(floor for _, floor in medians.values())
     rows.append(("all", whole * each, 1.0, "", floors * each, whole / floors))
     return Table(
         f"Steps: seconds per {UNIT:,} events, from {events:,} events of {size:.0f} bytes in one batch",
@@ -184,13 +184,13 @@ def _table(steps: list[Step], taken: dict[str, tuple[float, float]], events: int
     )
 
 
-def _draw(taken: dict[str, tuple[float, float]], path: Path, events: int) -> None:
+def _draw(medians: dict[str, tuple[float, float]], path: Path, events: int) -> None:
     figure = Figure(figsize=(8, 3))
     axis = figure.subplots()
-    names = list(taken)[::-1]
+    names = list(medians)[::-1]
     each = UNIT / events
-    axis.barh(names, [taken[name][0] * each for name in names], color="#1f6fb2", height=0.6, label="step")
-    axis.barh(names, [taken[name][1] * each for name in names], color="#bbbbbb", height=0.25, label="floor")
+    axis.barh(names, [medians[name][0] * each for name in names], color="#1f6fb2", height=0.6, label="step")
+    axis.barh(names, [medians[name][1] * each for name in names], color="#bbbbbb", height=0.25, label="floor")
     axis.set_xlabel(f"seconds per {UNIT:,} events")
     axis.spines[["top", "right"]].set_visible(False)
     axis.legend(frameon=False)

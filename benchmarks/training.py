@@ -99,7 +99,7 @@ def run(quick: bool, folder: Path) -> list[Table]:
     ]
     settings = [word for one in given for word in ("--set", one)]
     peaks, seconds, output = watched([sys.executable, "-m", "jobs.train_model", "--env", "local", *settings])
-    said = next((line for line in output.splitlines() if "judged rows" in line), "")
+    said = next((line for line in output.splitlines() if " seen) of " in line), "")
     cells = [round(peaks[kind]) for kind in ("python", "java", "both")]
     return [
         Table(

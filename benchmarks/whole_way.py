@@ -122,8 +122,8 @@ class Driver:
             self.errors.flush()
             said = Path(str(self.errors.name)).read_text(encoding="utf-8", errors="replace")
             raise RuntimeError(f"our driver ended at '{order}': {said[-2000:]}")
-        found: dict[str, Any] = json.loads(line)
-        return found
+        answer: dict[str, Any] = json.loads(line)
+        return answer
 
     def __enter__(self) -> Self:
         return self
@@ -319,11 +319,13 @@ def _table(
 
 def _where(details: dict[str, Any], events: int) -> Table:
     """Where our own way spends its time, in the last warm round."""
-    seconds = details["seconds"]
+    total = details["seconds"]
     rows: list[tuple[Cell, ...]] = [
-        (name, taken, taken / seconds, 1e5 * taken / events) for name, taken in details["jobs"].items()
+        (name, seconds, seconds / total, 1e5 * seconds / events) for name, seconds in details["jobs"].items()
     ]
-    rows += [(f"  {name}", taken, taken / seconds, 1e5 * taken / events) for name, taken in details["steps"].items()]
+    rows += [
+        (f"  {name}", seconds, seconds / total, 1e5 * seconds / events) for name, seconds in details["steps"].items()
+    ]
     return Table(
         "Where our whole way spends its time (last warm round)",
         ("job, and the steps it names", "s", "share", "s per 100,000 events"),

@@ -73,12 +73,12 @@ def digest(root: Path) -> bytes:
     """SHA-256 of the sources under ``root``: the project's folder, or its zip."""
     if root.is_file():
         return hashlib.sha256(root.read_bytes()).digest()
-    found = hashlib.sha256()
+    hasher = hashlib.sha256()
     for package in ("features", "scoring"):
         for file in sorted((root / package).rglob("*.py")):
-            found.update(f"{file.relative_to(root)}\0".encode())
-            found.update(file.read_bytes())
-    return found.digest()
+            hasher.update(f"{file.relative_to(root)}\0".encode())
+            hasher.update(file.read_bytes())
+    return hasher.digest()
 
 
 @contextmanager

@@ -41,10 +41,10 @@ class SeenKeys:
         """Whether each of ``keys`` was accepted within the window before ``now``; what is older is forgotten."""
         oldest = self.oldest(now)
         self._slices = {at: known for at, known in self._slices.items() if at * self.width >= oldest}
-        found = np.zeros(len(keys), np.bool_)
+        contained = np.zeros(len(keys), np.bool_)
         for known in self._slices.values():
-            found |= known[np.minimum(np.searchsorted(known, keys), len(known) - 1)] == keys
-        return found
+            contained |= known[np.minimum(np.searchsorted(known, keys), len(known) - 1)] == keys
+        return contained
 
 
 def is_repeated(records: pa.Table, seen: SeenKeys, now: int) -> NDArray[np.bool_]:
@@ -63,9 +63,9 @@ def is_repeated(records: pa.Table, seen: SeenKeys, now: int) -> NDArray[np.bool_
     first = np.unique(keys, return_index=True)[1]
     again = np.ones(len(keys), np.bool_)
     again[first] = False
-    found = np.zeros(records.num_rows, np.bool_)
-    found[order] = again | seen.contain(keys, now)
-    return found
+    repeated = np.zeros(records.num_rows, np.bool_)
+    repeated[order] = again | seen.contain(keys, now)
+    return repeated
 
 
 def reject_repeated(validated: pa.Table, repeated: pa.Table) -> pa.Table:
@@ -83,12 +83,12 @@ def reject_repeated(validated: pa.Table, repeated: pa.Table) -> pa.Table:
     if not near.num_rows:
         return validated
     places = validated.select(POSITION).append_column("at", pa.array(np.arange(validated.num_rows)))
-    found = np.zeros(validated.num_rows, np.bool_)
-    found[places.join(near, POSITION, join_type="left semi")["at"].to_numpy()] = True
+    duplicate = np.zeros(validated.num_rows, np.bool_)
+    duplicate[places.join(near, POSITION, join_type="left semi")["at"].to_numpy()] = True
     changed = {
         "reason": pa.scalar("duplicate_event_id"),
         "field": pa.scalar("event_id"),
         "detail": pc.utf8_slice_codeunits(validated["event_id"], 0, 100),
     }
-    columns = {name: pc.if_else(found, value, validated[name]) for name, value in changed.items()}
+    columns = {name: pc.if_else(duplicate, value, validated[name]) for name, value in changed.items()}
     return pa.table({name: columns.get(name, validated[name]) for name in validated.column_names})

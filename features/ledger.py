@@ -103,7 +103,7 @@ def accounts(rows: DataFrame, read: Mapping[Partition, Range]) -> list[Account]:
         )
         .toPandas()
     )
-    found = []
+    ledger = []
     for topic, partition in sorted({*read, *zip(counted["topic"], counted["partition"].astype(int), strict=True)}):
         own = counted[(counted["topic"] == topic) & (counted["partition"] == partition)]
         good, span = own[own["inside"]], read.get((topic, partition), Range(0, 0))
@@ -111,7 +111,7 @@ def accounts(rows: DataFrame, read: Mapping[Partition, Range]) -> list[Account]:
         offsets = dict(zip(good["bucket"].astype(int), good["offsets"].astype(int), strict=True))
         gaps = [piece for piece in _pieces(span) if offsets.get(piece.first // BUCKET, 0) < len(piece)]
         missing = _missing(rows.where((F.col("topic") == topic) & (F.col("partition") == partition)), gaps, offsets)
-        found.append(
+        ledger.append(
             Account(
                 topic, partition, span, sums["event"], sums["duplicate"], sums["rejected"],
                 twice=sum(sums.values()) - sum(offsets.values()),
@@ -119,7 +119,7 @@ def accounts(rows: DataFrame, read: Mapping[Partition, Range]) -> list[Account]:
                 missing=tuple(missing),
             )
         )  # fmt: skip
-    return found
+    return ledger
 
 
 def _pieces(span: Range) -> Iterator[Range]:
@@ -138,12 +138,12 @@ def _missing(rows: DataFrame, gaps: list[Range], offsets: Mapping[int, int]) -> 
     if partly:
         buckets = [gap.first // BUCKET for gap in partly]
         there = rows.where(F.expr(f"offset DIV {BUCKET}").isin(buckets)).select("offset").toArrow()["offset"].to_numpy()
-    found: list[Range] = []
+    missing: list[Range] = []
     for gap in gaps:
         lacking = np.setdiff1d(np.arange(gap.first, gap.until), there)
         for run in np.split(lacking, np.flatnonzero(np.diff(lacking) > 1) + 1):
             first, until = int(run[0]), int(run[-1]) + 1
-            if found and found[-1].until == first:
-                first = found.pop().first
-            found.append(Range(first, until))
-    return found
+            if missing and missing[-1].until == first:
+                first = missing.pop().first
+            missing.append(Range(first, until))
+    return missing

@@ -76,8 +76,8 @@ def arrivals(packs: DataFrame) -> DataFrame:
 
     def work(batches: Batches) -> Batches:
         for batch in batches:
-            for found in tables_in(batch["arrivals"]):
-                yield from found.to_batches()
+            for table in tables_in(batch["arrivals"]):
+                yield from table.to_batches()
 
     return packs.select("arrivals").mapInArrow(work, ARRIVALS)
 

@@ -39,12 +39,12 @@ def supported(rows: DataFrame) -> DataFrame:
     return rows.where("events_per_minute > 0")
 
 
-def compare(expected: DataFrame, found: DataFrame) -> DataFrame:
+def compare(expected: DataFrame, written: DataFrame) -> DataFrame:
     """Both rows per key, side by side.
 
     Args:
         expected: rows (:data:`features.tables.FEATURE_ROW`) as the events say.
-        found: the newest revisions.
+        written: the newest revisions.
 
     Returns:
         The key, the rows as structs ``expected`` and ``found``, and their numbers as arrays ``right`` and ``written``
@@ -52,7 +52,7 @@ def compare(expected: DataFrame, found: DataFrame) -> DataFrame:
     """
     columns = StructType(FEATURE_ROW).fieldNames()
     left = expected.select(*KEYS, F.struct(*columns).alias("expected"), _numbers().alias("right"))
-    right = supported(found).select(*KEYS, F.struct(*columns).alias("found"), _numbers().alias("written"))
+    right = supported(written).select(*KEYS, F.struct(*columns).alias("found"), _numbers().alias("written"))
     both = left.join(right, KEYS, "full_outer")
     return both.select(*KEYS, "expected", "found", "right", "written", _differs().alias("differs"))
 
@@ -94,14 +94,14 @@ def report(compared: DataFrame) -> DataFrame:
     )
 
 
-def compare_tiles(expected: DataFrame, found: DataFrame) -> DataFrame:
+def compare_tiles(expected: DataFrame, written: DataFrame) -> DataFrame:
     """Tiles as the events say beside those that are written, both merged, where they are not equal.
 
     Columns: the key, structs ``right`` and ``written`` of what is compared (arrival may differ), and ``expected``.
     """
     counted = [name for name in MEASURES if name != "last_received_at"]
     left = expected.select(*TILE_KEYS, F.struct(*counted).alias("right"), F.struct(*MEASURES).alias("expected"))
-    right = found.select(*TILE_KEYS, F.struct(*counted).alias("written"))
+    right = written.select(*TILE_KEYS, F.struct(*counted).alias("written"))
     return left.join(right, list(TILE_KEYS), "full_outer").where("NOT (right <=> written)")
 
 

@@ -505,8 +505,8 @@ def read_records(
         if sizes[i] == 0 or ends[i + 1] - ends[i] > limits[0]:
             continue
         own = spans[i]
-        found = read_record(data, ends[i], ends[i + 1], limits[1], own, entries, entry, members, keys)
-        if found == FAILED or own[TIMESTAMP, 1] == FAILED:
+        count = read_record(data, ends[i], ends[i + 1], limits[1], own, entries, entry, members, keys)
+        if count == FAILED or own[TIMESTAMP, 1] == FAILED:
             continue
         fits = is_visible(data, own[0]) and is_visible(data, own[1]) and is_visible(data, own[2])
         for field in range(3, TEXT_COUNT):
@@ -518,8 +518,8 @@ def read_records(
                 fits = moment != none and limits[2] <= moment <= now[i] + limits[3]
                 fits = fits and (field != TIMESTAMP or moment >= earliest[i])
         if fits:
-            counts[i] = found
-            entry += found
+            counts[i] = count
+            entry += count
 
 
 @compiled

@@ -54,19 +54,19 @@ def plain_readings(values: pa.Array, now: pa.Array, arrived: pa.Array, rules: Va
         (rules.max_bytes, rules.max_depth, rules.oldest_micros, rules.max_future_seconds * SECOND), np.int64
     )
     read_records(own, ends, there.astype(np.int64), now.to_numpy(), earliest, limits, spans, times, entries, counts)
-    taken = counts != FAILED
-    spans[~taken, :, 1] = FAILED
-    starts = np.concatenate([[0], np.cumsum(np.where(taken, counts, 0))])
+    readable = counts != FAILED
+    spans[~readable, :, 1] = FAILED
+    starts = np.concatenate([[0], np.cumsum(np.where(readable, counts, 0))])
     used = entries[: starts[-1]]
     fields = {name: texts(own, spans[:, i, 0], spans[:, i, 1]) for i, name in enumerate(FIELD_NAMES[:TEXT_COUNT])}
     fields["properties"] = pa.MapArray.from_arrays(
-        pa.array(starts, pa.int32(), mask=np.append(taken & (counts == 0), False) | np.append(~taken, False)),
+        pa.array(starts, pa.int32(), mask=np.append(readable & (counts == 0), False) | np.append(~readable, False)),
         texts(own, used[:, 0], used[:, 1]),
         texts(own, used[:, 2], used[:, 3]),
     )
     for i, name in ((TIMESTAMP, "timestamp"), (SENT_AT, "sent_at")):
         fields[name] = pa.array(times[:, i - TIMESTAMP], mask=spans[:, i, 1] == FAILED).cast(INSTANT)
-    return pa.StructArray.from_arrays(list(fields.values()), list(fields), mask=pa.array(~taken))
+    return pa.StructArray.from_arrays(list(fields.values()), list(fields), mask=pa.array(~readable))
 
 
 def texts(data: Bytes, begins: Ints, ends: Ints) -> pa.StringArray:

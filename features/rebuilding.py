@@ -1,4 +1,4 @@
-"""Judging again what the tables hold: which rows would be written otherwise today."""
+"""Validating again what the tables hold: which rows would be written differently today."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def as_read(rows: DataFrame) -> DataFrame:
     """Rows of either table as the records they came from; only those whose bytes are kept.
 
     A tombstone has no bytes and no other verdict; of an erased person, and where ids are pseudonyms, nothing is left
-    that could be judged.
+    that could be validated.
     """
     kept = rows.where("raw IS NOT NULL").select(
         "raw", "kafka_key", "headers", "received_at", "ingested_at", "ingest_id", *POSITION
@@ -30,11 +30,11 @@ def as_read(rows: DataFrame) -> DataFrame:
     return kept.withColumnsRenamed(RAW)
 
 
-def differing(judged: DataFrame, stored: DataFrame, table: str) -> DataFrame:
-    """``judged`` rows that are in the table at their place, but say something else there."""
+def differing(validated: DataFrame, stored: DataFrame, table: str) -> DataFrame:
+    """``validated`` rows that are in the table at their place, but say something else there."""
     names = CONTENT[table]
     there = stored.select(*POSITION, _content(names).alias("stored"))
-    here = judged.withColumn("said", _content(names))
+    here = validated.withColumn("said", _content(names))
     return here.join(there, POSITION).where("NOT (said <=> stored)").drop("said", "stored")
 
 
@@ -56,11 +56,11 @@ def newly_repeated(
     times: dict[int, list[int]] = {}
     for row in known:
         times.setdefault(row["event_key"], []).append(row["received"])
-    found = []
+    repeated = []
     for row in candidates:
         met = times.setdefault(row["event_key"], [])
-        repeated = any(abs(row["received"] - time) <= window_seconds * 1_000_000 for time in met)
-        found.append(repeated)
-        if not repeated:
+        is_repeated = any(abs(row["received"] - time) <= window_seconds * 1_000_000 for time in met)
+        repeated.append(is_repeated)
+        if not is_repeated:
             met.append(row["received"])
-    return found
+    return repeated

@@ -210,10 +210,10 @@ def _not_json(text: str) -> Rejection:
 
 
 def _object(members: list[tuple[str, Any]]) -> dict[str, Any]:
-    found = dict(members)
-    if len(found) == len(members):
-        return found
-    twice = _Twice(found)
+    unique = dict(members)
+    if len(unique) == len(members):
+        return unique
+    twice = _Twice(unique)
     twice.again = first_repeated(name for name, _ in members)
     return twice
 
@@ -276,19 +276,19 @@ def _value_end(text: str, at: int, grammar: tuple[re.Pattern[str], re.Pattern[st
     value, member = grammar
     closing: list[str] = []
     while True:
-        found = (member if closing[-1:] == ["}"] else value).match(text, at)
-        if found is None:
+        match = (member if closing[-1:] == ["}"] else value).match(text, at)
+        if match is None:
             return None
-        at = found.end()
-        if found[1]:
-            closing.append(_CLOSING[found[1]])
+        at = match.end()
+        if match[1]:
+            closing.append(_CLOSING[match[1]])
             continue
         while closing:
-            found = _NEXT.match(text, at)
-            if found is None or found[1] not in (",", closing[-1]):
+            match = _NEXT.match(text, at)
+            if match is None or match[1] not in (",", closing[-1]):
                 return None
-            at = found.end()
-            if found[1] == ",":
+            at = match.end()
+            if match[1] == ",":
                 break
             closing.pop()
         if not closing:
@@ -424,8 +424,8 @@ def _of_times(
     if not reasons:
         return None
     for reason, hint in _HINTS.items():
-        for name, found in reasons.items():
-            if found == reason:
+        for name, problem in reasons.items():
+            if problem == reason:
                 limits = {**vars(rules), "oldest": rules.oldest.isoformat()}
                 return Rejection(reason, name, f'found "{record[name][:CLIP]}"; {hint.format(**limits)}')
     raise AssertionError(reasons)
@@ -482,13 +482,13 @@ def _properties(text: str, record: dict[str, Any]) -> dict[str, str | None]:
     own: dict[str, Any] = record.get("properties") or {}
     needs_text = any(isinstance(value, dict | list) for value in (*extra.values(), *own.values()))
     written = _as_written(text) if needs_text else {}
-    found = _texts(own, _as_written(written["properties"]) if needs_text and own else {})
+    texts = _texts(own, _as_written(written["properties"]) if needs_text and own else {})
     for name, value in _texts(extra, written).items():
         if name not in own:
-            found[name] = value
+            texts[name] = value
         elif (path := f"$.{name}") not in own and path not in extra:
-            found[path] = value
-    return found
+            texts[path] = value
+    return texts
 
 
 _WORDS = {True: "true", False: "false"}

@@ -19,7 +19,7 @@ from features.behavior import SessionRules, behavior, by_user, feature_rows, who
 from features.merging import INSTANT, constant, merged
 from features.tables import EVENTS, FEATURE_TABLE, TILES
 from features.tiles import FOLDED, merge, tiles_of_one
-from lake.person_rows import Wanted
+from lake.person_rows import Selection
 from lake.spark_tables import Lake
 from lake.worker_files import TableFiles
 from settings import Settings, cli, load_settings
@@ -71,8 +71,8 @@ def build(lake: Lake, events: DataFrame, rules: SessionRules, batch: queries.Bat
         if not people.num_rows:
             return
         count = pc.sum(people["events"]).as_py()
-        wanted = Wanted(look_back(people, rules), batch.id)
-        tiles = older_and_new(lake, tiles_of_one(events), wanted)
+        selection = Selection(look_back(people, rules), batch.id)
+        tiles = older_and_new(lake, tiles_of_one(events), selection)
         partitions = min(lake.shuffle_partitions, 1 + count // queries.ROWS_A_FILE)
         if lake.takes_files:
             with steps.step("write"):

@@ -27,7 +27,7 @@ from scoring.champion import ChampionFollower, LoadedModel
 from settings import Settings, cli, load_settings
 from spark.session import spark_session
 from training import drift
-from training.dataset import Taken, training_rows
+from training.dataset import TrainingSample, training_rows
 from training.drift import FLAG_RATE, Limits, Report
 
 DAY, NOTHING = "(day)", "(nothing)"
@@ -46,16 +46,16 @@ def check(spark: SparkSession, lake: Lake, settings: Settings) -> tuple[LoadedMo
         ModelError: there is no champion, with what to run.
     """
     champion = ChampionFollower(registry_of(settings)).follow().champion
-    taken = _taken(lake, settings)
-    rows = pd.DataFrame(columns=list(champion.model.feature_names)) if taken is None else taken.rows
+    sample = _sample(lake, settings)
+    rows = pd.DataFrame(columns=list(champion.model.feature_names)) if sample is None else sample.rows
     report = drift.check(champion, rows, Limits(**settings.drift.model_dump(exclude={"hours"})))
     days = flag_rates(lake)
-    _record(spark, lake, champion, report, taken, days)
+    _record(spark, lake, champion, report, sample, days)
     return champion, report, days
 
 
-def _taken(lake: Lake, settings: Settings) -> Taken | None:
-    """Recent rows, taken as training takes them; None when none can be judged."""
+def _sample(lake: Lake, settings: Settings) -> TrainingSample | None:
+    """Recent rows, chosen as training chooses them; None when none can be scored."""
     rows = recent(lake, settings.drift.hours)
     try:
         return training_rows(rows, settings.model.min_session_events, MAX_ROWS, settings.model.seed)
@@ -64,14 +64,14 @@ def _taken(lake: Lake, settings: Settings) -> Taken | None:
 
 
 def flag_rates(lake: Lake, days: int = MAX_DAYS) -> pd.DataFrame:
-    """The share of judged rows that was flagged, by day of event time: day (UTC), rows, users, share; newest last."""
+    """The share of scored rows that was flagged, by day of event time: day (UTC), rows, users, share; newest last."""
     scores = lake.read(SCORES)
     newest = scores.agg(F.max("window_start")).collect()[0][0]
     if newest is None:
         return pd.DataFrame(columns=["day", "rows", "users", "share"])
     start = F.date_trunc("day", F.lit(newest)) - F.expr(f"make_dt_interval({days - 1})")
-    judged = latest(scores.where(F.col("window_start") >= start), SCORES).where("verdict <> 'insufficient_data'")
-    by_day = judged.groupBy(F.date_trunc("day", "window_start").alias("day")).agg(
+    scored = latest(scores.where(F.col("window_start") >= start), SCORES).where("verdict <> 'insufficient_data'")
+    by_day = scored.groupBy(F.date_trunc("day", "window_start").alias("day")).agg(
         F.count("*").alias("rows"),
         F.countDistinct("user_id").alias("users"),
         F.avg((F.col("verdict") == "anomaly").cast("double")).alias("share"),
@@ -80,7 +80,12 @@ def flag_rates(lake: Lake, days: int = MAX_DAYS) -> pd.DataFrame:
 
 
 def _record(
-    spark: SparkSession, lake: Lake, champion: LoadedModel, report: Report, taken: Taken | None, days: pd.DataFrame
+    spark: SparkSession,
+    lake: Lake,
+    champion: LoadedModel,
+    report: Report,
+    sample: TrainingSample | None,
+    days: pd.DataFrame,
 ) -> None:
     now = datetime.now(UTC)
     common: dict[str, Any] = {
@@ -88,8 +93,8 @@ def _record(
         "checked_at": now,
         "model_name": champion.name,
         "model_version": champion.version,
-        "since": None if taken is None else taken.first,
-        "until": None if taken is None else taken.last,
+        "since": None if sample is None else sample.first,
+        "until": None if sample is None else sample.last,
         "rows": report.rows,
         "users": report.users,
         "drifted": False,
@@ -97,7 +102,7 @@ def _record(
         "because": report.because,
     }
     expected = champion.reference.row_scores.above(champion.threshold)
-    rows = [common | vars(found) for found in report.findings] or [common | {"subject": NOTHING}]
+    rows = [common | vars(finding) for finding in report.findings] or [common | {"subject": NOTHING}]
     for row in days.to_dict("records"):
         of_day = {"subject": DAY, "day": row["day"].to_pydatetime().replace(tzinfo=UTC), "expected": expected}
         rows.append(common | of_day | {"rows": row["rows"], "users": row["users"], "found": row["share"]})
@@ -109,7 +114,7 @@ def _record(
 def show(report: Report, days: pd.DataFrame, console: Console) -> None:
     """Print what was compared, those that drifted first, and the flag rate by day."""
     table = Printed("", "expected", "found", "PSI", "distance", "shift", "")
-    for one in sorted(report.findings, key=lambda found: (not found.drifted, -(found.psi or 0.0))):
+    for one in sorted(report.findings, key=lambda finding: (not finding.drifted, -(finding.psi or 0.0))):
         share = one.subject == FLAG_RATE
         own = [f"{value:.2%}" if share else f"{value:.4g}" for value in (one.expected, one.found)]
         measures = ["" if value is None else f"{value:.3f}" for value in (one.psi, one.distance, one.shift)]

@@ -35,8 +35,8 @@ from streams.rules import validation_rules
 def repair(spark: SparkSession, lake: Lake, settings: Settings) -> tuple[list[Entry], int]:
     """Take the lost offsets that Kafka still has from it again; what was found before that, and how many are back.
 
-    They are judged as ingest does, by the rules of now, and build_features reads them like any other events. Killed in
-    between, the next call takes what is still lost.
+    They are validated as in ingest, by the rules of now, and build_features reads them like any other events. Killed
+    in between, the next call takes what is still lost.
 
     Raises:
         BehaviorError: another job that rewrites or recomputes is at work, or ingest_events has not finished a batch.
@@ -47,7 +47,7 @@ def repair(spark: SparkSession, lake: Lake, settings: Settings) -> tuple[list[En
         lost = {
             (entry.account.topic, entry.account.partition): ranges
             for entry in entries
-            if (ranges := [found.offsets for found in entry.findings if found.what == LOST])
+            if (ranges := [finding.offsets for finding in entry.findings if finding.what == LOST])
         }
         return entries, _take_again(spark, lake, settings, lost) if lost else 0
 
@@ -59,12 +59,12 @@ def _take_again(spark: SparkSession, lake: Lake, settings: Settings, lost: dict[
     packs = packs.persist(StorageLevel.MEMORY_AND_DISK)
     try:
         again = admission.repeated(lake.read(EVENTS), arrivals(packs).where("reason IS NULL"), settings)
-        told = unpacked(packs, admission.admission(again, privacy.guard()))
-        for rows, table in ((accepted(told), EVENTS), (rejected(told), REJECTED_EVENTS)):
+        validated = unpacked(packs, admission.admission(again, privacy.guard()))
+        for rows, table in ((accepted(validated), EVENTS), (rejected(validated), REJECTED_EVENTS)):
             if number := rows.count():
                 still_alone()
                 lake.append(in_few_files(rows, number), table, batch_id=batch)
-        return told.count()
+        return validated.count()
     finally:
         packs.unpersist()
 
@@ -84,8 +84,8 @@ def show(entries: list[Entry], console: Console) -> None:
     console.print(table)
     for entry in entries:
         name = f"{entry.account.topic} {entry.account.partition}"
-        for found in entry.findings:
-            console.print(f"{name}: offsets {found.offsets} {found.what}", markup=False, highlight=False)
+        for finding in entry.findings:
+            console.print(f"{name}: offsets {finding.offsets} {finding.what}", markup=False, highlight=False)
         if entry.account.strange:
             console.print(f"{name}: {entry.account.strange} rows at offsets that were never read", markup=False)
     total = sum(entry.difference for entry in entries)
@@ -106,7 +106,7 @@ def main(
     show(entries, console)
     if back:
         console.print(f"{back:,} records taken from Kafka again; build_features reads them next.", highlight=False)
-    elif any(found.what == LOST for entry in entries for found in entry.findings):
+    elif any(finding.what == LOST for entry in entries for finding in entry.findings):
         console.print("Kafka still has what is lost: --repair takes it again.", highlight=False)
     if any(entry.difference for entry in entries):
         raise typer.Exit(1)

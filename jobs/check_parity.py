@@ -133,9 +133,9 @@ def show(parity: Parity, console: Console) -> None:
     """Print every column that differs, and the sum."""
     table = Printed("column", "compared", "missing", "extra", "different", "largest difference")
     wrong = [c for c in parity.checks if c.missing + c.extra + c.different > 0 or c.feature == ALL]
-    for found in sorted(wrong, key=lambda c: (c.feature != ALL, c.feature)):
-        largest = "" if found.largest_difference is None else f"{found.largest_difference:g}"
-        table.add_row(found.feature, *[f"{found[n]:,}" for n in ("rows", "missing", "extra", "different")], largest)
+    for row in sorted(wrong, key=lambda c: (c.feature != ALL, c.feature)):
+        largest = "" if row.largest_difference is None else f"{row.largest_difference:g}"
+        table.add_row(row.feature, *[f"{row[n]:,}" for n in ("rows", "missing", "extra", "different")], largest)
     console.print(table)
     console.print(
         f"{parity.span.since:%Y-%m-%d %H:%M} to {parity.span.until:%Y-%m-%d %H:%M} UTC, "

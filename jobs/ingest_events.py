@@ -74,13 +74,13 @@ def ingest(lake: Lake, packs: DataFrame, batch: queries.Batch, recent: RecentKey
             tables = list(tables_in(packs.select("arrivals").toArrow()["arrivals"]))
         if not tables:
             return
-        found = pa.concat_tables(tables)
-        now = found["ingested_at"].cast(pa.int64())[0].as_py()
-        passing = found.filter(pc.is_null(found["reason"]))
+        arrivals = pa.concat_tables(tables)
+        now = arrivals["ingested_at"].cast(pa.int64())[0].as_py()
+        passing = arrivals.filter(pc.is_null(arrivals["reason"]))
         with steps.step("find duplicates"):
             repeated = is_repeated(passing, recent.before(batch.id, now), now)
             duplicates = passing.filter(pa.array(repeated))
-        few, admit = queries.in_few_files(packs, found.num_rows), admission(duplicates, privacy.guard())
+        few, admit = queries.in_few_files(packs, arrivals.num_rows), admission(duplicates, privacy.guard())
         if lake.takes_files:
             with steps.step("write"):
                 written = lake.written_by_workers(
@@ -93,7 +93,7 @@ def ingest(lake: Lake, packs: DataFrame, batch: queries.Batch, recent: RecentKey
             with steps.step("append"):
                 append_rows(lake, unpacked(few, admit), batch)
         recent.accepted(passing.filter(pa.array(~repeated))["event_key"].drop_null().to_numpy(), now)
-        metrics.rejected(found["reason"], duplicates.num_rows)
+        metrics.rejected(arrivals["reason"], duplicates.num_rows)
     finally:
         packs.unpersist()
         steps.report()

@@ -95,16 +95,17 @@ def mine_due(
     Pages go to ``folder``, or else to ``patterns.reports``.
     """
     with _tables(spark, settings) as lake:
-        wanted = days or days_to_mine(lake, settings)
-        if not wanted:
+        due = days or days_to_mine(lake, settings)
+        if not due:
             yield "There is no day to mine: every day with events is mined. Name one with --day to mine it again."
-        for each in wanted:
-            found = mine(lake, settings, each, folder or Path(settings.patterns.reports))
-            if found is None:
+        for each in due:
+            result = mine(lake, settings, each, folder or Path(settings.patterns.reports))
+            if result is None:
                 yield f"{each:%Y-%m-%d}: no events."
                 continue
-            yield from found[0].summary()
-            yield f"  page: {found[1]}"
+            mined, page = result
+            yield from mined.summary()
+            yield f"  page: {page}"
 
 
 def main(

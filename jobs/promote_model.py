@@ -18,7 +18,7 @@ from rich.table import Table as Printed
 from features.definitions import FEATURE_NAMES
 from features.errors import ModelError, UsageError
 from features.tables import FEATURE_TABLE, FEEDBACK
-from jobs.shared.history import judged_alerts, recent
+from jobs.shared.history import recent, reviewed_alerts
 from lake.spark_tables import Lake
 from registry.configured import registry_of
 from registry.mlflow_registry import Registry
@@ -57,7 +57,7 @@ def promote(
     if champion is None or champion == chosen:
         registry.promote(chosen, why, FIRST if champion is None else SAME)
         return chosen
-    verdict = _judged(registry, settings, lake, champion, chosen, forced=why if force else None)
+    verdict = _verdict(registry, settings, lake, champion, chosen, forced=why if force else None)
     if console is not None and verdict is not None:
         show(verdict, console)
     if not force and (verdict is None or not verdict.passed):
@@ -78,10 +78,10 @@ def _newest(registry: Registry, settings: Settings) -> str:
     return newest
 
 
-def _judged(
+def _verdict(
     registry: Registry, settings: Settings, lake: Lake | None, champion: str, chosen: str, forced: str | None
 ) -> Verdict | None:
-    """The gate's verdict, logged; None when the champion cannot be loaded or no row can be judged, and it is forced."""
+    """The gate's verdict, logged; None when the champion cannot be loaded or no row can be scored, and it is forced."""
     try:
         verdict = gate(
             registry, settings, lake or Lake(spark_session(settings), settings.storage.root), champion, chosen
@@ -97,11 +97,11 @@ def _judged(
 def gate(registry: Registry, settings: Settings, lake: Lake, champion: str, challenger: str) -> Verdict:
     """Compare two versions on the recent features of ``lake``, simulated days and feedback; nothing is written."""
     both = registry.load(champion), registry.load(challenger)
-    least, asked = settings.model.min_session_events, settings.gate
-    rows = training_rows(recent(lake, 24.0 * asked.days), least, asked.rows, settings.model.seed + 1).rows
-    told = judged_alerts(lake)
-    feedback = None if told is None else told.select("alert_id", "confirmed", *FEATURE_NAMES).toPandas()
-    limits = Limits(**asked.model_dump(exclude={"rows", "days"}))
+    least, options = settings.model.min_session_events, settings.gate
+    rows = training_rows(recent(lake, 24.0 * options.days), least, options.rows, settings.model.seed + 1).rows
+    alerts = reviewed_alerts(lake)
+    feedback = None if alerts is None else alerts.select("alert_id", "confirmed", *FEATURE_NAMES).toPandas()
+    limits = Limits(**options.model_dump(exclude={"rows", "days"}))
     return review(*both, rows, trial.gate_rows(settings.model.trial_users, least), feedback, limits)
 
 
@@ -110,7 +110,7 @@ def show(verdict: Verdict, console: Console) -> None:
     table = Printed("check", f"champion {verdict.champion}", f"challenger {verdict.challenger}", "found", "needed", "")
     for check in verdict.checks:
         own = ["" if value is None else f"{value:.3f}" for value in (check.champion, check.challenger)]
-        table.add_row(check.name, *own, f"{check.found:.3f}", check.needed, check.answer)
+        table.add_row(check.name, *own, f"{check.value:.3f}", check.needed, check.answer)
     console.print(table)
 
 

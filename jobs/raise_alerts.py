@@ -1,4 +1,4 @@
-"""Raise one alert per user and session that was judged anomalous, revise it, close it, and send it on.
+"""Raise one alert per user and session that was scored as anomalous, revise it, close it, and send it on.
 
 Reads tables scores, feedback and its own; writes tables alerts and risk, and sends to the sinks of alerts.sinks, among
 them Kafka's kafka.alerts_topic and the webhook alerts.webhook. Needs no Spark.

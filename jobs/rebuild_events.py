@@ -37,11 +37,11 @@ DUPLICATE = "duplicate_event_id"
 
 @dataclass(frozen=True)
 class Rebuilt:
-    """How many records were judged, moved to events, moved to rejected_events, and written otherwise in their place;
-    and how many could not be judged, since their bytes are not kept.
+    """How many records were validated, moved to events, moved to rejected_events, and written otherwise in their place;
+    and how many could not be validated, since their bytes are not kept.
     """
 
-    judged: int
+    validated: int
     to_events: int
     to_rejected: int
     changed: int
@@ -64,7 +64,7 @@ class Work:
 
 
 def rebuild(spark: SparkSession, lake: Lake, settings: Settings) -> Rebuilt:
-    """Judge all records again and write what differs.
+    """Validate all records again and write what differs.
 
     What is missing in a table is appended before anything is removed from the other. Killed in between, a record is in
     both tables until the next run, which removes the wrong one; it is never in none.
@@ -81,14 +81,14 @@ def rebuild(spark: SparkSession, lake: Lake, settings: Settings) -> Rebuilt:
         privacy = Privacy(lake, settings)
         packs = _kept(validate_in_packs(records, validation_rules(settings.ingest)))
         repeated = _repeated(_kept(arrivals(packs)), events, refused, settings)
-        told = _kept(unpacked(packs, admission(repeated, privacy.guard())))
-        work = _work(told, events, refused)
+        validated = _kept(unpacked(packs, admission(repeated, privacy.guard())))
+        work = _work(validated, events, refused)
         try:
             come, gone, *changed = [frame.persist(StorageLevel.MEMORY_AND_DISK).count() for frame in work.frames()]
-            judged = told.count()
+            total = validated.count()
             kept = events.where("raw IS NULL").count() + refused.where("raw IS NULL AND reason <> 'tombstone'").count()
             _write(lake, settings, work, come, gone, changed)
-            return Rebuilt(judged, come, gone, changed[0] + changed[1], kept)
+            return Rebuilt(total, come, gone, changed[0] + changed[1], kept)
         finally:
             for frame in work.frames():
                 frame.unpersist()
@@ -99,15 +99,15 @@ def _kept(rows: DataFrame) -> DataFrame:
     return rows.localCheckpoint(True, StorageLevel.DISK_ONLY)
 
 
-def _repeated(found: DataFrame, events: DataFrame, refused: DataFrame, settings: Settings) -> pa.Table:
-    """Places of the records that repeat an event id, of those ``found`` (:data:`features.packed.ARRIVALS`).
+def _repeated(arrived: DataFrame, events: DataFrame, refused: DataFrame, settings: Settings) -> pa.Table:
+    """Places of the records that repeat an event id, of those that ``arrived`` (:data:`features.packed.ARRIVALS`).
 
     Which of two came first was decided when they came, and stays so: an event that passes again stays one, and a
     duplicate stays one as long as there is an event with its key. Only what passes for the first time, and duplicates
     whose event is none any more, are compared anew, by the times at which Kafka received them.
     """
     place = events.select(POSITION)
-    keyed = found.where("reason IS NULL AND event_key IS NOT NULL")
+    keyed = arrived.where("reason IS NULL AND event_key IS NOT NULL")
     received = F.coalesce(F.unix_micros("received_at"), F.lit(0)).alias("received")
     known = keyed.join(place, POSITION, "left_semi").select("event_key", received)
     known = known.unionByName(events.where("raw IS NULL AND event_key IS NOT NULL").select("event_key", received))
@@ -115,17 +115,17 @@ def _repeated(found: DataFrame, events: DataFrame, refused: DataFrame, settings:
     before = refused.where(F.col("reason") == DUPLICATE).select(POSITION)
     still = fresh.join(before, POSITION, "left_semi").join(known.select("event_key"), "event_key", "left_semi")
     others = fresh.join(still.select(POSITION), POSITION, "left_anti")
-    asked = others.orderBy(*ARRIVAL).toArrow()
+    candidates = others.orderBy(*ARRIVAL).toArrow()
     keys = F.broadcast(others.select("event_key").distinct())
     met = known.join(keys, "event_key", "left_semi").toArrow().to_pylist()
-    again = newly_repeated(asked.to_pylist(), met, settings.ingest.dedupe_window_seconds)
+    again = newly_repeated(candidates.to_pylist(), met, settings.ingest.dedupe_window_seconds)
     return pa.concat_tables(
-        [still.select(POSITION).toArrow(), asked.filter(pa.array(again, pa.bool_())).select(POSITION)]
+        [still.select(POSITION).toArrow(), candidates.filter(pa.array(again, pa.bool_())).select(POSITION)]
     )
 
 
-def _work(told: DataFrame, events: DataFrame, refused: DataFrame) -> Work:
-    good, bad = accepted(told), rejected(told)
+def _work(validated: DataFrame, events: DataFrame, refused: DataFrame) -> Work:
+    good, bad = accepted(validated), rejected(validated)
     in_events, in_refused = events.select(POSITION), refused.select(POSITION)
     return Work(
         come=good.join(in_events, POSITION, "left_anti").select(EVENTS.columns),
@@ -174,7 +174,7 @@ def main(env: cli.Environment = "local", overrides: cli.Overrides = None) -> Non
     lake.create(EVENTS, REJECTED_EVENTS, ERASURES)
     done = rebuild(spark, lake, settings)
     typer.echo(
-        f"{done.judged:,} records judged again: {done.to_events:,} moved to events, {done.to_rejected:,} to "
+        f"{done.validated:,} records validated again: {done.to_events:,} moved to events, {done.to_rejected:,} to "
         f"rejected_events, {done.changed:,} changed in place."
     )
     if done.kept:

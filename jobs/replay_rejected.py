@@ -1,4 +1,4 @@
-"""Judge rejected records again, after a fix or with other limits, and move what passes now to the events.
+"""Validate rejected records again, after a fix or with other limits, and move what passes now to the events.
 
 Reads and writes rejected_events and events; Kafka is not touched. A record moves once, however often this is run
 and whenever it is killed.
@@ -37,20 +37,20 @@ from streams.rules import validation_rules
 
 JOB = "replay_rejected"
 FINAL = (ERASED_USER, "duplicate_event_id")
-"""Reasons that no other judgement can mend."""
+"""Reasons that no other validation can mend."""
 
 
 @dataclass(frozen=True)
 class Replayed:
-    """How many records were looked at, moved to the events, and left because their event id is there already."""
+    """How many records were validated again, moved to the events, and left because their event id is there already."""
 
-    judged: int
+    validated: int
     moved: int
     repeated: int
 
 
 def replay(spark: SparkSession, lake: Lake, settings: Settings, reason: str, since: datetime | None) -> Replayed:
-    """Judge the records rejected for ``reason`` since a time again.
+    """Validate the records rejected for ``reason`` since a time again.
 
     Those that pass are appended to events first and then removed from rejected_events. Killed in between, a record is
     in both until the next run, which knows it by its place in Kafka and only removes it.
@@ -62,7 +62,7 @@ def replay(spark: SparkSession, lake: Lake, settings: Settings, reason: str, sin
     if reason not in REASONS:
         raise UsageError(f"Reason {reason!r} is unknown. Needed: one of {', '.join(sorted(REASONS))}.")
     if reason in FINAL:
-        raise UsageError(f"Records rejected as {reason} cannot pass by being judged again.")
+        raise UsageError(f"Records rejected as {reason} cannot pass by being validated again.")
     with alone(spark, settings, JOB):
         privacy = Privacy(lake, settings)
         finished = finished_rows(spark, settings, ingest_events.QUERY)
@@ -74,8 +74,8 @@ def replay(spark: SparkSession, lake: Lake, settings: Settings, reason: str, sin
         try:
             looked_at, passed, events = candidates.count(), passing.count(), lake.read(EVENTS)
             places = F.broadcast(passing.select(POSITION))
-            found = events.select(POSITION).join(places, POSITION, "left_semi").distinct().toArrow()
-            there = spark.createDataFrame(found)  # as it was before events gets more rows
+            known = events.select(POSITION).join(places, POSITION, "left_semi").distinct().toArrow()
+            there = spark.createDataFrame(known)  # as it was before events gets more rows
             new = passing.join(F.broadcast(there), POSITION, "left_anti")
             again = spark.createDataFrame(repeated(events, new, settings))
             fresh = new.join(F.broadcast(again), POSITION, "left_anti").persist()
@@ -97,18 +97,20 @@ def _passing(candidates: DataFrame, privacy: Privacy, settings: Settings, batch:
 
 
 def main(
-    reason: Annotated[str, typer.Option(help="Judge the records rejected for this reason again.")],
+    reason: Annotated[str, typer.Option(help="Validate the records rejected for this reason again.")],
     env: cli.Environment = "local",
     overrides: cli.Overrides = None,
     since: Annotated[datetime | None, typer.Option(help="Only those rejected since then (UTC).")] = None,
 ) -> None:
-    """Judge rejected records again. Reads and writes rejected_events and events."""
+    """Validate rejected records again. Reads and writes rejected_events and events."""
     settings = load_settings(env, overrides or ())
     spark = spark_session(settings)
     lake = Lake(spark, settings.storage.root)
     lake.create(EVENTS, REJECTED_EVENTS, ERASURES)
     done = replay(spark, lake, settings, reason, since.replace(tzinfo=UTC) if since else None)
-    typer.echo(f"{done.judged} judged, {done.moved} moved to events, {done.repeated} left: their event id is there.")
+    typer.echo(
+        f"{done.validated} validated, {done.moved} moved to events, {done.repeated} left: their event id is there."
+    )
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
 """Set from which score on a row is an anomaly: by alerts per day, a percentile or a score; without training anew.
 
 ``--preview`` sets nothing: it scores the recent features and prints how many alerts a day each threshold gives.
-Streams take a new threshold at their next micro-batch, and each row of scores keeps the one it was judged by.
+Streams take a new threshold at their next micro-batch, and each row of scores keeps the one it was scored by.
 Reads the model registry, with --preview features and feedback; writes the model registry.
 """
 
@@ -35,7 +35,7 @@ NOTHING_IS_FLAGGED = 2.0
 """A threshold above every score: previews need no reasons."""
 
 
-def asked_for(
+def threshold_of(
     reference: Reference, alerts_per_day: float | None, percentile: float | None, fixed: float | None
 ) -> float | None:
     """The threshold that one of the three gives, None when none is given.
@@ -62,20 +62,20 @@ def history(lake: Lake, settings: Settings, model: LoadedModel, days: float) -> 
     """User sessions of the last ``days`` as a model scores them: day, score, verdict; and the days there really are."""
     rules = Rules(settings.model.min_session_events, settings.score.max_reasons)
     rows = recent(lake, 24.0 * days).drop("batch_time", "batch_id")
-    judged = score(rows, replace(model, threshold=NOTHING_IS_FLAGGED), rules).where("anomaly_score IS NOT NULL")
-    sessions = judged.groupBy("user_id", "session_start").agg(
+    scored = score(rows, replace(model, threshold=NOTHING_IS_FLAGGED), rules).where("anomaly_score IS NOT NULL")
+    sessions = scored.groupBy("user_id", "session_start").agg(
         F.max("anomaly_score").alias("score"),
         F.to_date(F.min("window_start")).alias("day"),
         F.unix_seconds(F.min("window_start")).alias("first"),
         F.unix_seconds(F.max("window_start")).alias("last"),
     )
-    told = verdicts(lake)
-    if told is not None:
-        of_session = told.groupBy("user_id", "session_start").agg(F.max_by("verdict", "at").alias("verdict"))
+    feedback = verdicts(lake)
+    if feedback is not None:
+        of_session = feedback.groupBy("user_id", "session_start").agg(F.max_by("verdict", "at").alias("verdict"))
         sessions = sessions.join(of_session, ["user_id", "session_start"], how="left")
-    found = sessions.drop("user_id", "session_start").toPandas()
-    length = float(found["last"].max() - found["first"].min() + 60) / 86400.0 if len(found) else 0.0
-    return found, length
+    frame = sessions.drop("user_id", "session_start").toPandas()
+    length = float(frame["last"].max() - frame["first"].min() + 60) / 86400.0 if len(frame) else 0.0
+    return frame, length
 
 
 def show(table: pd.DataFrame, console: Console) -> None:
@@ -115,26 +115,27 @@ def main(
     model = registry.load(chosen)
     current = registry.threshold(chosen)
     current = model.reference.threshold if current is None else current
-    asked = asked_for(model.reference, alerts_per_day, percentile, fixed)
+    threshold = threshold_of(model.reference, alerts_per_day, percentile, fixed)
     if preview:
         lake = Lake(spark_session(settings), settings.storage.root)
         lake.create(FEATURE_TABLE, FEEDBACK)
         sessions, length = history(lake, settings, model, days)
         if sessions.empty:
-            typer.echo("There is no session that can be judged yet: nothing to preview.")
+            typer.echo("There is no session that can be scored yet: nothing to preview.")
             return
-        show(preview_of_history(sessions, length, current, asked), Console())
+        show(preview_of_history(sessions, length, current, threshold), Console())
         typer.echo(f"Version {chosen} on {len(sessions):,} user sessions of {length:.2f} days. Nothing was changed.")
         return
-    if asked is None:
+    if threshold is None:
         raise UsageError(
             "What shall it be? Give --alerts-per-day, --percentile or --score, or --preview to look first."
         )
-    registry.set_threshold(chosen, asked)
+    registry.set_threshold(chosen, threshold)
     alerts = model.reference.alerts
     typer.echo(
-        f"Threshold of version {chosen}: {current:.4f} before, {asked:.4f} now; by its training data about "
-        f"{alerts.above(asked) * alerts.per_day:,.1f} {alerts.unit} a day reach it. Streams take it at the next batch."
+        f"Threshold of version {chosen}: {current:.4f} before, {threshold:.4f} now; by its training data about "
+        f"{alerts.above(threshold) * alerts.per_day:,.1f} {alerts.unit} a day reach it. "
+        "Streams take it at the next batch."
     )
 
 

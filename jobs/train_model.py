@@ -66,7 +66,7 @@ def train(
     ``tell`` gets a line about what was taken, and one for each parameter set that was tried.
 
     Raises:
-        ModelError: too few rows can be judged, or the registry cannot be reached.
+        ModelError: too few rows can be scored, or the registry cannot be reached.
         UsageError: the features have no such Delta version, or the preset no parameters to search.
     """
     options = options or TrainingOptions()
@@ -75,7 +75,7 @@ def train(
     names = dict.fromkeys((*features_of(chosen.preset), SIZE, PAST))
     features = lake.read(FEATURE_TABLE, version).select(*NEEDED, *names)
     excluded = confirmed(lake)
-    taken = training_rows(
+    sample = training_rows(
         latest(within(features, options.since, options.until), FEATURE_TABLE),
         chosen.min_session_events,
         chosen.max_training_rows,
@@ -83,23 +83,23 @@ def train(
         excluded,
         tuple(names),
     )
-    tell(taken.describe())
+    tell(sample.describe())
     parameters, tried = Parameters(chosen.trees, chosen.subsample, chosen.seed), list[Tried]()
     if options.search:
         days = trial.search_rows(chosen.trial_users, chosen.min_session_events)
-        parameters, tried = search(taken.rows, chosen.preset, parameters, options.search, days, tell=tell)
-    model = fit(taken.rows, chosen.preset, parameters)
-    reference = describe(model, taken.rows, taken.days, chosen.flagged_share)
-    asked: dict[str, object] = {
+        parameters, tried = search(sample.rows, chosen.preset, parameters, options.search, days, tell=tell)
+    model = fit(sample.rows, chosen.preset, parameters)
+    reference = describe(model, sample.rows, sample.days, chosen.flagged_share)
+    choices: dict[str, object] = {
         "since": options.since,
         "until": options.until,
         "search": options.search,
         "excluded_ranges": _count(excluded),
     }
     record = record_of(
-        model, taken, tried, settings.model, lake.path(FEATURE_TABLE), version, asked, tries=options.trial
+        model, sample, tried, settings.model, lake.path(FEATURE_TABLE), version, choices, tries=options.trial
     )
-    return registry_of(settings).log_and_register(model, reference, taken.rows.head(EXAMPLE_ROWS), record)
+    return registry_of(settings).log_and_register(model, reference, sample.rows.head(EXAMPLE_ROWS), record)
 
 
 def within(rows: DataFrame, since: datetime | None, until: datetime | None) -> DataFrame:

@@ -42,8 +42,8 @@ class AsyncProducer:
         self._has_failed = False
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._serve, name="acknowledgements", daemon=True)
-        self._asking = asyncio.Lock()
-        self._asked_at = -60.0
+        self._checking = asyncio.Lock()
+        self._checked_at = -60.0
         self._partitions: int | EnvironmentProblem = 0
 
     @property
@@ -82,13 +82,13 @@ class AsyncProducer:
 
         Raises EnvironmentProblem where Kafka does not answer or has no such topic.
         """
-        async with self._asking:
-            if time.monotonic() - self._asked_at > 1:
+        async with self._checking:
+            if time.monotonic() - self._checked_at > 1:
                 try:
                     self._partitions = await asyncio.to_thread(self._producer.check)
                 except EnvironmentProblem as problem:
                     self._partitions = problem
-                self._asked_at = time.monotonic()
+                self._checked_at = time.monotonic()
         if isinstance(self._partitions, EnvironmentProblem):
             raise self._partitions
         return self._partitions

@@ -33,9 +33,9 @@ class Ends:
         try:
             if self._client is None:
                 self._client = Consumer(self._options)
-            found = self._client.list_topics(self.topic, timeout=TIMEOUT).topics[self.topic].partitions
+            partitions = self._client.list_topics(self.topic, timeout=TIMEOUT).topics[self.topic].partitions
             ends = {}
-            for number in found:
+            for number in partitions:
                 first, last = self._client.get_watermark_offsets(TopicPartition(self.topic, number), timeout=TIMEOUT)
                 ends[number] = (first, last)
         except KafkaException:

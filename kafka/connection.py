@@ -28,27 +28,27 @@ def librdkafka_options(kafka: KafkaSettings) -> dict[str, str]:
     Raises:
         ConfigurationError: a file of certificates cannot be used.
     """
-    found: dict[str, str] = {"security.protocol": kafka.security_protocol}
+    options: dict[str, str] = {"security.protocol": kafka.security_protocol}
     if kafka.sasl_mechanism is not None:
-        found["sasl.mechanism"] = kafka.sasl_mechanism
+        options["sasl.mechanism"] = kafka.sasl_mechanism
     if kafka.sasl_mechanism == OAUTH:
-        found |= {
+        options |= {
             "sasl.oauthbearer.method": "oidc",
             "sasl.oauthbearer.client.id": kafka.username or "",
             "sasl.oauthbearer.client.secret": _secret(kafka),
             "sasl.oauthbearer.token.endpoint.url": kafka.oauth_token_url or "",
         }
         if kafka.oauth_scope:
-            found["sasl.oauthbearer.scope"] = kafka.oauth_scope
+            options["sasl.oauthbearer.scope"] = kafka.oauth_scope
     elif kafka.username is not None:
-        found |= {"sasl.username": kafka.username, "sasl.password": _secret(kafka)}
+        options |= {"sasl.username": kafka.username, "sasl.password": _secret(kafka)}
     names = {"ca_file": "ssl.ca.pem", "certificate_file": "ssl.certificate.pem", "key_file": "ssl.key.pem"}
-    found |= {names[name]: text for name, text in _pem(kafka).items()}
+    options |= {names[name]: text for name, text in _pem(kafka).items()}
     if kafka.key_password is not None:
-        found["ssl.key.password"] = kafka.key_password.get_secret_value()
+        options["ssl.key.password"] = kafka.key_password.get_secret_value()
     if not kafka.check_hostname:
-        found["ssl.endpoint.identification.algorithm"] = "none"
-    return {**found, **kafka.options, "bootstrap.servers": kafka.bootstrap_servers}
+        options["ssl.endpoint.identification.algorithm"] = "none"
+    return {**options, **kafka.options, "bootstrap.servers": kafka.bootstrap_servers}
 
 
 def java_options(kafka: KafkaSettings) -> dict[str, str]:
@@ -57,26 +57,26 @@ def java_options(kafka: KafkaSettings) -> dict[str, str]:
     Raises:
         ConfigurationError: a file of certificates cannot be used.
     """
-    found: dict[str, str] = {"security.protocol": kafka.security_protocol}
+    options: dict[str, str] = {"security.protocol": kafka.security_protocol}
     if kafka.sasl_mechanism is not None:
-        found |= {"sasl.mechanism": kafka.sasl_mechanism, "sasl.jaas.config": _login(kafka)}
+        options |= {"sasl.mechanism": kafka.sasl_mechanism, "sasl.jaas.config": _login(kafka)}
     if kafka.sasl_mechanism == OAUTH:
-        found["sasl.login.callback.handler.class"] = f"{JAVA_SECURITY}.oauthbearer.OAuthBearerLoginCallbackHandler"
-        found["sasl.oauthbearer.token.endpoint.url"] = kafka.oauth_token_url or ""
+        options["sasl.login.callback.handler.class"] = f"{JAVA_SECURITY}.oauthbearer.OAuthBearerLoginCallbackHandler"
+        options["sasl.oauthbearer.token.endpoint.url"] = kafka.oauth_token_url or ""
     pem = _pem(kafka)
     if "ca_file" in pem:
-        found |= {"ssl.truststore.type": "PEM", "ssl.truststore.certificates": pem["ca_file"]}
+        options |= {"ssl.truststore.type": "PEM", "ssl.truststore.certificates": pem["ca_file"]}
     if "key_file" in pem:
-        found |= {
+        options |= {
             "ssl.keystore.type": "PEM",
             "ssl.keystore.certificate.chain": pem["certificate_file"],
             "ssl.keystore.key": pem["key_file"],
         }
     if kafka.key_password is not None:
-        found["ssl.key.password"] = kafka.key_password.get_secret_value()
+        options["ssl.key.password"] = kafka.key_password.get_secret_value()
     if not kafka.check_hostname:
-        found["ssl.endpoint.identification.algorithm"] = ""
-    return {**found, **kafka.options, "bootstrap.servers": kafka.bootstrap_servers}
+        options["ssl.endpoint.identification.algorithm"] = ""
+    return {**options, **kafka.options, "bootstrap.servers": kafka.bootstrap_servers}
 
 
 def _login(kafka: KafkaSettings) -> str:
@@ -101,7 +101,7 @@ def _secret(kafka: KafkaSettings) -> str:
 
 def _pem(kafka: KafkaSettings) -> dict[str, str]:
     """The texts of the files that are named."""
-    found = {}
+    texts = {}
     for name, (kind, about) in PEM.items():
         file = getattr(kafka, name)
         if file is None:
@@ -118,5 +118,5 @@ def _pem(kafka: KafkaSettings) -> dict[str, str]:
             )
         if not re.search(rf"-----BEGIN (?:ENCRYPTED )?{kind}-----", text):
             raise ConfigurationError(f"kafka.{name}: {file} holds no PEM {kind}. It is to hold {about}.")
-        found[name] = text
-    return found
+        texts[name] = text
+    return texts

@@ -54,7 +54,7 @@ class KafkaGuard:
     query: str
     _admin: AdminClient | None = field(default=None, init=False)
     _said: list[str] = field(default_factory=list, init=False)
-    _asked_at: float = field(default=float("-inf"), init=False)
+    _checked_at: float = field(default=float("-inf"), init=False)
 
     @property
     def folder(self) -> str:
@@ -86,7 +86,7 @@ class KafkaGuard:
         Raises:
             DataLossError: a topic was made again while the stream was running.
         """
-        if time.monotonic() - self._asked_at > AGAIN_SECONDS:
+        if time.monotonic() - self._checked_at > AGAIN_SECONDS:
             self._check_topics()
         if self.settings.kafka.fail_on_data_loss:
             return
@@ -106,7 +106,7 @@ class KafkaGuard:
         options = {**librdkafka_options(self.settings.kafka), "group.id": self.query, "enable.auto.commit": "false"}
         with closing(Consumer(options, logger=log)) as consumer:
             try:
-                found = {
+                ranges = {
                     (topic, number): Range(
                         begin.get((topic, number), 0),
                         consumer.get_watermark_offsets(TopicPartition(topic, number), timeout=ANSWER_SECONDS)[0],
@@ -115,7 +115,7 @@ class KafkaGuard:
                 }
             except KafkaException as error:
                 raise self._silent(error) from None
-        return {place: gap for place, gap in found.items() if len(gap)}
+        return {place: gap for place, gap in ranges.items() if len(gap)}
 
     # --- topics ---
 
@@ -133,7 +133,7 @@ class KafkaGuard:
                 )
         if not set(now) <= set(json.loads(hadoop_files.text_of(self.spark, file) or "{}")):
             hadoop_files.write(self.spark, file, json.dumps(known, indent=1))
-        self._asked_at = time.monotonic()
+        self._checked_at = time.monotonic()
 
     def _topic_ids(self) -> dict[str, str]:
         try:
@@ -147,8 +147,8 @@ class KafkaGuard:
                 )
             if not names:
                 return {}
-            told = self._client().describe_topics(TopicCollection(names), request_timeout=ANSWER_SECONDS)
-            return {name: str(answer.result().topic_id) for name, answer in told.items()}
+            answers = self._client().describe_topics(TopicCollection(names), request_timeout=ANSWER_SECONDS)
+            return {name: str(answer.result().topic_id) for name, answer in answers.items()}
         except KafkaException as error:
             raise self._silent(error) from None
 
@@ -208,10 +208,10 @@ class KafkaGuard:
 
 
 def _sentence(gaps: Mapping[Partition, Range]) -> str:
-    told = ", ".join(f"{topic} {number}: {gap}" for (topic, number), gap in gaps.items())
+    ranges = ", ".join(f"{topic} {number}: {gap}" for (topic, number), gap in gaps.items())
     lost = sum(map(len, gaps.values()))
     return (
-        f"Kafka deleted {lost:,} offsets before they were read ({told}): its retention was shorter than the time that "
-        "ingest stood still. They cannot be had any more. To go on without them, which notes the gap in table "
+        f"Kafka deleted {lost:,} offsets before they were read ({ranges}): its retention was shorter than the time "
+        "that ingest stood still. They cannot be had any more. To go on without them, which notes the gap in table "
         "ledger_gaps: --set kafka.fail_on_data_loss=false. Against the next time: a longer retention.ms of the topic."
     )

@@ -46,7 +46,7 @@ class Entry:
     @property
     def difference(self) -> int:
         """Offsets that are not accounted for exactly once."""
-        absent = sum(len(found.offsets) for found in self.findings if found.what not in (EMPTY, KNOWN))
+        absent = sum(len(finding.offsets) for finding in self.findings if finding.what not in (EMPTY, KNOWN))
         return absent + self.account.twice + self.account.strange
 
 
@@ -87,11 +87,11 @@ def noted_gaps(lake: Lake) -> dict[Partition, tuple[Range, ...]]:
     """What ingest noted as deleted by Kafka before it was read."""
     if not lake.exists(LEDGER_GAPS):
         return {}
-    found: dict[Partition, tuple[Range, ...]] = {}
+    gaps: dict[Partition, tuple[Range, ...]] = {}
     for row in lake.read(LEDGER_GAPS).select("topic", "partition", "first", "until").distinct().collect():
         place = (row["topic"], row["partition"])
-        found[place] = (*found.get(place, ()), Range(row["first"], row["until"]))
-    return found
+        gaps[place] = (*gaps.get(place, ()), Range(row["first"], row["until"]))
+    return gaps
 
 
 def _entry(consumer: Consumer, account: Account, gaps: Iterable[Range]) -> Entry:
@@ -101,7 +101,7 @@ def _entry(consumer: Consumer, account: Account, gaps: Iterable[Range]) -> Entry
     for missing in account.missing:
         noted, others = split(missing, gaps)
         findings += [Finding(gap, KNOWN) for gap in noted]
-        findings += [found for other in others for found in _broker_says(consumer, account, other, low)]
+        findings += [finding for other in others for finding in _broker_says(consumer, account, other, low)]
     return Entry(account, tuple(findings), max(0, high - account.read.until))
 
 

@@ -24,12 +24,12 @@ class Pacer:
         self.stop = stop or threading.Event()
         self._clock = clock
         self._started: float | None = None
-        self._taken = 0
+        self._calls = 0
 
     def take(self) -> bool:
         """Wait until the next call is due; False if ``stop`` was set."""
-        due = 0.0 if self.rate is None else self._taken / self.rate
-        self._taken += 1
+        due = 0.0 if self.rate is None else self._calls / self.rate
+        self._calls += 1
         return self.until(due)
 
     def until(self, seconds: float) -> bool:

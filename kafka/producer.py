@@ -38,7 +38,7 @@ _encode = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), allow_nan=
 
 Headers = Sequence[tuple[str, bytes]]
 Delivered = Callable[[KafkaError | None, Message], None]
-"""Told what became of a record: the error, or None where all replicas have it."""
+"""Called with what became of a record: the error, or None where all replicas have it."""
 
 
 class EventProducer:
@@ -120,12 +120,14 @@ class EventProducer:
         """Queue a record as it is; ``key`` None lets the client choose a partition."""
         self._queue(value, key, headers, self._report)
 
-    def send_told(self, value: bytes, key: bytes | None, told: Delivered, *, headers: Headers | None = None) -> None:
-        """As :meth:`send_raw`, with the outcome of this record told, in :meth:`poll`, :meth:`flush` or a next send.
+    def send_and_report(
+        self, value: bytes, key: bytes | None, report: Delivered, *, headers: Headers | None = None
+    ) -> None:
+        """As :meth:`send_raw`, reporting what became of this record, in :meth:`poll`, :meth:`flush` or a next send.
 
         A failure is then the caller's to handle: it is not counted and not raised here.
         """
-        self._queue(value, key, headers, partial(self._tell, told))
+        self._queue(value, key, headers, partial(self._report_to, report))
 
     def poll(self, seconds: float) -> None:
         """Serve acknowledgements, waiting at most this long for the first."""
@@ -212,9 +214,9 @@ class EventProducer:
         self.sent += 1
         self._producer.poll(0)
 
-    def _tell(self, told: Delivered, error: KafkaError | None, message: Message) -> None:
+    def _report_to(self, report: Delivered, error: KafkaError | None, message: Message) -> None:
         self.delivered += error is None
-        told(error, message)
+        report(error, message)
 
     def _wait_for_room(self) -> None:
         """Serve acknowledgements until the queue has room again; raise when none comes for ``timeout`` seconds."""

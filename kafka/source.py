@@ -39,15 +39,15 @@ def read_stream(spark: SparkSession, kafka: KafkaSettings) -> DataFrame:
     return reader.load().withColumn("ingested_at", by_reference(F.current_timestamp(), F.col("partition")))
 
 
-def read_ranges(spark: SparkSession, kafka: KafkaSettings, wanted: Mapping[Partition, Sequence[Range]]) -> DataFrame:
-    """Records at the ``wanted`` offsets, which Kafka must still have: its columns and headers.
+def read_ranges(spark: SparkSession, kafka: KafkaSettings, offsets: Mapping[Partition, Sequence[Range]]) -> DataFrame:
+    """Records at these ``offsets``, which Kafka must still have: its columns and headers.
 
-    A partition is read from its first wanted offset to its last one, and what lies between is left out.
+    A partition is read from the first of its offsets to the last, and what lies between its ranges is left out.
     """
     assigned: dict[str, list[int]] = {}
     begin: dict[str, dict[int, int]] = {}
     end: dict[str, dict[int, int]] = {}
-    for (topic, partition), ranges in wanted.items():
+    for (topic, partition), ranges in offsets.items():
         assigned.setdefault(topic, []).append(partition)
         begin.setdefault(topic, {})[partition] = min(r.first for r in ranges)
         end.setdefault(topic, {})[partition] = max(r.until for r in ranges)
@@ -58,9 +58,9 @@ def read_ranges(spark: SparkSession, kafka: KafkaSettings, wanted: Mapping[Parti
         .option("endingOffsets", json.dumps(end))
         .load()
     )
-    rows = [(topic, number, r.first, r.until) for (topic, number), ranges in wanted.items() for r in ranges]
-    named = spark.createDataFrame(rows, "topic string, partition int, first bigint, until bigint").alias("wanted")
-    inside = "r.topic = wanted.topic AND r.partition = wanted.partition AND offset >= first AND offset < until"
+    rows = [(topic, number, r.first, r.until) for (topic, number), ranges in offsets.items() for r in ranges]
+    named = spark.createDataFrame(rows, "topic string, partition int, first bigint, until bigint").alias("spans")
+    inside = "r.topic = spans.topic AND r.partition = spans.partition AND offset >= first AND offset < until"
     return records.alias("r").join(F.broadcast(named), F.expr(inside), "left_semi")
 
 

@@ -43,6 +43,6 @@ class ArrowFolder:
 
     def listing(self, name: str = "") -> list[FileInfo]:
         return [
-            FileInfo(found.base_name, found.mtime or datetime.fromtimestamp(0, UTC), found.size or 0)
-            for found in self.files.get_file_info(fs.FileSelector(name, allow_not_found=True))
+            FileInfo(file.base_name, file.mtime or datetime.fromtimestamp(0, UTC), file.size or 0)
+            for file in self.files.get_file_info(fs.FileSelector(name, allow_not_found=True))
         ]

@@ -154,7 +154,7 @@ class Lease:
 
     def _put(self, before: int, who: str) -> bool:
         """Write the number after ``before``; False when another process did."""
-        asked = time.monotonic()
+        began = time.monotonic()
         note = CommitProperties({HOLDER: who}, max_commit_retries=0, app_transactions=[Transaction(HOLDER, before + 1)])
         with environment_problem(f"The lock {self.address} cannot be written"):
             table = self._table()
@@ -167,7 +167,7 @@ class Lease:
                     before + 1,
                     who,
                 )  # asked again after an answer was lost, it is refused by itself
-        self.token, self._until = before + 1, asked + self.seconds
+        self.token, self._until = before + 1, began + self.seconds
         return True
 
 

@@ -72,8 +72,8 @@ def parse(version: int, text: bytes) -> Commit:
         action = json.loads(line)
         if (info := action.get("commitInfo")) is not None:
             at = info.get("timestamp", 0) / 1000
-            told = info.get("userMetadata")
-            note = None if told is None else commit_notes.read(str(told))
+            metadata = info.get("userMetadata")
+            note = None if metadata is None else commit_notes.read(str(metadata))
         elif (add := action.get("add")) is not None:
             names_files = True
             if add.get("dataChange"):
@@ -150,16 +150,16 @@ class RecentCommits:
         """Appends since the last call, oldest first."""
         if self._follower is None or self._is_gone(self._follower):
             self._follower = self._open()
-        found: list[Commit] = []
+        appends: list[Commit] = []
         if self._follower is None:
-            return found
+            return appends
         self._quiet += 1
         with suppress(OSError):  # the next look goes on from there
             for commit in self._follower.poll():
                 self._quiet = 0
                 if commit.appends:
-                    found.append(commit)
-        return found
+                    appends.append(commit)
+        return appends
 
     def read(self, commit: Commit, columns: Sequence[str]) -> pa.Table | None:
         """The given columns of a commit's rows; None where maintenance has removed its files already."""

@@ -31,9 +31,9 @@ def size_of(lake: Lake, table: Table) -> Size:
 def compact(lake: Lake, chosen: MaintenanceSettings, table: Table) -> str | None:
     """Join small files; lay the table out anew by its ``cluster_by`` when small files are most of it."""
     size = lake.size(table)
-    wanted = max(1, math.ceil(size.bytes / (chosen.target_file_mb * 1_000_000)))
-    if size.files <= wanted:
+    fewest = max(1, math.ceil(size.bytes / (chosen.target_file_mb * 1_000_000)))
+    if size.files <= fewest:
         return None
-    by = table.cluster_by if size.files > 2 * wanted else ()
+    by = table.cluster_by if size.files > 2 * fewest else ()
     patiently(lambda: lake.compact(table, chosen.target_file_mb * 1_000_000, by), chosen.conflict_retries)
     return None

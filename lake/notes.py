@@ -15,10 +15,10 @@ def read(folder: str, name: str) -> dict[str, Any] | None:
     """The note; None when there is none."""
     try:
         text = ArrowFolder(file_system(address_of(folder))).read(f"{name}.json")
-        found = None if text is None else json.loads(text)
+        note = None if text is None else json.loads(text)
     except (OSError, ValueError) as error:
         raise EnvironmentProblem(f"The note {folder}/{name}.json cannot be read: {error}") from error
-    return found if isinstance(found, dict) else None
+    return note if isinstance(note, dict) else None
 
 
 def write(folder: str, name: str, note: dict[str, Any]) -> None:

@@ -32,17 +32,17 @@ def spark_conf(settings: Settings) -> dict[str, str]:
     """
     if not is_s3(settings.storage):
         return {}
-    found: dict[str, str] = {}
+    conf: dict[str, str] = {}
     endpoint = settings.s3.endpoint or os.environ.get("AWS_ENDPOINT_URL")
     region = settings.s3.region or os.environ.get("AWS_REGION")
     if endpoint:
-        found["spark.hadoop.fs.s3a.endpoint"] = endpoint
+        conf["spark.hadoop.fs.s3a.endpoint"] = endpoint
     if region:
-        found["spark.hadoop.fs.s3a.endpoint.region"] = region
+        conf["spark.hadoop.fs.s3a.endpoint.region"] = region
     if settings.s3.path_style:
-        found["spark.hadoop.fs.s3a.path.style.access"] = "true"
+        conf["spark.hadoop.fs.s3a.path.style.access"] = "true"
     # Python workers write the tables' files; where executors have no role of their own, they go by the driver's. Not on
     # Kubernetes: it would be in the pods' descriptions, and docs/deploy/kubernetes refers to the secret instead.
     if IN_A_POD not in os.environ:
-        found |= {f"spark.executorEnv.{name}": os.environ[name] for name in CREDENTIALS if name in os.environ}
-    return found
+        conf |= {f"spark.executorEnv.{name}": os.environ[name] for name in CREDENTIALS if name in os.environ}
+    return conf

@@ -28,7 +28,7 @@ TASK_BYTES = 8_000_000
 
 
 @dataclass(frozen=True)
-class Wanted:
+class Selection:
     """Rows of some people, each from spans of time of his own, that another batch than ``not_batch`` wrote.
 
     Attributes:
@@ -61,16 +61,16 @@ def greatest(files: Iterable[DataFile], column: str) -> datetime | None:
     return None if None in times else max((time for time in times if time is not None), default=None)
 
 
-def files_of(files: Iterable[DataFile], time: str, wanted: Wanted) -> list[DataFile]:
-    """Those of the files that may have rows of the ``wanted`` times."""
-    found: list[DataFile] = []
-    windows = np.array(wanted.windows(), np.int64).reshape(-1, 2)
+def files_of(files: Iterable[DataFile], time: str, selection: Selection) -> list[DataFile]:
+    """Those of the files that may have rows in the ``selection``."""
+    matching: list[DataFile] = []
+    windows = np.array(selection.windows(), np.int64).reshape(-1, 2)
     for file in files:
         first, last = _span(file, time)
         if first is not None and last is not None and not ((windows[:, 0] <= last) & (first < windows[:, 1])).any():
             continue
-        found.append(file)
-    return found
+        matching.append(file)
+    return matching
 
 
 def rows_of(
@@ -79,20 +79,20 @@ def rows_of(
     files: Sequence[DataFile],
     table: Table,
     columns: Sequence[str],
-    wanted: Wanted,
+    selection: Selection,
 ) -> DataFrame:
-    """The ``wanted`` rows of ``files``, read by as many tasks as their bytes are worth and there are cores for."""
+    """The selected rows of ``files``, read by as many tasks as their bytes are worth and there are cores for."""
     worth = -(-sum(file.bytes for file in files) // TASK_BYTES)
     tasks = max(1, min(worth, len(files), spark.sparkContext.defaultParallelism))
     largest_first = sorted(files, key=lambda file: file.bytes, reverse=True)
     mixed = [file for task in range(tasks) for file in largest_first[task::tasks]]
     fields = [StructField(name, table.schema[name].dataType) for name in columns]
-    read = reader(location, mixed, table.time, StructType(fields), wanted)
+    read = reader(location, mixed, table.time, StructType(fields), selection)
     return spark.range(0, len(mixed), 1, tasks).mapInArrow(read, StructType(fields))
 
 
 def reader(
-    location: TableLocation, files: Sequence[DataFile], time: str, declared: StructType, wanted: Wanted
+    location: TableLocation, files: Sequence[DataFile], time: str, declared: StructType, selection: Selection
 ) -> Callable[[Iterator[pa.RecordBatch]], Iterator[pa.RecordBatch]]:
     """What a worker does: numbers of ``files`` in, their rows out."""
     schema = to_arrow_schema(declared, timezone="UTC")
@@ -102,7 +102,7 @@ def reader(
         os.environ.setdefault("POLARS_MAX_THREADS", "1")  # a task has one core
         import polars as pl  # noqa: PLC0415 - 0.2 s, and threads, which a driver or a worker's parent shall not have
 
-        spans = pl.DataFrame(wanted.spans)
+        spans = pl.DataFrame(selection.spans)
         for path, first, last in (spans_of_files[number] for batch in numbers for number in batch["id"].to_pylist()):
             # Only those whose times the file may have: somebody's event of years ago opens old files for nobody else.
             near = (
@@ -110,19 +110,19 @@ def reader(
                 if first is None or last is None
                 else spans.filter((pl.col("since") <= last) & (pl.col("until") > first))
             )
-            asked = pl.col("user_id").is_in(near["user_id"].implode()) & (pl.col("batch_id") != wanted.not_batch)
+            condition = pl.col("user_id").is_in(near["user_id"].implode()) & (pl.col("batch_id") != selection.not_batch)
             file = pl.scan_parquet(
                 f"{location.address}/{path}",
                 glob=False,
                 credential_provider=None,  # credentials are the environment's, as for deltalake
                 storage_options=location.options,
             )
-            rows = file.filter(asked).select(schema.names).collect().to_arrow().cast(schema)
+            rows = file.filter(condition).select(schema.names).collect().to_arrow().cast(schema)
             # Not asked of the file: to Polars, times as Spark writes them by itself (INT96) are of another type.
-            found = pl.DataFrame(
+            keys = pl.DataFrame(
                 {"user_id": pl.Series(rows["user_id"]), "at": rows[time].cast(pa.int64()).to_numpy()}
             ).with_row_index("row")
-            inside = found.join(near, on="user_id").filter(
+            inside = keys.join(near, on="user_id").filter(
                 pl.col("at") >= pl.col("since"), pl.col("at") < pl.col("until")
             )
             yield from rows.take(inside["row"].sort().to_numpy()).to_batches()

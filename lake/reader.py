@@ -111,13 +111,13 @@ class LakeReader:
 
     def version(self, table: Table) -> int:
         """The newest version; -1 where there is no such table."""
-        found = self.snapshot(table)
-        return -1 if found is None else found.version
+        snapshot = self.snapshot(table)
+        return -1 if snapshot is None else snapshot.version
 
     def newest_time(self, table: Table) -> datetime | None:
         """The greatest ``table.time`` in any file, to the millisecond; None where there are no rows."""
-        found = self.snapshot(table)
-        times = [] if found is None else [file.most.get(table.time) for file in found.files]
+        snapshot = self.snapshot(table)
+        times = [] if snapshot is None else [file.most.get(table.time) for file in snapshot.files]
         return max((time for time in times if time is not None), default=None)
 
     def expire(self, table: Table) -> None:
@@ -143,13 +143,13 @@ class LakeReader:
         where: pc.Expression | None = None,
     ) -> pa.Table:
         """All rows with ``since <= by < until``, where ``by`` is the table's time unless named; revisions and all."""
-        found = self.snapshot(table)
-        if found is None:
+        snapshot = self.snapshot(table)
+        if snapshot is None:
             return _empty(table, columns)
         by = by or table.time
-        files = [file for file in found.files if file.may_hold(by, since, until)]
+        files = [file for file in snapshot.files if file.may_hold(by, since, until)]
         _check_number(table, files)
-        return self._read(found, files, columns, _within(by, since, until, where))
+        return self._read(snapshot, files, columns, _within(by, since, until, where))
 
     def latest(
         self,
@@ -166,8 +166,8 @@ class LakeReader:
         else would bring back replaced revisions, and is for the caller to apply to the result.
         """
         needed = _with_revision(table, columns)
-        found = self.rows(table, columns=needed, since=since, until=until, where=keys)
-        return _picked(latest_in_arrow(found, table) if table.revised else found, columns)
+        rows = self.rows(table, columns=needed, since=since, until=until, where=keys)
+        return _picked(latest_in_arrow(rows, table) if table.revised else rows, columns)
 
     def newest(
         self,
@@ -192,35 +192,35 @@ class LakeReader:
         files = _newest_first([file for file in snapshot.files if file.may_hold(by, since, until)], by)
         needed, within = _with_revision(table, columns), _within(by, since, until, keys)
         parts: list[pa.Table] = []
-        found = _empty(table, needed)
-        taken, step = 0, FIRST_FILES
-        while taken < len(files):
-            _check_number(table, files[:taken])
-            parts.append(self._read(snapshot, files[taken : taken + step], needed, within))
-            taken, step = taken + step, 2 * step
-            found = pa.concat_tables(parts)
-            found = latest_in_arrow(found, table) if table.revised else found
-            found = (found if where is None else found.filter(where)).sort_by([(by, "descending")])
-            if found.num_rows >= limit and _all_before(files[taken:], by, found[by][limit - 1].as_py()):
+        rows = _empty(table, needed)
+        done, step = 0, FIRST_FILES
+        while done < len(files):
+            _check_number(table, files[:done])
+            parts.append(self._read(snapshot, files[done : done + step], needed, within))
+            done, step = done + step, 2 * step
+            rows = pa.concat_tables(parts)
+            rows = latest_in_arrow(rows, table) if table.revised else rows
+            rows = (rows if where is None else rows.filter(where)).sort_by([(by, "descending")])
+            if rows.num_rows >= limit and _all_before(files[done:], by, rows[by][limit - 1].as_py()):
                 break
-        return _picked(found.slice(0, limit), columns)
+        return _picked(rows.slice(0, limit), columns)
 
     def of_user(self, table: Table, user_id: str, limit: int, *, since: datetime | None = None) -> pa.Table:
         """The newest ``limit`` subjects of one user, newest first."""
         return self.newest(table, limit, since=since, keys=pc.field("user_id") == user_id)
 
     def _read(
-        self, found: Snapshot, files: Iterable[DataFile], columns: Sequence[str] | None, where: pc.Expression | None
+        self, snapshot: Snapshot, files: Iterable[DataFile], columns: Sequence[str] | None, where: pc.Expression | None
     ) -> pa.Table:
-        fragments = [found.fragments[file.path] for file in files]
+        fragments = [snapshot.fragments[file.path] for file in files]
         if not fragments:
-            return _empty(found.table, columns, found.schema)
-        dataset = ds.FileSystemDataset(fragments, found.schema, fragments[0].format, fragments[0].filesystem)
-        wanted = None if columns is None else [name for name in columns if name in found.schema.names]
+            return _empty(snapshot.table, columns, snapshot.schema)
+        dataset = ds.FileSystemDataset(fragments, snapshot.schema, fragments[0].format, fragments[0].filesystem)
+        existing = None if columns is None else [name for name in columns if name in snapshot.schema.names]
         try:
-            return dataset.to_table(columns=wanted, filter=where, use_threads=len(fragments) > 2)
+            return dataset.to_table(columns=existing, filter=where, use_threads=len(fragments) > 2)
         except (OSError, pa.ArrowException) as error:
-            raise EnvironmentProblem(f"Table {found.table.name} cannot be read: {first_line(error)}.") from error
+            raise EnvironmentProblem(f"Table {snapshot.table.name} cannot be read: {first_line(error)}.") from error
 
 
 def _look(kept: _Followed, table: Table) -> Snapshot | None:

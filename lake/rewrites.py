@@ -140,13 +140,13 @@ def replace_keys(
     """
     matches, names = F.lit(True) if where is None else F.coalesce(where, F.lit(False)), keys.columns
 
-    def concerned(rows: DataFrame) -> DataFrame:
+    def affected(rows: DataFrame) -> DataFrame:
         return rows.where(matches).join(keys, names, "left_semi")
 
     def others(rows: DataFrame) -> DataFrame:
         return rows.where(matches).join(keys, names, "left_anti").unionByName(rows.where(~matches))
 
-    return _rewrite(lake, table, concerned, others, made, chosen, inserts=inserts)
+    return _rewrite(lake, table, affected, others, made, chosen, inserts=inserts)
 
 
 def delete_keys(lake: Lake, table: Table, keys: DataFrame, chosen: MaintenanceSettings) -> int:
@@ -157,24 +157,24 @@ def delete_keys(lake: Lake, table: Table, keys: DataFrame, chosen: MaintenanceSe
 def _rewrite(
     lake: Lake,
     table: Table,
-    concerned: Change,
+    affected: Change,
     others: Change,
     made: Change,
     chosen: MaintenanceSettings,
     *,
     inserts: bool = False,
 ) -> int:
-    """Put what is ``made`` of the ``concerned`` rows in their place; the ``others`` stay."""
+    """Put what is ``made`` of the ``affected`` rows in their place; the ``others`` stay."""
 
     def anew(rows: DataFrame) -> DataFrame:
-        return made(concerned(rows)).unionByName(others(rows))
+        return made(affected(rows)).unionByName(others(rows))
 
     def work() -> int:
         if transactions.is_open_delta(lake.spark):
             return transactions.rewrite(
                 lake.spark,
                 lake.path(table),
-                concerned,
+                affected,
                 anew,
                 inserts=inserts,
                 right_before=still_alone,

@@ -115,7 +115,7 @@ class Lake:
             reader = reader.option("versionAsOf", version)
         return reader.load(self.path(table))
 
-    def read_people(self, table: Table, columns: Sequence[str], wanted: person_rows.Wanted) -> DataFrame | None:
+    def read_people(self, table: Table, columns: Sequence[str], selection: person_rows.Selection) -> DataFrame | None:
         """Rows of few people, read by Python workers; None where they cannot read the table's files."""
         if not self.takes_files:
             return None
@@ -123,8 +123,8 @@ class Lake:
         opened = self._opened.setdefault(table.name, OpenTable(location))
         if not opened.refresh() or not opened.is_plain:
             return None
-        near = person_rows.files_of(opened.files.values(), table.time, wanted)
-        return person_rows.rows_of(self.spark, location, near, table, columns, wanted)
+        near = person_rows.files_of(opened.files.values(), table.time, selection)
+        return person_rows.rows_of(self.spark, location, near, table, columns, selection)
 
     def read_stream(self, table: Table, max_files: int) -> DataFrame:
         """New rows of ``table`` as a stream; rewrites by maintenance and erasure are passed over."""
@@ -183,8 +183,8 @@ class Lake:
                 for each table.
         """
         locations = [(table, self.location(table)) for table in tables]
-        told = rows.mapInArrow(worker_files.writer(locations, write), worker_files.TOLD).toArrow().to_pylist()
-        return {table: [one["file"] for one in told if one["table"] == table.name] for table in tables}
+        files = rows.mapInArrow(worker_files.writer(locations, write), worker_files.FILE_COLUMNS).toArrow().to_pylist()
+        return {table: [one["file"] for one in files if one["table"] == table.name] for table in tables}
 
     def location(self, table: Table) -> TableLocation:
         """Where Python workers read and write the table's files."""
@@ -223,8 +223,8 @@ class Lake:
 
     def newest(self, *tables: Table) -> datetime | None:
         """A time that no ``batch_time`` in ``tables`` is later than, and hardly more; None where they are empty."""
-        found = [self._newest(table) for table in tables]
-        return max((time for time in found if time is not None), default=None)
+        times = [self._newest(table) for table in tables]
+        return max((time for time in times if time is not None), default=None)
 
     def _newest(self, table: Table) -> datetime | None:
         if self.is_new(table):

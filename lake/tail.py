@@ -106,11 +106,11 @@ class Tail:
 
     def _rows(self, paths: Iterable[str], columns: list[str]) -> pa.Table | None:
         """Rows of these files, without a look at all the others: a table that is not compacted has thousands."""
-        wanted = [*dict.fromkeys((*columns, self.time))]
+        needed = [*dict.fromkeys((*columns, self.time))]
         schema, tables = self._opened.schema, []
         for path in paths:
             try:
-                rows = fragment(self._opened.file_system, path).to_table(schema=schema, columns=wanted)
+                rows = fragment(self._opened.file_system, path).to_table(schema=schema, columns=needed)
             except FileNotFoundError:  # joined with others and deleted since
                 self.rewritten = True
             else:

@@ -99,9 +99,9 @@ def _require_types(rows: DataFrame, transaction: Any, address: str) -> None:
     declared = StructType.fromJson(json.loads(transaction.metadata().schemaString()))
     needed = {field.name: field.dataType.simpleString() for field in declared}
     for field in rows.schema:
-        if (found := field.dataType.simpleString()) != needed.get(field.name):
+        if (actual := field.dataType.simpleString()) != needed.get(field.name):
             raise SchemaError(
-                f"Table {address}: found {field.name} of type {found} in the rows, needed: {needed.get(field.name)}. "
+                f"Table {address}: found {field.name} of type {actual} in the rows, needed: {needed.get(field.name)}. "
                 "The table was made by another version: its upgrade notes say how it is brought to this one."
             )
 
@@ -128,7 +128,7 @@ def _append(
 def rewrite(
     spark: SparkSession,
     address: str,
-    concerned: Change,
+    affected: Change,
     anew: Change,
     *,
     inserts: bool,
@@ -143,9 +143,9 @@ def rewrite(
     there, puts them in the place of the old ones. It can only fail on what comes in the moment that it takes.
 
     Args:
-        concerned: of the table's rows, those for the sake of which files are written anew; it keeps all columns.
+        affected: of the table's rows, those for the sake of which files are written anew; it keeps all columns.
         anew: the rows to come in the place of all the rows of these files.
-        inserts: whether rows may come where no file is concerned.
+        inserts: whether rows may come where no file is affected.
         right_before: called when all is written, before each attempt to commit it.
         retries: how often that is tried again.
 
@@ -162,7 +162,7 @@ def rewrite(
         snapshot = transaction.snapshot()
         rows = spark.read.format("delta").option("versionAsOf", snapshot.version()).load(address)
         rows = rows.select("*", F.col("_metadata.file_name").alias(_FILE))
-        names = concerned(rows).select(_FILE).distinct().collect()
+        names = affected(rows).select(_FILE).distinct().collect()
         if not names and not inserts:
             return 0
         listed = ", ".join("'" + row[0].replace("\\", "\\\\").replace("'", "\\'") + "'" for row in names)
@@ -237,8 +237,8 @@ _FILE = "file of the row"
 
 def _commit(jvm: Any, transaction: Any, actions: Sequence[Any], mode: str, note: str | None) -> None:
     modes, nothing = jvm.org.apache.spark.sql.SaveMode, jvm.scala.Option.empty()
-    told = nothing if note is None else jvm.scala.Option.apply(note)
+    user_metadata = nothing if note is None else jvm.scala.Option.apply(note)
     written = jvm.org.apache.spark.sql.delta.DeltaOperations.Write(
-        getattr(modes, mode), nothing, nothing, told, *[nothing] * 5
+        getattr(modes, mode), nothing, nothing, user_metadata, *[nothing] * 5
     )
     transaction.commit(jvm.org.apache.spark.api.python.PythonUtils.toSeq(actions), written)

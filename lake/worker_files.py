@@ -94,20 +94,20 @@ class TableFiles:
 
 Write = Callable[..., None]
 """Takes a task's batches, and a :class:`TableFiles` for each table."""
-TOLD = "table STRING, file STRING"
+FILE_COLUMNS = "table STRING, file STRING"
 
 
 def writer(
     locations: Sequence[tuple[Table, TableLocation]], write: Write
 ) -> Callable[[Iterator[pa.RecordBatch]], Iterator[pa.RecordBatch]]:
-    """What a worker does: ``write`` puts rows into files, and it tells (:data:`TOLD`) their descriptions."""
+    """What a worker does: ``write`` puts rows into files; out come their descriptions (:data:`FILE_COLUMNS`)."""
 
     def work(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         with ExitStack() as stack:
             files = [stack.enter_context(TableFiles(location, table)) for table, location in locations]
             write(batches, *files)
-            told = [(one.table.name, add) for one in files for add in one.finish()]
-        yield pa.RecordBatch.from_pydict({"table": [name for name, _ in told], "file": [add for _, add in told]})
+            adds = [(one.table.name, add) for one in files for add in one.finish()]
+        yield pa.RecordBatch.from_pydict({"table": [name for name, _ in adds], "file": [add for _, add in adds]})
 
     return work
 
@@ -181,10 +181,10 @@ class Bounds:
 
     def take(self, values: pa.ChunkedArray) -> None:
         self.nulls += values.null_count
-        found = pc.min_max(values).as_py()
-        if found["min"] is not None:
-            self.least = found["min"] if self.least is None else min(self.least, found["min"])
-            self.greatest = found["max"] if self.greatest is None else max(self.greatest, found["max"])
+        extremes = pc.min_max(values).as_py()
+        if extremes["min"] is not None:
+            self.least = extremes["min"] if self.least is None else min(self.least, extremes["min"])
+            self.greatest = extremes["max"] if self.greatest is None else max(self.greatest, extremes["max"])
 
 
 def lower(value: Any) -> Any:

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 LOG = logging.getLogger(__name__)
 PROJECT = Path(__file__).resolve().parents[1]
 HOST = "127.0.0.1"
-PORT_TAKEN = re.compile(r"Address already in use|BindException")
+PORT_IN_USE = re.compile(r"Address already in use|BindException")
 
 
 class EmbeddedBroker:
@@ -43,7 +43,7 @@ class EmbeddedBroker:
     Args:
         data_dir: holds the records, the settings in force (``server.properties``) and the process id.
         logs_dir: gets ``broker.log`` (rolled at 10 MB) and ``broker.out`` (what Java itself prints).
-        preferred_port: taken if it is free, else any free one; see :attr:`port_was_taken`.
+        preferred_port: used if it is free, else any free one; see :attr:`uses_other_port`.
         jars_dir: the broker's class path; the set-up fills ``.jars/broker``.
         heap_mb: the most that its Java heap may take.
         start_seconds: how long a start may take before it counts as failed.
@@ -79,7 +79,7 @@ class EmbeddedBroker:
         return f"{HOST}:{self.port}"
 
     @property
-    def port_was_taken(self) -> bool:
+    def uses_other_port(self) -> bool:
         """Whether another program has the preferred port, so that the broker listens at another one."""
         return self.port != self.preferred_port
 
@@ -152,18 +152,18 @@ class EmbeddedBroker:
             if not isinstance(cause, KafkaError) or cause.code() != KafkaError.TOPIC_ALREADY_EXISTS:
                 raise EnvironmentProblem(f"The topic {name} could not be created: {cause}.") from error
         for _ in self._attempts(f"The topic {name} got no leader"):
-            found = admin.list_topics(name, timeout=5).topics[name]
-            if found.partitions and all(one.leader >= 0 for one in found.partitions.values()):
+            metadata = admin.list_topics(name, timeout=5).topics[name]
+            if metadata.partitions and all(one.leader >= 0 for one in metadata.partitions.values()):
                 return
 
     # --- starting ---------------------------------------------------------------------------------------------------
 
     def _start_at_free_port(self, java: str) -> None:
         """Another program may take a port between our look and the broker's start: then the next one is tried."""
-        taken: list[int] = []
+        tried: list[int] = []
         for _ in range(3):
-            wanted = [port for port in (self.port, self.preferred_port) if port not in taken and _is_free(port)]
-            self.port = wanted[0] if wanted else _free_port()  # the port it had before: clients know that one
+            free = [port for port in (self.port, self.preferred_port) if port not in tried and _is_free(port)]
+            self.port = free[0] if free else _free_port()  # the port it had before: clients know that one
             _replace(self.data_dir / "server.properties", self._properties(_free_port()))
             out_file = self.logs_dir / "broker.out"
             out_file.unlink(missing_ok=True)
@@ -172,17 +172,17 @@ class EmbeddedBroker:
                 self._wait_until_ready()
             except EnvironmentProblem:
                 self.kill()
-                if not PORT_TAKEN.search(self._said()):
+                if not PORT_IN_USE.search(self._said()):
                     raise
-                taken.append(self.port)
+                tried.append(self.port)
             except BaseException:
                 self.kill()
                 raise
             else:
-                if self.port_was_taken:
+                if self.uses_other_port:
                     LOG.info("Port %d is taken: the broker listens at %d", self.preferred_port, self.port)
                 return
-        raise EnvironmentProblem(f"No free port was found for the broker on {HOST}; it tried {taken}.")
+        raise EnvironmentProblem(f"No free port was found for the broker on {HOST}; it tried {tried}.")
 
     def _launch(self, java: str, out_file: Path) -> None:
         log = self.logs_dir / "broker.log"
@@ -277,8 +277,8 @@ class EmbeddedBroker:
             if _is_free(self.port):
                 continue  # not yet listening: a client would only log errors
             with suppress(KafkaException):
-                found = self._admin().list_topics(timeout=5)
-                if found.brokers and found.cluster_id == own:
+                metadata = self._admin().list_topics(timeout=5)
+                if metadata.brokers and metadata.cluster_id == own:
                     return
 
     def _cluster(self) -> str:

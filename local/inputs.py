@@ -24,7 +24,7 @@ def bring_up_inputs(
 def _with_broker(stack: contextlib.ExitStack, options: RunOptions, settings: Settings, console: Console) -> Settings:
     broker = EmbeddedBroker(options.local / "kafka", options.local / "logs")
     stack.enter_context(broker)
-    if broker.port_was_taken:
+    if broker.uses_other_port:
         console.print(f"Port 9092 is taken: the broker listens at {broker.bootstrap_servers}.")
     broker.create_topic(settings.kafka.topic, settings.kafka.partitions)
     broker.create_topic(settings.kafka.alerts_topic, 1)

@@ -40,8 +40,8 @@ def frame(
     Raises:
         EnvironmentProblem: the table is not there or is empty (says what to do), or cannot be read.
     """
-    wanted = list(columns or table.columns)
-    needed = dict.fromkeys((*wanted, *table.keys, *REVISION)) if table.revised else wanted
+    names = list(columns or table.columns)
+    needed = dict.fromkeys((*names, *table.keys, *REVISION)) if table.revised else names
     rows = arrow_tables.read(settings.storage.root, table, list(needed), where)
     if not rows.num_rows and where is None:
         raise EnvironmentProblem(
@@ -49,8 +49,8 @@ def frame(
             f"run `make run DURATION=180{_named_folder()}` in the project's folder, then this notebook from its top."
         )
     newest = latest_in_arrow(rows, table) if table.revised else rows
-    found: pd.DataFrame = newest.select(wanted).to_pandas()
-    return found
+    result: pd.DataFrame = newest.select(names).to_pandas()
+    return result
 
 
 def spark_of(settings: Settings) -> SparkSession:

@@ -22,8 +22,8 @@ NICENESS = 5
 class ServerProcess:
     """``python -m serving`` on the tables, registry and broker of a run.
 
-    It takes another port where the wanted one is in use. ``tell`` gets the sentence with its address, or why there is
-    none, from a thread.
+    It takes another port where that of the settings is in use. ``tell`` gets the sentence with its address, or why
+    there is none, from a thread.
 
     Args:
         settings: of the run; they name the broker.
@@ -38,7 +38,7 @@ class ServerProcess:
         command = ["serving", "--env", settings.env, "--any-port"]
         command += ["--bootstrap-servers", kafka.bootstrap_servers, "--topic", kafka.topic]
         command += [word for override in overrides for word in ("--set", override)]
-        self._wanted, self._log_file, self._tell = settings.serving.port, log_file, tell
+        self._port, self._log_file, self._tell = settings.serving.port, log_file, tell
         self._is_stopped = False
         self.process = start_beside(command, subprocess.PIPE, subprocess.PIPE)
         assert self.process.stderr is not None
@@ -57,11 +57,11 @@ class ServerProcess:
         assert self.process.stdout is not None
         with contextlib.suppress(ValueError, OSError):  # closed by stop
             said = self.process.stdout.readline().decode("utf-8", "replace")
-            found = re.search(r"http://\S+?:(\d+)(?=/)", said)
-            if found is not None:
-                is_taken = self._wanted not in (0, int(found[1]))
-                taken = f"Port {self._wanted} is taken. " if is_taken else ""
-                self._tell(f"{taken}Live page: {found[0]}/ API: {found[0]}/docs Events: POST {found[0]}/events")
+            match = re.search(r"http://\S+?:(\d+)(?=/)", said)
+            if match is not None:
+                has_moved = self._port not in (0, int(match[1]))
+                notice = f"Port {self._port} is taken. " if has_moved else ""
+                self._tell(f"{notice}Live page: {match[0]}/ API: {match[0]}/docs Events: POST {match[0]}/events")
                 return
         if not self._is_stopped:
             self.process.wait()

@@ -20,31 +20,31 @@ from local.watch import Watch
 
 @dataclass(frozen=True)
 class UserVerdict:
-    """One user over all the newest scores: minutes judged and minutes flagged."""
+    """One user over all the newest scores: minutes scored and minutes flagged."""
 
-    judged: int
+    scored: int
     flagged: int
 
 
 def verdicts(lake: Lake) -> dict[str, UserVerdict]:
-    """Per user: how many of the user's newest scores were judged, and how many are anomalies."""
+    """Per user: how many of the user's minutes were scored, by their newest revisions, and how many are anomalies."""
     rows = (
         latest(lake.read(SCORES), SCORES)
         .groupBy("user_id")
         .agg(
-            F.count_if(F.col("verdict") != "insufficient_data").alias("judged"),
+            F.count_if(F.col("verdict") != "insufficient_data").alias("scored"),
             F.count_if(F.col("verdict") == "anomaly").alias("flagged"),
         )
         .collect()
     )
-    return {row["user_id"]: UserVerdict(row["judged"], row["flagged"]) for row in rows}
+    return {row["user_id"]: UserVerdict(row["scored"], row["flagged"]) for row in rows}
 
 
 def summarise(console: Console, lake: Lake, watch: Watch, *, labels: Path | None, seconds: float) -> None:
     """Print the summary of a run."""
     events, rejected = lake.read(EVENTS).count(), lake.read(REJECTED_EVENTS)
     reasons = {row["reason"]: row["count"] for row in rejected.groupBy("reason").count().collect()}
-    found = verdicts(lake)
+    by_user = verdicts(lake)
     windows = lake.read(SCORES).select("user_id", "window_start").distinct().count()
     numbers = RichTable(title=f"summary after {seconds:.0f} s", title_justify="left", show_header=False)
     rows = [
@@ -56,10 +56,10 @@ def summarise(console: Console, lake: Lake, watch: Watch, *, labels: Path | None
         ),
         (
             "users",
-            f"{len(found):,}, {sum(user.judged > 0 for user in found.values()):,} with enough behaviour to judge",
+            f"{len(by_user):,}, {sum(user.scored > 0 for user in by_user.values()):,} with enough behaviour to score",
         ),
         ("windows scored", f"{windows:,} user-minutes"),
-        ("anomalous users", f"{sum(user.flagged > 0 for user in found.values()):,}"),
+        ("anomalous users", f"{sum(user.flagged > 0 for user in by_user.values()):,}"),
         ("alerts", _alerts(lake)),
     ]
     if watch.first_score_at is not None:
@@ -72,7 +72,7 @@ def summarise(console: Console, lake: Lake, watch: Watch, *, labels: Path | None
         numbers.add_row(*row)
     console.print(numbers)
     if labels is not None:
-        console.print(_by_persona(labels, found))
+        console.print(_by_persona(labels, by_user))
 
 
 def _alerts(lake: Lake) -> str:
@@ -84,27 +84,27 @@ def _alerts(lake: Lake) -> str:
     )
 
 
-def _by_persona(labels: Path, found: dict[str, UserVerdict]) -> RichTable:
-    """Users flagged by persona; precision and recall over users that could be judged."""
+def _by_persona(labels: Path, by_user: dict[str, UserVerdict]) -> RichTable:
+    """Users flagged by persona; precision and recall over users that could be scored."""
     people: dict[tuple[bool, str], list[UserVerdict]] = defaultdict(list)
     with labels.open(newline="", encoding="utf-8") as file:
         for row in csv.DictReader(file):
-            if row["user_id"] in found:
-                people[row["is_anomalous"] == "true", row["persona"]].append(found[row["user_id"]])
+            if row["user_id"] in by_user:
+                people[row["is_anomalous"] == "true", row["persona"]].append(by_user[row["user_id"]])
     table = RichTable(title="found by persona", title_justify="left")
-    for name in ("persona", "label", "seen", "judged", "flagged"):
+    for name in ("persona", "label", "seen", "scored", "flagged"):
         table.add_column(name, justify="left" if name in ("persona", "label") else "right")
     caught = missed = false_alarms = 0
     for (strange, persona), users in sorted(people.items()):
-        judged = [user for user in users if user.judged]
-        flagged = sum(user.flagged > 0 for user in judged)
+        scored = [user for user in users if user.scored]
+        flagged = sum(user.flagged > 0 for user in scored)
         if strange:
-            caught, missed = caught + flagged, missed + len(judged) - flagged
+            caught, missed = caught + flagged, missed + len(scored) - flagged
         else:
             false_alarms += flagged
         label = "strange" if strange else "ordinary"
-        table.add_row(persona, label, f"{len(users):,}", f"{len(judged):,}", f"{flagged:,}")
+        table.add_row(persona, label, f"{len(users):,}", f"{len(scored):,}", f"{flagged:,}")
     precision = f"{caught / (caught + false_alarms):.2f}" if caught + false_alarms else "-"
     recall = f"{caught / (caught + missed):.2f}" if caught + missed else "-"
-    table.caption = f"precision {precision}, recall {recall} over users that could be judged"
+    table.caption = f"precision {precision}, recall {recall} over users that could be scored"
     return table

@@ -93,13 +93,13 @@ class Watch:
 
     def poll(self) -> list[Anomaly]:
         """Read what is new; returns the new anomalies."""
-        found: list[Anomaly] = []
+        anomalies: list[Anomaly] = []
         for name, tail in self._tails.items():
             rows = tail.poll(SCORE_COLUMNS if name == SCORES.name else None)
             self.counters[name].set(tail.rows - self._before[name], time.monotonic())
             if rows is not None:
-                found = self._scored(rows)
-        return found
+                anomalies = self._scored(rows)
+        return anomalies
 
     def _scored(self, rows: pa.Table) -> list[Anomaly]:
         if self.first_score_at is None:
@@ -109,9 +109,9 @@ class Watch:
             self.delays.extend((time.time() - received[received >= self.live_since]).tolist())
         flagged = rows.filter(pc.equal(rows["verdict"], "anomaly")).sort_by([("anomaly_score", "ascending")])
         self.anomalies += flagged.num_rows
-        found = [_anomaly(row) for row in flagged.slice(max(0, flagged.num_rows - NEWEST)).to_pylist()]
-        self.newest.extend(found)
-        return found
+        newest = [_anomaly(row) for row in flagged.slice(max(0, flagged.num_rows - NEWEST)).to_pylist()]
+        self.newest.extend(newest)
+        return newest
 
     def delay(self) -> tuple[float, float] | None:
         """Seconds from Kafka's receipt of an event to its visible score, p50 and p95; None before the first."""
@@ -188,16 +188,16 @@ def display(console: Console, watch: Watch, began: float) -> Iterator[Callable[[
 
             yield show
         return
-    last, told = 0.0, ""
+    last, shown = 0.0, ""
 
     def tell(stage: str) -> None:
-        nonlocal last, told
-        found = watch.poll()
-        for one in found[-3:]:
+        nonlocal last, shown
+        anomalies = watch.poll()
+        for one in anomalies[-3:]:
             text = f"anomaly {one.window_start:%Y-%m-%d %H:%M} {one.user_id} {one.score:.3f}: {one.reason}"
             console.print(text, markup=False, highlight=False, soft_wrap=True)
-        if stage != told or time.monotonic() - last >= PLAIN_LINE_SECONDS:
-            last, told = time.monotonic(), stage
+        if stage != shown or time.monotonic() - last >= PLAIN_LINE_SECONDS:
+            last, shown = time.monotonic(), stage
             text = watch.line(f"[{last - began:.0f} s] {stage}")
             console.print(text, markup=False, highlight=False, soft_wrap=True)
 

@@ -22,9 +22,9 @@ from streams.rules import session_rules
 plt.rcParams["date.converter"] = "concise"
 settings = settings_of_run()
 rows = frame(settings, FEATURE_TABLE)
-judged = rows[rows["session_events"] >= settings.model.min_session_events]
+scorable = rows[rows["session_events"] >= settings.model.min_session_events]
 print(
-    f"{len(rows):,} user-minutes of feature version {FEATURE_VERSION}, {len(judged):,} of them with enough events "
+    f"{len(rows):,} user-minutes of feature version {FEATURE_VERSION}, {len(scorable):,} of them with enough events "
     f"({settings.model.min_session_events}) to be judged"
 )
 
@@ -35,7 +35,7 @@ print(
 # missing (not 0) where nothing can be known yet, for example a user's own pace on the first day.
 
 # %%
-values = judged[list(FEATURE_NAMES)]
+values = scorable[list(FEATURE_NAMES)]
 table = pd.DataFrame(
     {
         "feature": [one.name for one in FEATURES],

@@ -1,7 +1,7 @@
 # %% [markdown]
 # # 3. Train, compare and promote a model
 #
-# The champion of the registry judges the stream. Here a challenger is trained on the newest features, both judge the
+# The champion of the registry scores the stream. Here a challenger is trained on the newest features, both score the
 # same rows, the gate compares them, and only if it passes does the challenger become champion. A stream that runs
 # takes it at its next micro-batch. The last cell shows how to go back.
 
@@ -52,7 +52,7 @@ print(f"Version {version} is registered; the champion is version {champion_versi
 # feature contributes: the mean size of its part of the score.
 
 # %%
-taken = training_rows(
+sample = training_rows(
     recent(lake, 24.0 * settings.gate.days),
     settings.model.min_session_events,
     settings.gate.rows,
@@ -61,7 +61,7 @@ taken = training_rows(
 scores(challenger.reference)
 
 # %%
-influence = feature_influence(challenger.model, taken.rows.head(500))
+influence = feature_influence(challenger.model, sample.rows.head(500))
 assert influence is not None
 draw_influence(influence.head(20))
 
@@ -72,7 +72,7 @@ draw_influence(influence.head(20))
 # the challenger would flag, in the lower right what only the champion does.
 
 # %%
-old, new = scores_of(champion, taken.rows), scores_of(challenger, taken.rows)
+old, new = scores_of(champion, sample.rows), scores_of(challenger, sample.rows)
 figure, axes = plt.subplots(figsize=(6.5, 6), layout="constrained")
 axes.scatter(old, new, s=10, alpha=0.3)
 low, high = min(old.min(), new.min()), max(old.max(), new.max())
@@ -118,8 +118,11 @@ print(f"The champion is version {registry.resolve_champion()}.")
 # Both versions stay, with what was said about them:
 
 # %%
-told = registry.describe()
-assert told is not None
+description = registry.describe()
+assert description is not None
 pd.Series(
-    {name: told.tags.get(name, "") for name in ("promoted_at", "promoted_why", "gate", "source", "delta_version")}
+    {
+        name: description.tags.get(name, "")
+        for name in ("promoted_at", "promoted_why", "gate", "source", "delta_version")
+    }
 ).to_frame("")

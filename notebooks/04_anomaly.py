@@ -44,7 +44,7 @@ for reason in alert["reasons"]:
 # %% [markdown]
 # ## The user's minutes
 #
-# Every judged minute of the user against the threshold in force. One red minute in a calm day is an accident or
+# Every scored minute of the user against the threshold in force. One red minute in a calm day is an accident or
 # a take-over; red from the beginning is a program.
 
 # %%
@@ -79,13 +79,13 @@ values = minute[names].to_numpy(np.float64).reshape(1, -1)
 parts = pd.Series(explainer(champion.forest).contributions(values)[0], names)
 top = parts.loc[parts.abs().sort_values().tail(14).index]
 unit = {one.name: one.unit for one in FEATURES}
-told = [
+labels = [
     f"{name.replace('_', ' ')}: {amount(minute[name], unit[name]) if pd.notna(minute[name]) else 'unknown'}"
     f" (usually {amount(champion.reference.features[name].typical, unit[name])})"
     for name in top.index
 ]
 figure, axes = plt.subplots(figsize=(11, 5.5), layout="constrained")
-axes.barh(told, top, color=np.where(top > 0, "tab:red", "tab:blue"))
+axes.barh(labels, top, color=np.where(top > 0, "tab:red", "tab:blue"))
 axes.axvline(0, color="black", linewidth=0.8)
 axes.set(title=f"Parts of the score {minute['anomaly_score']:.3f}", xlabel="makes normal  <   part   >  makes stranger")
 plt.show()
@@ -93,7 +93,7 @@ plt.show()
 # %% [markdown]
 # ## Against everybody
 #
-# All judged minutes in two of the reasons' features; the user's are red.
+# All scored minutes in two of the reasons' features; the user's are red.
 
 # %%
 two = list(dict.fromkeys([*(one["feature"] for one in alert["reasons"]), "events_per_minute", "session_minutes"]))[:2]

@@ -29,7 +29,7 @@ days[["day", "events", "sessions", "users", "mined_sessions", "is_complete"]].ta
 # ## Frequent paths
 #
 # A path is kinds of pages in order, others may lie between. `lift` says how much more often it is walked than if
-# people chose pages independently; `flagged` how often its sessions were judged anomalous.
+# people chose pages independently; `flagged` how often its sessions were scored as anomalous.
 
 # %%
 paths = frame(settings, PATTERNS)

@@ -56,20 +56,20 @@ class Earlier:
 
 @dataclass(frozen=True)
 class Sample:
-    """Sessions of some users, in the driver: whose, when, the steps, and whether they were judged and flagged."""
+    """Sessions of some users, in the driver: whose, when, the steps, and whether they were scored and flagged."""
 
     users: list[str]
     starts: list[datetime]
     walks: list[Walk]
-    judged: list[bool]
+    scored: list[bool]
     flagged: list[bool]
 
 
-def shares(share: float, before: float | None, trend: str, flagged: int, judged: int) -> Row:
+def shares(share: float, before: float | None, trend: str, flagged: int, scored: int) -> Row:
     """The columns that patterns and segments have in common."""
     return {
         "share": share,
         "share_before": before,
         "trend": trend,
-        "flagged_share": flagged / judged if judged else None,
+        "flagged_share": flagged / scored if scored else None,
     }

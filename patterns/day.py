@@ -118,12 +118,12 @@ class _Mining:
         done = self._hold(acts(chosen, rows))
         kinds, loaded = self._page_kinds(done)
         meant = done.where(~F.col("page").isin(loaded)) if loaded else done
-        judged = self._hold(judged_sessions(self.scores))
-        sessions = self._hold(self._sessions(chosen, rows, loaded).join(judged, ["user_id", "session_start"], "left"))
+        verdicts = self._hold(session_verdicts(self.scores))
+        sessions = self._hold(self._sessions(chosen, rows, loaded).join(verdicts, ["user_id", "session_start"], "left"))
         counts = sessions.agg(F.count("*").alias("sessions"), F.count_distinct("user_id").alias("users")).collect()[0]
         few = self._users_up_to(options.max_sessions, counts["sessions"])
         walks = self._hold(sequences(meant.where(few), kinds, options.longest_walk))
-        sample = self._sample(walks.join(judged, ["user_id", "session_start"], "left"))
+        sample = self._sample(walks.join(verdicts, ["user_id", "session_start"], "left"))
         if len(sample.walks) < counts["sessions"]:
             self.notes.append(
                 f"Paths and steps come from {len(sample.walks):,} of {counts['sessions']:,} sessions"
@@ -133,11 +133,11 @@ class _Mining:
         members: list[DataFrame] = [self._path_examples(paths, sample)]
         segments: list[Row] = []
         learned = 0
-        for unit, traits in (("session", sessions), ("user", self._hold(self._users(sessions, judged)))):
-            found = self._groups(unit, traits, sample)
-            segments += found.rows
-            members.append(found.members)
-            learned += found.learned if unit == "session" else 0
+        for unit, traits in (("session", sessions), ("user", self._hold(self._users(sessions, verdicts)))):
+            grouped = self._groups(unit, traits, sample)
+            segments += grouped.rows
+            members.append(grouped.members)
+            learned += grouped.learned if unit == "session" else 0
         frame = self._members(members)
         day_row = {
             "day": self.day,
@@ -160,8 +160,8 @@ class _Mining:
         first = F.col("session_start") >= F.lit(self.day)
         return rows.where(first & (F.col("session_start") < F.lit(self.day) + F.expr("interval 1 day")))
 
-    def _page_kinds(self, found: DataFrame) -> tuple[PageKinds, list[str]]:
-        pages = page_visits(found, self.options.max_pages).collect()
+    def _page_kinds(self, done: DataFrame) -> tuple[PageKinds, list[str]]:
+        pages = page_visits(done, self.options.max_pages).collect()
         if len(pages) == self.options.max_pages:
             self.notes.append(f"Kinds of pages were learned from the {len(pages):,} most used pages.")
         visits = [(row["page"], Visits(row["users"], row["weight"])) for row in pages]
@@ -195,22 +195,22 @@ class _Mining:
             users=rows["user_id"].to_pylist(),
             starts=rows["session_start"].to_pylist(),
             walks=[Walk(code, way, len(way) < longest) for code, way in zip(codes, steps, strict=True)],
-            judged=[bool(each) for each in rows["judged"].to_pylist()],
+            scored=[bool(each) for each in rows["scored"].to_pylist()],
             flagged=[bool(each) for each in rows["flagged"].to_pylist()],
         )
 
     # --- paths ---
 
     def _paths(self, walks: DataFrame, sample: Sample) -> list[Path]:
-        found = frequent(walks, len(sample.walks), self.options.min_support, self.options.longest_path)
-        return measured(telling(found), sample.walks, self.options.least_users, self.options.max_patterns)
+        counts = frequent(walks, len(sample.walks), self.options.min_support, self.options.longest_path)
+        return measured(telling(counts), sample.walks, self.options.least_users, self.options.max_patterns)
 
     def _path_row(self, path: Path, sample: Sample) -> Row:
         total = len(sample.walks)
         known = self.earlier.paths.get(path.id, {})
         before = [Day(known[day], totals["path"]) for day, totals in self.earlier.days.items() if day in known]
         mean, name = trend(path.sessions, total, before, is_first=not self.earlier.days)
-        judged = sum(sample.judged[place] for place in path.members)
+        scored = sum(sample.scored[place] for place in path.members)
         flagged = sum(sample.flagged[place] for place in path.members)
         said = words.path_words(path.steps)
         return {
@@ -223,7 +223,7 @@ class _Mining:
             "sessions": path.sessions,
             "users": path.users,
             "lift": path.lift,
-            **shares(path.sessions / total, mean, name, flagged, judged),
+            **shares(path.sessions / total, mean, name, flagged, scored),
         }
 
     def _path_examples(self, paths: Sequence[Path], sample: Sample) -> DataFrame:
@@ -240,17 +240,17 @@ class _Mining:
 
     # --- segments ---
 
-    def _users(self, sessions: DataFrame, judged: DataFrame) -> DataFrame:
-        by_user = judged.groupBy("user_id").agg(F.max("judged").alias("judged"), F.max("flagged").alias("flagged"))
+    def _users(self, sessions: DataFrame, verdicts: DataFrame) -> DataFrame:
+        by_user = verdicts.groupBy("user_id").agg(F.max("scored").alias("scored"), F.max("flagged").alias("flagged"))
         return user_traits(sessions).join(by_user, "user_id", "left")
 
     def _groups(self, unit: str, traits: DataFrame, sample: Sample) -> Groups:
         options = self.options
         few = self._users_up_to(options.max_learned, traits.count())
-        found = groups(self.day, unit, traits, few, sample, self.earlier, options)
-        self.notes += found.notes
-        self.held += found.held
-        return found
+        grouped = groups(self.day, unit, traits, few, sample, self.earlier, options)
+        self.notes += grouped.notes
+        self.held += grouped.held
+        return grouped
 
     def _members(self, parts: Sequence[DataFrame]) -> DataFrame:
         whole = reduce(DataFrame.unionByName, parts)
@@ -260,9 +260,9 @@ class _Mining:
 MEMBER_SCHEMA = StructType([one for one in PATTERN_MEMBERS.schema.fields if one.name != "day"])
 
 
-def judged_sessions(scores: DataFrame) -> DataFrame:
-    """user_id, session_start, whether any minute of the session was judged, and whether any was flagged."""
+def session_verdicts(scores: DataFrame) -> DataFrame:
+    """user_id, session_start, whether any minute of the session was scored, and whether any was flagged."""
     return scores.groupBy("user_id", "session_start").agg(
-        F.max(F.col("verdict").isin("normal", "anomaly")).alias("judged"),
+        F.max(F.col("verdict").isin("normal", "anomaly")).alias("scored"),
         F.max(F.col("verdict") == "anomaly").alias("flagged"),
     )

@@ -1,4 +1,4 @@
-"""The segments of a day's sessions or users: learned, recognised from the days before, told, and who is in them."""
+"""The segments of a day's sessions or users: learned, recognised from earlier days, described, and who is in them."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from patterns.trends import Day, trend
 TYPICAL_PATHS = 3
 TYPICAL_PAGES = 5
 OPENING = 4
-"""Steps of a session that its typical path is told by."""
+"""First steps of a session, by which typical paths are counted."""
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,7 @@ class Groups:
 
 
 @dataclass(frozen=True)
-class Found:
+class Segmentation:
     """Segments by id: the clustering (None where all are glances), and the id of each of its labels."""
 
     unit: str
@@ -71,23 +71,23 @@ class Found:
 def groups(
     day: datetime, unit: str, traits: DataFrame, few: Column, sample: Sample, earlier: Earlier, options: Options
 ) -> Groups:
-    """Segment the rows of ``traits`` (keys, traits of ``unit``, judged, flagged); ``few`` says which to learn from."""
-    taken = traits.where(few).toArrow().to_pandas().sort_values(keys_of(unit), ignore_index=True)
-    values = taken[[trait.name for trait in TRAITS[unit]]].to_numpy(np.float64)
+    """Segment the rows of ``traits`` (keys, traits of ``unit``, scored, flagged); ``few`` says which to learn from."""
+    training = traits.where(few).toArrow().to_pandas().sort_values(keys_of(unit), ignore_index=True)
+    values = training[[trait.name for trait in TRAITS[unit]]].to_numpy(np.float64)
     known = {each.segment_id: each for each in earlier.segments if each.unit == unit}
-    found = find(day, unit, values, known, options)
-    assigned = assign(traits, found).persist(StorageLevel.MEMORY_AND_DISK)
+    segmentation = find(day, unit, values, known, options)
+    assigned = assign(traits, segmentation).persist(StorageLevel.MEMORY_AND_DISK)
     counted = assigned.groupBy("pattern_id").agg(
         F.count("*").alias("members"),
-        F.count_if("judged").alias("judged"),
-        F.count_if(F.col("judged") & F.col("flagged")).alias("flagged"),
+        F.count_if("scored").alias("scored"),
+        F.count_if(F.col("scored") & F.col("flagged")).alias("flagged"),
     )
     counts = {row["pattern_id"]: row for row in counted.collect()}
     total = sum(row["members"] for row in counts.values())
-    labels = np.array(found.labels(values)[0], dtype=object)
+    labels = np.array(segmentation.labels(values)[0], dtype=object)
     rows = []
-    for told in _told(found, taken, values, labels, sample, known):
-        segment = told["segment_id"]
+    for described in _describe(segmentation, training, values, labels, sample, known):
+        segment = described["segment_id"]
         before = known.get(segment)
         count = counts[segment]
         days = [Day(before.members.get(one, 0) if before else 0, all_[unit]) for one, all_ in earlier.days.items()]
@@ -96,23 +96,25 @@ def groups(
             {
                 "day": day,
                 "unit": unit,
-                **told,
+                **described,
                 "members": count["members"],
-                **shares(count["members"] / total, mean, name, count["flagged"], count["judged"]),
+                **shares(count["members"] / total, mean, name, count["flagged"], count["scored"]),
                 "first_day": before.first_day if before else day,
             }
         )
     rows.sort(key=lambda row: (-row["members"], row["segment_id"]))
     learned = int((~is_glance(unit, values)).sum()) if len(values) else 0
     notes = []
-    if len(taken) < total:
-        notes.append(f"Segments of {unit}s were learned from {len(taken):,} of {total:,}, those of a sample of users.")
-    if found.clustering is not None and found.clustering.quality.segments == 1:
+    if len(training) < total:
+        notes.append(
+            f"Segments of {unit}s were learned from {len(training):,} of {total:,}, those of a sample of users."
+        )
+    if segmentation.clustering is not None and segmentation.clustering.quality.segments == 1:
         notes.append(f"The {unit}s form no distinct groups: all with more than one event are one segment.")
     return Groups(rows, _members(unit, assigned, options.examples), learned, notes, [assigned])
 
 
-def find(day: datetime, unit: str, values: Floats, known: Mapping[str, Known], options: Options) -> Found:
+def find(day: datetime, unit: str, values: Floats, known: Mapping[str, Known], options: Options) -> Segmentation:
     """Learn segments from rows of traits; those that go on from an earlier day keep its id."""
     centres = {name: each.centre for name, each in known.items()}
     clustering = learn(unit, values, centres, options.max_segments, options.seed)
@@ -120,73 +122,73 @@ def find(day: datetime, unit: str, values: Floats, known: Mapping[str, Known], o
     if clustering is not None:
         for place, before in enumerate(clustering.matched(centres, values)):
             ids[place] = before or new_id(unit, f"{day:%Y-%m-%d}", place)
-    return Found(unit, clustering, ids)
+    return Segmentation(unit, clustering, ids)
 
 
-def assign(traits: DataFrame, found: Found) -> DataFrame:
-    """``traits`` with pattern_id (the segment's) and distance; of the columns only keys, judged and flagged stay."""
-    keys, names = keys_of(found.unit), [trait.name for trait in TRAITS[found.unit]]
-    verdicts = [F.coalesce(name, F.lit(False)).alias(name) for name in ("judged", "flagged")]
+def assign(traits: DataFrame, segmentation: Segmentation) -> DataFrame:
+    """``traits`` with pattern_id (the segment's) and distance; of the columns only keys, scored and flagged stay."""
+    keys, names = keys_of(segmentation.unit), [trait.name for trait in TRAITS[segmentation.unit]]
+    verdicts = [F.coalesce(name, F.lit(False)).alias(name) for name in ("scored", "flagged")]
     chosen = traits.select(*keys, *verdicts, *names)
-    kept = [*keys, "judged", "flagged"]
+    kept = [*keys, "scored", "flagged"]
     schema = StructType([chosen.schema[name] for name in kept]).add("pattern_id", "string").add("distance", "double")
 
     def label(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         for batch in batches:
             columns = [batch.column(name).to_numpy(zero_copy_only=False).astype(np.float64) for name in names]
-            labels, distances = found.labels(np.column_stack(columns))
+            labels, distances = segmentation.labels(np.column_stack(columns))
             arrays = [*[batch.column(name) for name in kept], pa.array(labels, pa.string()), pa.array(distances)]
             yield pa.RecordBatch.from_arrays(arrays, names=schema.fieldNames())
 
     return chosen.mapInArrow(label, schema)
 
 
-def _told(
-    found: Found,
-    taken: pd.DataFrame,
+def _describe(
+    segmentation: Segmentation,
+    training: pd.DataFrame,
     values: Floats,
     labels: np.ndarray[Any, Any],
     sample: Sample,
     known: Mapping[str, Known],
 ) -> list[Row]:
     """Name, description, profile, pages and paths of each segment; the largest is named first."""
-    unit, ways = found.unit, _ways(found.unit, taken, labels, sample)
+    unit, ways = segmentation.unit, _ways(segmentation.unit, training, labels, sample)
     names = {each.name for each in known.values()} | {words.GLANCE_NAME}
-    is_one = found.clustering is not None and found.clustering.quality.segments == 1
+    is_one = segmentation.clustering is not None and segmentation.clustering.quality.segments == 1
     several = ~is_glance(unit, values)
     compared = values[several] if several.any() else values
-    told = []
+    rows = []
     for segment, _ in sorted(Counter(labels.tolist()).items(), key=lambda item: (-item[1], item[0])):
         profile = words.profile(unit, values[labels == segment], compared)
-        if segment == found.ids[GLANCE]:
+        if segment == segmentation.ids[GLANCE]:
             name, description = words.GLANCE_NAME, words.GLANCE_DESCRIPTION[unit]
         else:
             fresh = words.EVERYBODY if is_one else words.segment_name(profile, names)
             name = known[segment].name if segment in known else fresh
             description = words.segment_description(unit, profile)
         names.add(name)
-        told.append(
+        rows.append(
             {
                 "segment_id": segment,
                 "name": name,
                 "description": description,
                 "profile": [each.row() for each in profile],
-                **_ways_told(ways.get(segment, [])),
-                **found.facts(segment),
+                **_pages_and_paths(ways.get(segment, [])),
+                **segmentation.facts(segment),
             }
         )
-    return told
+    return rows
 
 
-def _ways(unit: str, taken: pd.DataFrame, labels: np.ndarray[Any, Any], sample: Sample) -> dict[str, list[Walk]]:
+def _ways(unit: str, training: pd.DataFrame, labels: np.ndarray[Any, Any], sample: Sample) -> dict[str, list[Walk]]:
     """The walks of the sample by segment."""
     owners: list[Any]
     if unit == "user":
-        of_user = dict(zip(taken["user_id"], labels, strict=True))
+        of_user = dict(zip(training["user_id"], labels, strict=True))
         owners = [of_user.get(user) for user in sample.users]
     else:
-        times = [time.to_pydatetime().astimezone(UTC) for time in taken["session_start"]]
-        of_session = dict(zip(zip(taken["user_id"], times, strict=True), labels, strict=True))
+        times = [time.to_pydatetime().astimezone(UTC) for time in training["session_start"]]
+        of_session = dict(zip(zip(training["user_id"], times, strict=True), labels, strict=True))
         starts = [time.astimezone(UTC) for time in sample.starts]
         owners = [of_session.get(key) for key in zip(sample.users, starts, strict=True)]
     ways: dict[str, list[Walk]] = {}
@@ -196,7 +198,7 @@ def _ways(unit: str, taken: pd.DataFrame, labels: np.ndarray[Any, Any], sample: 
     return ways
 
 
-def _ways_told(walks: Sequence[Walk]) -> Row:
+def _pages_and_paths(walks: Sequence[Walk]) -> Row:
     """The kinds of pages most of the walks touch, and how most of them begin."""
     pages = Counter(step for walk in walks for step in set(walk.steps))
     openings = Counter(walk.steps[:OPENING] for walk in walks)

@@ -22,7 +22,7 @@ from urllib.parse import unquote
 
 WILD = "*"
 DEEPEST = 6
-"""Parts of a page that are told apart; what is below belongs to the same kind."""
+"""Parts of a page that count; what is below belongs to the same kind."""
 MAX_LENGTH = 60
 """Characters of a part that people see."""
 SEVERAL = 3
@@ -110,26 +110,26 @@ class PageKinds:
 
         A page unlike all those learned has the kind of what it shares with them, and ``*``.
         """
-        found = self._known.get(page)
-        if found is None:
+        kind = self._known.get(page)
+        if kind is None:
             if len(self._known) >= 100_000:
                 self._known.clear()
-            found = self._known[page] = self._kind_of(page)
-        return found
+            kind = self._known[page] = self._kind_of(page)
+        return kind
 
     def _kind_of(self, page: str) -> str:
         place = self._root
-        taken: list[str] = []
+        names: list[str] = []
         for part in parts_of(page):
             name = next(
                 (each for each in (_shortened(part), _shortened(shape_of(part))) if each in place.children), WILD
             )
-            if not (name == WILD and taken and taken[-1] == WILD):
-                taken.append(name)
+            if not (name == WILD and names and names[-1] == WILD):
+                names.append(name)
             if name not in place.children:
                 break
             place = place.children[name]
-        return "/".join(taken) or "/"
+        return "/".join(names) or "/"
 
 
 NOTHING_KNOWN = PageKinds(())
@@ -181,7 +181,7 @@ class Least:
     share: float
     named: int
 
-    def may_be_told(self, visits: Visits) -> bool:
+    def may_be_named(self, visits: Visits) -> bool:
         """Whether so many users were there: each has a weight of 1 at most, and counts once on the most used page."""
         return visits.most >= self.named or visits.weight > self.named - 1
 
@@ -216,8 +216,10 @@ def _names(visits: Mapping[str, Visits], known: Mapping[str, _Place], least: Lea
     totals: dict[str, Visits] = {}
     for part, name in names.items():
         totals[name] = totals.get(name, NONE) + visits[part]
-    told = {name: each for name, each in totals.items() if name == WILD or name in known or least.may_be_told(each)}
-    kept = _kept(told, known, least.share)
+    nameable = {
+        name: each for name, each in totals.items() if name == WILD or name in known or least.may_be_named(each)
+    }
+    kept = _kept(nameable, known, least.share)
     return {part: name if name in kept else WILD for part, name in names.items()}
 
 

@@ -13,7 +13,7 @@ from pyspark.sql import functions as F
 from patterns.transitions import Walk
 
 NEARLY_ALL = 0.9
-"""A path of which so many sessions go on to a longer frequent path is told by the longer one."""
+"""A path of which so many sessions go on to a longer frequent path is left out for the longer one."""
 MIN_SESSIONS = 3
 
 Steps = tuple[str, ...]
@@ -44,8 +44,8 @@ def frequent(sequences: DataFrame, sessions: int, share: float, longest: int) ->
         return {}
     support = max(share, MIN_SESSIONS / sessions)
     elements = sequences.select(F.transform("steps", _alone).alias("sequence"))
-    found = PrefixSpan(minSupport=support, maxPatternLength=longest).findFrequentSequentialPatterns(elements)
-    counted = {tuple(element[0] for element in row["sequence"]): int(row["freq"]) for row in found.collect()}
+    mined = PrefixSpan(minSupport=support, maxPatternLength=longest).findFrequentSequentialPatterns(elements)
+    counted = {tuple(element[0] for element in row["sequence"]): int(row["freq"]) for row in mined.collect()}
     return {steps: count for steps, count in counted.items() if len(steps) > 1}
 
 
@@ -54,19 +54,19 @@ def _alone(step: Column) -> Column:
     return F.array(step)
 
 
-def telling(found: dict[Steps, int]) -> dict[Steps, int]:
+def telling(counts: dict[Steps, int]) -> dict[Steps, int]:
     """The paths without those of which nearly all sessions have a longer one that is there too.
 
     A kind twice in a row says "several"; three times says no more, and such paths are left out.
     """
-    found = {steps: count for steps, count in found.items() if not _says_again(steps)}
-    told = dict(found)
-    for longer, count in found.items():
+    counts = {steps: count for steps, count in counts.items() if not _says_again(steps)}
+    kept = dict(counts)
+    for longer, count in counts.items():
         for place in range(len(longer)):
-            told_by = longer[:place] + longer[place + 1 :]
-            if told_by in found and count >= NEARLY_ALL * found[told_by]:
-                told.pop(told_by, None)
-    return told
+            shorter = longer[:place] + longer[place + 1 :]
+            if shorter in counts and count >= NEARLY_ALL * counts[shorter]:
+                kept.pop(shorter, None)
+    return kept
 
 
 def _says_again(steps: Steps) -> bool:
@@ -79,7 +79,7 @@ def contains(steps: Sequence[str], path: Steps) -> bool:
     return all(step in rest for step in path)
 
 
-def measured(found: dict[Steps, int], walks: Sequence[Walk], least_users: int, most: int) -> list[Path]:
+def measured(counts: dict[Steps, int], walks: Sequence[Walk], least_users: int, most: int) -> list[Path]:
     """The ``most`` frequent of the paths that ``least_users`` users have, each with its members among ``walks``.
 
     Lift is against sessions that have the pages of the path independently of each other; of one kind there is none.
@@ -91,7 +91,7 @@ def measured(found: dict[Steps, int], walks: Sequence[Walk], least_users: int, m
             having.setdefault(step, set()).add(place)
             twice[step] = twice.get(step, 0) + (walk.steps.count(step) > 1)
     paths: list[Path] = []
-    for steps in sorted(found, key=lambda steps: (-found[steps], steps)):
+    for steps in sorted(counts, key=lambda steps: (-counts[steps], steps)):
         if len(paths) == most:
             break
         candidates = set.intersection(*[having.get(step, set()) for step in set(steps)])

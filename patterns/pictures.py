@@ -127,16 +127,16 @@ def heat_map(transitions: Sequence[Row]) -> Figure:
 
 def profiles(segments: Sequence[Row], unit: str) -> Figure:
     """What sets the segments apart: standard deviations from the mean of all, by trait."""
-    told = [row for row in segments if row["unit"] == unit]
+    rows = [row for row in segments if row["unit"] == unit]
     traits: dict[str, float] = {}
-    for row in told:
+    for row in rows:
         for each in row["profile"]:
             traits[each["trait"]] = max(traits.get(each["trait"], 0.0), abs(each["difference"]))
     shown = [name for name, most in sorted(traits.items(), key=lambda item: -item[1]) if most > 0.05][:MAX_TRAITS]
-    values = np.full((len(told), max(len(shown), 1)), np.nan)
-    figure = Figure(figsize=(4 + 0.7 * len(shown), 2.2 + 0.45 * len(told)), layout="constrained")
+    values = np.full((len(rows), max(len(shown), 1)), np.nan)
+    figure = Figure(figsize=(4 + 0.7 * len(shown), 2.2 + 0.45 * len(rows)), layout="constrained")
     axes = figure.add_subplot()
-    for place, row in enumerate(told):
+    for place, row in enumerate(rows):
         for each in row["profile"]:
             if each["trait"] in shown:
                 column = shown.index(each["trait"])
@@ -151,7 +151,7 @@ def profiles(segments: Sequence[Row], unit: str) -> Figure:
                 )
     image = axes.imshow(values, cmap="PuOr_r", vmin=-2, vmax=2, aspect="auto", alpha=0.8)
     _ticks(axes.set_xticks, [name.replace("_", " ") for name in shown], rotation=40, ha="right")
-    _ticks(axes.set_yticks, [f"{row['name']} ({row['share']:.0%})" for row in told], longest=50)
+    _ticks(axes.set_yticks, [f"{row['name']} ({row['share']:.0%})" for row in rows], longest=50)
     axes.set_title(f"Segments of {unit}s: standard deviations from the mean of all")
     figure.colorbar(image, ax=axes)
     return figure

@@ -101,13 +101,13 @@ class Clustering:
         before = np.array([known[name] for name in ids]) / self.scale
         distances = cdist(self.centres / self.scale, before)
         labels, own = self.assign(values)
-        found: list[str | None] = [None] * len(self.centres)
+        continued: list[str | None] = [None] * len(self.centres)
         for segment, place in zip(*linear_sum_assignment(distances), strict=True):
             members = own[labels == segment]
             width = float(members.mean()) if len(members) else 0.0
             if distances[segment, place] <= max(width, 0.25):
-                found[segment] = ids[place]
-        return found
+                continued[segment] = ids[place]
+        return continued
 
 
 def comparable(unit: str, values: Floats) -> Floats:

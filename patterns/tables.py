@@ -19,8 +19,8 @@ from settings import Settings
 from streams.rules import session_rules
 
 ONE_DAY = timedelta(days=1)
-FOUND = (PATTERNS, SEGMENTS, TRANSITIONS, PATTERN_MEMBERS)
-WRITTEN = (*FOUND, PATTERN_DAYS)
+RESULTS = (PATTERNS, SEGMENTS, TRANSITIONS, PATTERN_MEMBERS)
+WRITTEN = (*RESULTS, PATTERN_DAYS)
 """The last one last: a day whose row in pattern_days is there has all the others."""
 
 
@@ -41,14 +41,14 @@ def days_to_mine(lake: Lake, settings: Settings) -> list[datetime]:
         unseen = events.where((F.col("timestamp") < since) & ~_days_of().isin(list(mined)))
         events = events.where(F.col("timestamp") >= since).unionByName(unseen)
     counted = events.groupBy(_days_of().alias("day")).count().collect()
-    wanted = []
+    days = []
     for row in counted:
         day = utc(row["day"])
         before = mined.get(day)
         has_ended = utc(newest) >= end_of(day, session_rules(settings))
         if before is None or before["events"] != row["count"] or (has_ended and not before["is_complete"]):
-            wanted.append(day)
-    return sorted(wanted)
+            days.append(day)
+    return sorted(days)
 
 
 def earlier(lake: Lake, settings: Settings, day: datetime) -> Earlier:
@@ -67,8 +67,8 @@ def earlier(lake: Lake, settings: Settings, day: datetime) -> Earlier:
         paths.setdefault(row["pattern_id"], {})[utc(row["day"])] = row["sessions"]
     segments: dict[tuple[str, str], list[Any]] = {}
     seen = lake.read(SEGMENTS).where((F.col("day") >= since) & (F.col("day") <= day))
-    wanted = ("day", "unit", "segment_id", "name", "centre", "first_day", "members")
-    for row in seen.select(*wanted).orderBy("day").collect():
+    columns = ("day", "unit", "segment_id", "name", "centre", "first_day", "members")
+    for row in seen.select(*columns).orderBy("day").collect():
         segments.setdefault((row["unit"], row["segment_id"]), []).append(row)
     return Earlier(
         page_kinds=tuple(kinds["page_kinds"]) if kinds else (),
@@ -107,7 +107,7 @@ def write_day(lake: Lake, settings: Settings, mined: Mined) -> None:
         _replace_day(lake, settings, table, frame.coalesce(1), mined.day["day"])
 
     with ThreadPoolExecutor(max_workers=4) as pool:
-        list(pool.map(write, FOUND))
+        list(pool.map(write, RESULTS))
     write(PATTERN_DAYS)
 
 

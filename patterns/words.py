@@ -26,7 +26,7 @@ START, END, OTHER = "(start)", "(end)", "(other)"
 
 
 @dataclass(frozen=True)
-class Told:
+class Contrast:
     """A trait of a segment against all: ``difference`` in standard deviations, above 0 where the segment has more."""
 
     trait: Trait
@@ -69,18 +69,18 @@ def number(value: float, unit: str) -> str:
     return amount(value, "")
 
 
-def profile(unit: str, members: Floats, everybody: Floats) -> list[Told]:
+def profile(unit: str, members: Floats, everybody: Floats) -> list[Contrast]:
     """How ``members`` differ from ``everybody`` (rows of traits, unknown values as NaN), the most telling first."""
     own, all_ = comparable(unit, members), comparable(unit, everybody)
-    told = []
+    contrasts = []
     for place, trait in enumerate(TRAITS[unit]):
         mine, theirs = own[~np.isnan(own[:, place]), place], all_[~np.isnan(all_[:, place]), place]
         if not len(mine) or not len(theirs):
             continue
         spread = max(float(theirs.std()), MIN_DEVIATION[trait.logarithmic])
         difference = float(mine.mean() - theirs.mean()) / spread
-        told.append(Told(trait, _typical(trait, mine), _typical(trait, theirs), difference))
-    return sorted(told, key=lambda each: (-abs(round(each.difference, 6)), each.trait.rank))
+        contrasts.append(Contrast(trait, _typical(trait, mine), _typical(trait, theirs), difference))
+    return sorted(contrasts, key=lambda each: (-abs(round(each.difference, 6)), each.trait.rank))
 
 
 def _typical(trait: Trait, compared: Floats) -> float:
@@ -88,31 +88,31 @@ def _typical(trait: Trait, compared: Floats) -> float:
     return float(np.expm1(np.median(compared))) if trait.logarithmic else float(compared.mean())
 
 
-def segment_name(told: Sequence[Told], taken: Collection[str]) -> str:
-    """A name from what sets the segment apart, such as "slow night readers", unlike those ``taken``."""
-    noun, about = _noun(told)
-    telling = [each for each in told if abs(each.difference) >= TELLING and each.trait.name not in about]
+def segment_name(contrasts: Sequence[Contrast], used: Collection[str]) -> str:
+    """A name from what sets the segment apart, such as "slow night readers", unlike those ``used``."""
+    noun, about = _noun(contrasts)
+    telling = [each for each in contrasts if abs(each.difference) >= TELLING and each.trait.name not in about]
     if not telling:
-        telling = [each for each in told if each.trait.name not in about][:1]
+        telling = [each for each in contrasts if each.trait.name not in about][:1]
     for count in range(MAX_ADJECTIVES, len(telling) + 1):
         name = _phrase(telling[:count], noun)
-        if name not in taken:
+        if name not in used:
             return name
     name = _phrase(telling[:MAX_ADJECTIVES], noun)
     number = 1
-    while (numbered := name if number == 1 else f"{name} ({number})") in taken:
+    while (numbered := name if number == 1 else f"{name} ({number})") in used:
         number += 1
     return numbered
 
 
-def _phrase(telling: Sequence[Told], noun: str) -> str:
+def _phrase(telling: Sequence[Contrast], noun: str) -> str:
     first = sorted(telling, key=lambda each: -each.trait.rank)
     return " ".join([*(each.trait.more if each.difference > 0 else each.trait.less for each in first), noun])
 
 
-def _noun(told: Sequence[Told]) -> tuple[str, set[str]]:
+def _noun(contrasts: Sequence[Contrast]) -> tuple[str, set[str]]:
     """What the members mainly do, and the traits that are said by it."""
-    value = {each.trait.name: each.value for each in told}
+    value = {each.trait.name: each.value for each in contrasts}
     shares = {"view_share", "click_share", "interaction_share"}
     if value.get("interaction_share", 0.0) >= MAINLY:
         return "form senders", shares
@@ -123,12 +123,12 @@ def _noun(told: Sequence[Told]) -> tuple[str, set[str]]:
     return "visitors", set()
 
 
-def segment_description(unit: str, told: Sequence[Told]) -> str:
+def segment_description(unit: str, contrasts: Sequence[Contrast]) -> str:
     """A sentence: what the members have more or less of than all, and how many pages they see."""
-    telling = [each for each in told if abs(each.difference) >= TELLING][:MAX_SAID]
+    telling = [each for each in contrasts if abs(each.difference) >= TELLING][:MAX_SAID]
     parts = [each.text for each in telling]
     if not any(each.trait.name == "pages" for each in telling):
-        parts += [each.said for each in told if each.trait.name == "pages"]
+        parts += [each.said for each in contrasts if each.trait.name == "pages"]
     if not telling:
         return f"much like all others: {', '.join(parts)}"
     kinds = {each.trait.name: each.trait.more if each.difference > 0 else each.trait.less for each in telling}

@@ -94,8 +94,8 @@ class KafkaErasure:
 
     def _policy(self, topic: str) -> str:
         resource = ConfigResource(ResourceType.TOPIC, topic)
-        found = self._admin.describe_configs([resource])[resource].result(ANSWER_SECONDS)
-        return str(found["cleanup.policy"].value)
+        config = self._admin.describe_configs([resource])[resource].result(ANSWER_SECONDS)
+        return str(config["cleanup.policy"].value)
 
     def _bury(self, topic: str, keys: set[bytes]) -> None:
         """Send a record without a value for each key, to the partition in which the key's other records are."""
@@ -150,22 +150,23 @@ class KafkaErasure:
                 if place in behind and 0 <= offset < until[place]:
                     behind[place] = min(behind[place], offset)
                     slow.add(group)
-        asked = [TopicPartition(topic, number, offset) for (topic, number), offset in behind.items() if offset > 0]
-        for answer in self._admin.delete_records(asked, operation_timeout=ANSWER_SECONDS).values() if asked else ():
-            answer.result(2 * ANSWER_SECONDS)
+        partitions = [TopicPartition(topic, number, offset) for (topic, number), offset in behind.items() if offset > 0]
+        if partitions:
+            for answer in self._admin.delete_records(partitions, operation_timeout=ANSWER_SECONDS).values():
+                answer.result(2 * ANSWER_SECONDS)
         return f"group {' and '.join(sorted(slow))}" if slow else None
 
     def _groups(self) -> dict[str, dict[Partition, int]]:
         """How far each consumer group has read."""
         admin = self._admin
         listed = admin.list_consumer_groups(request_timeout=ANSWER_SECONDS).result(2 * ANSWER_SECONDS)
-        found = {}
+        offsets = {}
         for group in sorted(one.group_id for one in listed.valid):
-            told = admin.list_consumer_group_offsets([ConsumerGroupTopicPartitions(group)])[group].result(
+            answer = admin.list_consumer_group_offsets([ConsumerGroupTopicPartitions(group)])[group].result(
                 2 * ANSWER_SECONDS
             )
-            found[group] = {(one.topic, one.partition): one.offset for one in told.topic_partitions}
-        return found
+            offsets[group] = {(one.topic, one.partition): one.offset for one in answer.topic_partitions}
+        return offsets
 
     def _silent(self, error: KafkaException) -> EnvironmentProblem:
         cause = error.args[0]

@@ -38,9 +38,9 @@ def names_in(value: bytes | None) -> Iterator[str]:
     """
     if not value:
         return
-    found = {*value.split(b'"'), *_USER.findall(value)}
-    found |= {word for cut in (_COARSE, _FINE) for word in cut.findall(value) if len(word) >= LONG_ENOUGH}
-    for name in found:
+    names = {*value.split(b'"'), *_USER.findall(value)}
+    names |= {word for cut in (_COARSE, _FINE) for word in cut.findall(value) if len(word) >= LONG_ENOUGH}
+    for name in names:
         yield name.decode("utf-8", "replace")
     if b"\\" in value:
         for text in _STRING.findall(value):
@@ -77,7 +77,7 @@ class People:
 
     def named_in(self, texts: Sequence[bytes | None]) -> np.ndarray:
         """Whether each text names one of the people."""
-        found = np.array([self._has_name(text) for text in texts], bool)
+        named = np.array([self._has_name(text) for text in texts], bool)
         start = 0
         while start < len(texts):
             end, size = start, 0
@@ -85,9 +85,9 @@ class People:
                 size += len(texts[end] or b"")
                 end += 1
             short = [text if text is not None and len(text) <= PIECE_BYTES else b"" for text in texts[start:end]]
-            found[start:end] |= self._inside(short)
+            named[start:end] |= self._inside(short)
             start = end
-        return found
+        return named
 
     def _has_name(self, text: bytes | None) -> bool:
         """Whether a name in it is one of them, or it is so long that it is taken in pieces which have one."""
@@ -99,15 +99,15 @@ class People:
 
     def of_records(self, records: pa.Table) -> pa.Array:
         """Whose records of Kafka, kept as they came, name one of the people: in value, key, headers or detail."""
-        found = np.zeros(records.num_rows, bool)
+        named = np.zeros(records.num_rows, bool)
         for name in ("raw", "kafka_key", "detail"):
-            found |= self.named_in(records[name].cast(pa.binary()).to_pylist())
+            named |= self.named_in(records[name].cast(pa.binary()).to_pylist())
         headers = records["headers"].to_pylist()
         flat = [(at, text) for at, of in enumerate(headers) for one in of or () for text in _both(one)]
         if flat:
             rows, texts = zip(*flat, strict=True)
-            np.logical_or.at(found, np.array(rows), self.named_in(texts))
-        return pa.array(found)
+            np.logical_or.at(named, np.array(rows), self.named_in(texts))
+        return pa.array(named)
 
     def of_rows(self, rows: pa.Table) -> pa.Array:
         """Whose rows of a table: by ``user_id`` where it has one, else as :meth:`of_records`."""
@@ -117,10 +117,10 @@ class People:
 
     def _inside(self, texts: Sequence[bytes | None]) -> np.ndarray:
         """Rabin and Karp: the hash of each window of an id's length, by sums that make all windows at once."""
-        found = np.zeros(len(texts), bool)
+        named = np.zeros(len(texts), bool)
         joined = b"\0".join(text or b"" for text in texts) if len(texts) > 1 else texts[0] or b""
         if not joined or not self._spellings:
-            return found
+            return named
         sums, unscale = _sums(np.frombuffer(joined, np.uint8))
         ends = np.cumsum([len(text or b"") + 1 for text in texts])
         for size, (hashes, spelled) in self._spellings.items():
@@ -130,8 +130,8 @@ class People:
             near = np.minimum(np.searchsorted(hashes, windows), len(hashes) - 1)
             for at in np.flatnonzero(hashes[near] == windows):
                 if joined[at : at + size] in spelled:
-                    found[np.searchsorted(ends, at, side="right")] = True
-        return found
+                    named[np.searchsorted(ends, at, side="right")] = True
+        return named
 
 
 def _sums(data: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -31,22 +31,22 @@ def strays(lake: Lake, table: Table) -> set[str]:
 def naming(lake: Lake, table: Table, names: Iterable[str], people: People) -> list[str]:
     """Those of the files that hold rows of ``people``, or cannot be read to the end: who wrote them was killed."""
     system = lake.location(table).file_system()
-    found = []
+    matching = []
     for name in sorted(names):
         try:
             with system.open_input_file(name) as source, pq.ParquetFile(source) as file:
-                groups = (file.read_row_group(at, columns=_wanted(table)) for at in range(file.num_row_groups))
+                groups = (file.read_row_group(at, columns=_columns(table)) for at in range(file.num_row_groups))
                 is_one = any(any(people.of_rows(rows).to_pylist()) for rows in groups)
         except FileNotFoundError:
             continue
         except (pa.ArrowInvalid, KeyError, OSError, EOFError):
             is_one = True
         if is_one:
-            found.append(name)
-    return found
+            matching.append(name)
+    return matching
 
 
-def _wanted(table: Table) -> list[str]:
+def _columns(table: Table) -> list[str]:
     return list(NEEDED) if table is REJECTED_EVENTS else ["user_id"]
 
 

@@ -29,11 +29,11 @@ def remove_rows(lake: Lake, table: Table, people: People, chosen: MaintenanceSet
         return 0
     rows = lake.read(table)
     if table is REJECTED_EVENTS:
-        wanted, places = rows.select(*table.keys, *NEEDED), rows.select(*table.keys).schema
-        found = without_null_lists(wanted).mapInArrow(naming_records(people, table.keys), places).toArrow()
-        if found.num_rows:
-            blank(lake, lake.spark.createDataFrame(found), chosen)
-        return int(found.num_rows)
+        records, places = rows.select(*table.keys, *NEEDED), rows.select(*table.keys).schema
+        named = without_null_lists(records).mapInArrow(naming_records(people, table.keys), places).toArrow()
+        if named.num_rows:
+            blank(lake, lake.spark.createDataFrame(named), chosen)
+        return int(named.num_rows)
     known = lake.spark.createDataFrame(pa.table({"user_id": people.array}))
     if table is EVENTS:
         mine = rows.join(F.broadcast(known), "user_id", "left_semi")

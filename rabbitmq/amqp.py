@@ -115,9 +115,9 @@ def problem(error: Exception, settings: RabbitmqSettings) -> BehaviorError:
 
 def text_headers(routing_key: str, properties: BasicProperties) -> list[tuple[str, bytes]]:
     """Kafka headers for what comes with a message: ``amqp_NAME`` for properties, ``amqp_header_NAME`` for headers."""
-    found = [(f"amqp_{name}", getattr(properties, name)) for name in KEPT]
+    kept = [(f"amqp_{name}", getattr(properties, name)) for name in KEPT]
     named = [("amqp_routing_key", _text(routing_key))]
-    named += [(name, _text(value)) for name, value in found if value is not None]
+    named += [(name, _text(value)) for name, value in kept if value is not None]
     for name, value in (properties.headers or {}).items():  # pika gives bytes for a name that is not UTF-8
         text = _text(name).decode(errors="replace").replace("\0", "�")
         named.append((f"amqp_header_{text}", _text(value)))

@@ -178,7 +178,7 @@ class _Session:
         key = self.reader.record(delivery.body).key
         headers = amqp.text_headers(delivery.routing_key, delivery.properties)
         try:
-            self.producer.send_told(delivery.body, key, partial(outcome, delivery), headers=headers)
+            self.producer.send_and_report(delivery.body, key, partial(outcome, delivery), headers=headers)
         except UsageError as error:  # larger than the client may send
             delivery.refused = str(error)
             self.refused.append(delivery)

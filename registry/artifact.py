@@ -115,16 +115,18 @@ def unpack(file: Path) -> Pipeline:
     """The pipeline in a file; skops builds only types that it or we trust."""
     try:
         check_size(file)
-        found = skops.io.load(file, trusted=list(TRUSTED_TYPES))
+        pipeline = skops.io.load(file, trusted=list(TRUSTED_TYPES))
     except ModelError:
         raise
     except UntrustedTypesFoundException as error:
         raise ModelError(f"{file.name} holds types that are not trusted and was not loaded: {error}") from error
     except Exception as error:  # whatever a damaged file makes skops raise
         raise ModelError(f"{file.name} cannot be read as a model: {error!r}") from error
-    if not isinstance(found, Pipeline) or [name for name, _ in found.steps] != ["prepare", "detector", "mirror"]:
-        raise ModelError(f"{file.name} holds a {type(found).__name__} and not a pipeline of ours. Train a model again.")
-    return found
+    if not isinstance(pipeline, Pipeline) or [name for name, _ in pipeline.steps] != ["prepare", "detector", "mirror"]:
+        raise ModelError(
+            f"{file.name} holds a {type(pipeline).__name__} and not a pipeline of ours. Train a model again."
+        )
+    return pipeline
 
 
 def check_size(file: Path) -> None:

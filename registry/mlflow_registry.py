@@ -199,38 +199,40 @@ class Registry:
     def resolve(self, alias: str = CHAMPION) -> Resolved | None:
         """What an alias points to, None when nothing has it. One small request: fit for every micro-batch."""
         with self._translated():
-            found = self._version_of(alias)
-        if found is None:
+            model_version = self._version_of(alias)
+        if model_version is None:
             return None
-        threshold = found.tags.get("threshold")
-        return Resolved(str(found.version), None if threshold is None else float(threshold))
+        threshold = model_version.tags.get("threshold")
+        return Resolved(str(model_version.version), None if threshold is None else float(threshold))
 
     def threshold(self, version: str) -> float | None:
         """The threshold that a version's tag says, None when it has none (that of its training counts then)."""
         with self._translated():
-            found = self._client().get_model_version(self.name, version).tags.get("threshold")
-        return None if found is None else float(found)
+            threshold = self._client().get_model_version(self.name, version).tags.get("threshold")
+        return None if threshold is None else float(threshold)
 
     def resolve_champion(self) -> str | None:
         """The champion's version, None when there is none."""
-        found = self.resolve(CHAMPION)
-        return None if found is None else found.version
+        champion = self.resolve(CHAMPION)
+        return None if champion is None else champion.version
 
     def describe(self, alias: str = CHAMPION) -> Description | None:
         """What people want to know of the version that an alias points to, None when nothing has it."""
         with self._translated():
-            found = self._version_of(alias)
-            if found is None:
+            model_version = self._version_of(alias)
+            if model_version is None:
                 return None
-            run = self._client().get_run(found.run_id) if found.run_id else None
-        at = datetime.fromtimestamp(found.creation_timestamp / 1000, UTC)
-        return Description(str(found.version), at, dict(found.tags), dict(run.data.metrics) if run else {})
+            run = self._client().get_run(model_version.run_id) if model_version.run_id else None
+        at = datetime.fromtimestamp(model_version.creation_timestamp / 1000, UTC)
+        return Description(
+            str(model_version.version), at, dict(model_version.tags), dict(run.data.metrics) if run else {}
+        )
 
     def latest(self) -> str | None:
         """The newest version, whatever its alias; None when nothing is registered."""
         with self._translated():
             versions = self._client().search_model_versions(f"name = '{self.name}'")
-        return max((str(found.version) for found in versions), key=int, default=None)
+        return max((str(each.version) for each in versions), key=int, default=None)
 
     def load(self, version: str) -> LoadedModel:
         """Download a version, check it, load it; a version that was loaded before is not fetched again.
@@ -241,11 +243,11 @@ class Registry:
         """
         if version not in self._loaded:
             with self._translated(), tempfile.TemporaryDirectory(prefix="model-") as target:
-                found = self._client().get_model_version(self.name, version)
+                model_version = self._client().get_model_version(self.name, version)
                 what = f"version {version} of model '{self.name}'"
-                self._check(found, what)
+                self._check(model_version, what)
                 folder = self._download(f"models:/{self.name}/{version}", Path(target))
-                model, reference = artifact.read(folder, found.tags, what)
+                model, reference = artifact.read(folder, model_version.tags, what)
                 self._loaded[version] = LoadedModel.of(self.name, version, model, reference)
         return self._loaded[version]
 
@@ -291,9 +293,9 @@ class Registry:
 
     def _experiment_id(self) -> str:
         client = self._client()
-        found = client.get_experiment_by_name(self.experiment)
-        if found is not None:
-            return str(found.experiment_id)
+        experiment = client.get_experiment_by_name(self.experiment)
+        if experiment is not None:
+            return str(experiment.experiment_id)
         location = self.artifacts
         if location is None and self.tracking_uri.startswith("sqlite:///"):
             database = Path(self.tracking_uri.removeprefix("sqlite:///")).resolve()
@@ -307,21 +309,23 @@ class Registry:
         model_id = logged.removeprefix("models:/")
         return str(client.create_model_version(self.name, logged, run_id, tags=tags, model_id=model_id).version)
 
-    def _check(self, found: ModelVersion, what: str) -> None:
+    def _check(self, model_version: ModelVersion, what: str) -> None:
         """Refuse a version whose tags or place say that it cannot be right, before anything is downloaded."""
-        if not str(found.source).startswith("models:/m-"):
+        if not str(model_version.source).startswith("models:/m-"):
             raise ModelError(
-                f"The {what} lies at {found.source}, outside of the registry at {self._place}, and was not "
+                f"The {what} lies at {model_version.source}, outside of the registry at {self._place}, and was not "
                 "loaded. Only models that train_model registered there are used."
             )
-        self.trust.check_tags(self.name, found.tags, what)
-        trained_on = found.tags.get("feature_version")
+        self.trust.check_tags(self.name, model_version.tags, what)
+        trained_on = model_version.tags.get("feature_version")
         if trained_on != FEATURE_VERSION:
             raise ModelError(
                 f"The {what} was trained on feature version {trained_on}, this is version {FEATURE_VERSION}. "
                 "Train a model on the new features: python -m jobs.train_model."
             )
-        others = artifact.other_libraries(json.loads(found.tags.get("libraries", "{}")), found.tags.get("preset", ""))
+        others = artifact.other_libraries(
+            json.loads(model_version.tags.get("libraries", "{}")), model_version.tags.get("preset", "")
+        )
         if others and self.strict_libraries:
             raise ModelError(f"The {what} was trained with {others}. Train it again here, or install those versions.")
         if others:

@@ -20,7 +20,7 @@ def may_hold(tracking_uri: str, name: str) -> bool:
     file = tracking_uri.removeprefix(SQLITE).partition("?")[0]
     try:
         with closing(sqlite3.connect(f"file:{quote(file)}?mode=ro", uri=True, timeout=1)) as registry:
-            found = registry.execute("SELECT 1 FROM model_versions WHERE name = ? LIMIT 1", (name,)).fetchone()
+            row = registry.execute("SELECT 1 FROM model_versions WHERE name = ? LIMIT 1", (name,)).fetchone()
     except sqlite3.OperationalError as error:
         return "locked" in str(error)  # else: no file yet, or no tables in it
-    return found is not None
+    return row is not None

@@ -8,18 +8,18 @@ from registry.mlflow_registry import TrainingRecord
 from scoring.model import Model
 from settings import ModelSettings
 from training import trial
-from training.dataset import Taken
+from training.dataset import TrainingSample
 from training.search import Tried
 
 
 def record_of(
     model: Model,
-    taken: Taken,
+    sample: TrainingSample,
     tried: list[Tried],
     chosen: ModelSettings,
     source: str,
     version: int,
-    asked: dict[str, object],
+    choices: dict[str, object],
     *,
     tries: bool,
 ) -> TrainingRecord:
@@ -28,22 +28,22 @@ def record_of(
     Args:
         tried: the sets of parameters of a search, if there was one.
         source, version: the table of features and its Delta version.
-        asked: what the caller chose, kept beside the parameters.
+        choices: what the caller chose, kept beside the parameters.
         tries: whether to try the model on simulated days, and keep what was found.
     """
-    found, personas = {}, None
+    figures, personas = {}, None
     if tries:
         days = trial.gate_rows(chosen.trial_users, chosen.min_session_events)
         scores = trial.scores_of(model, days)
-        found, personas = trial.metrics(scores, days), trial.personas(scores, days)
+        figures, personas = trial.metrics(scores, days), trial.personas(scores, days)
     attempts = [{**vars(one.parameters), "stability": one.stability, "recall": one.recall} for one in tried]
     settings_used = {"flagged_share": chosen.flagged_share, "min_session_events": chosen.min_session_events}
     return TrainingRecord(
         source=source,
         delta_version=version,
-        parameters={**vars(model.parameters), **settings_used, **taken.sample(), **asked},
-        metrics=taken.counts() | found,
-        tags={"sample": taken.describe(), "first": taken.first.isoformat(), "last": taken.last.isoformat()},
+        parameters={**vars(model.parameters), **settings_used, **sample.parameters(), **choices},
+        metrics=sample.counts() | figures,
+        tags={"sample": sample.describe(), "first": sample.first.isoformat(), "last": sample.last.isoformat()},
         personas=personas,
         tables={"search": pd.DataFrame(attempts)} if attempts else {},
     )

@@ -95,10 +95,10 @@ class Trust:
 
 def check_files(folder: Path, tags: Mapping[str, str], what: str) -> None:
     """Refuse a folder that has not exactly the files, by name and content, that the tags list."""
-    found, recorded = hashes(folder), _recorded(tags, what)
-    for name in sorted(recorded.keys() - found.keys()):
+    present, recorded = hashes(folder), _recorded(tags, what)
+    for name in sorted(recorded.keys() - present.keys()):
         raise ModelError(f"{name} of {what} is not in the artifact store. {AGAIN}")
-    for name, seen in found.items():
+    for name, seen in present.items():
         if name not in recorded:
             raise ModelError(
                 f"{name!r} lies beside {what} and was not registered with it: somebody put it there, so nothing of it "
@@ -113,14 +113,14 @@ def check_files(folder: Path, tags: Mapping[str, str], what: str) -> None:
 
 def hashes(folder: Path) -> dict[str, str]:
     """The SHA-256 of every file in a folder, by its path there; of a link, which is none of ours, that it is one."""
-    found = {}
+    by_path = {}
     for path in sorted(folder.rglob("*")):
         name = path.relative_to(folder).as_posix()
         if path.is_symlink():
-            found[name] = "a link"
+            by_path[name] = "a link"
         elif path.is_file() and name != ADDED_BY_MLFLOW:
-            found[name] = sha256(path)
-    return found
+            by_path[name] = sha256(path)
+    return by_path
 
 
 def sha256(file: Path) -> str:
@@ -155,12 +155,12 @@ def _recorded(tags: Mapping[str, str], what: str) -> dict[str, str]:
 
 def _bytes(text: str, name: str) -> bytes:
     try:
-        found = base64.b64decode(text.strip(), altchars=b"-_", validate=True)
+        decoded = base64.b64decode(text.strip(), altchars=b"-_", validate=True)
     except (binascii.Error, ValueError):
-        found = b""
-    if len(found) != 32:
+        decoded = b""
+    if len(decoded) != 32:
         raise ConfigurationError(f"{name} is no key of ours. Make one with python -m registry.trust.")
-    return found
+    return decoded
 
 
 def main() -> None:

@@ -74,8 +74,10 @@ class Scorer:
         scores[scored] = self._score(values)
         flagged = np.flatnonzero(scores[scored] >= self.threshold)
         reasons: list[list[Reason] | None] = [None] * rows
-        for row, found in zip(scored[flagged], self._reasons(values[flagged], columns, scored[flagged]), strict=True):
-            reasons[row] = found
+        for row, row_reasons in zip(
+            scored[flagged], self._reasons(values[flagged], columns, scored[flagged]), strict=True
+        ):
+            reasons[row] = row_reasons
         return RowScores(scores, percentile(scores, self._score_quantiles), reasons)
 
     def _score(self, values: Floats) -> Floats:

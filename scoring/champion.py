@@ -123,24 +123,24 @@ class ChampionFollower:
         """
         before = self._current
         try:
-            found = self._attempts()(self.source.resolve, self.alias)
-            self._current = self._taken(found)
+            resolved = self._attempts()(self.source.resolve, self.alias)
+            self._current = self._model_of(resolved)
         except ModelError as error:
             if before is None:
                 raise
             return Followed(before, changed=False, trouble=f"version {before.version} goes on: {error}")
         return Followed(self._current, changed=self._current is not before)
 
-    def _taken(self, found: Resolved | None) -> LoadedModel:
-        if found is None:
+    def _model_of(self, resolved: Resolved | None) -> LoadedModel:
+        if resolved is None:
             raise ModelError(
                 f"No model has the alias '{self.alias}'. Train and promote one: "
                 "python -m jobs.train_model, then python -m jobs.promote_model."
             )
         current = self._current
-        if current is None or current.version != found.version:
-            current = self._loaded(found.version)
-        threshold = current.reference.threshold if found.threshold is None else found.threshold
+        if current is None or current.version != resolved.version:
+            current = self._loaded(resolved.version)
+        threshold = current.reference.threshold if resolved.threshold is None else resolved.threshold
         return current if threshold == current.threshold else replace(current, threshold=threshold)
 
     def _loaded(self, version: str) -> LoadedModel:

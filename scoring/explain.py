@@ -86,10 +86,10 @@ class Explainer:
         blocks = np.zeros((-(-rows // lanes) * lanes, columns), np.float32)
         blocks[:rows] = prepared
         blocks = np.ascontiguousarray(blocks.reshape(-1, lanes, columns).transpose(0, 2, 1))
-        found = np.zeros(blocks.shape)
-        _shapley(blocks, self.boxes, self.points, self.weights, found)
+        shapley = np.zeros(blocks.shape)
+        _shapley(blocks, self.boxes, self.points, self.weights, shapley)
         out = np.zeros((rows, self.forest.width))
-        out[:, self.forest.preparation.source] = found.transpose(0, 2, 1).reshape(-1, columns)[:rows]
+        out[:, self.forest.preparation.source] = shapley.transpose(0, 2, 1).reshape(-1, columns)[:rows]
         return out / len(self.forest.trees.roots)
 
 

@@ -91,9 +91,9 @@ class Forest:
         That is so for missing values and for those on the side of the typical one that is not strange.
         """
         known = self.preparation
-        taken = np.where(np.isnan(values[:, known.source]), known.typical, values[:, known.source])
+        filled = np.where(np.isnan(values[:, known.source]), known.typical, values[:, known.source])
         same = np.ones(values.shape, np.bool_)
-        bounded, middle = (np.clip(each, known.least, known.most) for each in (taken, known.typical))
+        bounded, middle = (np.clip(each, known.least, known.most) for each in (filled, known.typical))
         same[:, known.source] = bounded == middle
         return same
 

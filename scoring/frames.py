@@ -58,12 +58,12 @@ def score(features: DataFrame, champion: LoadedModel, rules: Rules, challenger: 
         without_reasons = Rules(rules.min_session_events, max_reasons=0)
         scores["_challenged"] = _scores(features.sparkSession, challenger, without_reasons, may_fail=True)
     scored = features.withColumns(scores)
-    found = F.col("_scores")
+    row_scores = F.col("_scores")
     new = {
-        "anomaly_score": found["anomaly_score"],
-        "anomaly_percentile": found["anomaly_percentile"],
-        "verdict": _verdict(found["anomaly_score"], champion.threshold),
-        "reasons": found["reasons"],
+        "anomaly_score": row_scores["anomaly_score"],
+        "anomaly_percentile": row_scores["anomaly_percentile"],
+        "verdict": _verdict(row_scores["anomaly_score"], champion.threshold),
+        "reasons": row_scores["reasons"],
         "model_name": F.lit(champion.name),
         "model_version": F.lit(champion.version),
         "threshold": F.lit(champion.threshold),
@@ -88,12 +88,14 @@ def shadow_rows(scored: DataFrame) -> DataFrame:
 
 
 def _shadow(challenger: LoadedModel) -> Column:
-    found = F.col("_challenged")
-    verdict = F.when(found["failed"], FAILED).otherwise(_verdict(found["anomaly_score"], challenger.threshold))
+    row_scores = F.col("_challenged")
+    verdict = F.when(row_scores["failed"], FAILED).otherwise(
+        _verdict(row_scores["anomaly_score"], challenger.threshold)
+    )
     return F.struct(
         F.lit(challenger.version).alias("model_version"),
-        found["anomaly_score"].alias("anomaly_score"),
-        found["anomaly_percentile"].alias("anomaly_percentile"),
+        row_scores["anomaly_score"].alias("anomaly_score"),
+        row_scores["anomaly_percentile"].alias("anomaly_percentile"),
         verdict.alias("verdict"),
         F.lit(challenger.threshold).alias("threshold"),
     )
@@ -108,14 +110,14 @@ def score_frame(features: pd.DataFrame, champion: LoadedModel, rules: Rules) -> 
     scorer = scorer_of(champion, rules)
     columns = {name: _doubles(features, name) for name in inputs_of(scorer.names)}
     events = columns[SESSION_EVENTS]
-    found = scorer.score(columns, can_be_scored=np.isnan(events) | (events >= rules.min_session_events))
-    verdicts = np.where(found.scores >= champion.threshold, ANOMALY, NORMAL)
+    row_scores = scorer.score(columns, can_be_scored=np.isnan(events) | (events >= rules.min_session_events))
+    verdicts = np.where(row_scores.scores >= champion.threshold, ANOMALY, NORMAL)
     return pd.DataFrame(
         {
-            "anomaly_score": found.scores,
-            "anomaly_percentile": found.percentiles,
-            "verdict": np.where(np.isnan(found.scores), INSUFFICIENT, verdicts),
-            "reasons": pd.Series(found.reasons, index=features.index, dtype=object),
+            "anomaly_score": row_scores.scores,
+            "anomaly_percentile": row_scores.percentiles,
+            "verdict": np.where(np.isnan(row_scores.scores), INSUFFICIENT, verdicts),
+            "reasons": pd.Series(row_scores.reasons, index=features.index, dtype=object),
             "model_name": champion.name,
             "model_version": champion.version,
             "threshold": champion.threshold,
@@ -135,17 +137,17 @@ def scored_frame(scorer: Scorer, numbers: dict[str, Floats], *, may_fail: bool) 
     """Scored rows with the columns of :data:`SCORED`; where it ``may_fail``, an error marks all of them instead."""
     rows, failed = len(numbers[SESSION_EVENTS]), False
     try:
-        found = scorer.score(numbers)
+        row_scores = scorer.score(numbers)
     except Exception:
         if not may_fail:
             raise
         nothing, failed = np.full(rows, np.nan), True
-        found = RowScores(nothing, nothing, [None] * rows)
+        row_scores = RowScores(nothing, nothing, [None] * rows)
     return pd.DataFrame(
         {
-            "anomaly_score": found.scores,
-            "anomaly_percentile": found.percentiles,
-            "reasons": pd.Series(found.reasons, dtype=object),
+            "anomaly_score": row_scores.scores,
+            "anomaly_percentile": row_scores.percentiles,
+            "reasons": pd.Series(row_scores.reasons, dtype=object),
             "failed": np.full(rows, failed),
         }
     )

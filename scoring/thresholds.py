@@ -99,10 +99,10 @@ def from_alerts_per_day(alerts: float, distribution: Distribution) -> float:
 def preview(distribution: Distribution, current: float | None = None) -> pd.DataFrame:
     """Alerts per day by threshold: columns alerts_per_day, threshold, share and current (the row of today's threshold).
 
-    Sorted from few alerts to many; asks for more than there are in a day are left out.
+    Sorted from few alerts to many; counts beyond what comes in a day are left out.
     """
-    wanted = [alerts for alerts in ALERT_TABLE if alerts < distribution.per_day]
-    rows = [(float(alerts), from_alerts_per_day(alerts, distribution), False) for alerts in wanted]
+    alert_counts = [alerts for alerts in ALERT_TABLE if alerts < distribution.per_day]
+    rows = [(float(alerts), from_alerts_per_day(alerts, distribution), False) for alerts in alert_counts]
     if current is not None:
         rows.append((distribution.above(current) * distribution.per_day, current, True))
     table = pd.DataFrame(rows, columns=["alerts_per_day", "threshold", "current"])
@@ -110,14 +110,16 @@ def preview(distribution: Distribution, current: float | None = None) -> pd.Data
     return table.sort_values(["alerts_per_day", "current"], ignore_index=True)
 
 
-def preview_of_history(sessions: pd.DataFrame, days: float, current: float, asked: float | None = None) -> pd.DataFrame:
+def preview_of_history(
+    sessions: pd.DataFrame, days: float, current: float, proposed: float | None = None
+) -> pd.DataFrame:
     """Alerts per day by threshold, as history would have had them.
 
     Args:
         sessions: a row per user session: ``day`` (any value that tells days apart), ``score`` (of its strangest minute)
-            and, where an analyst has judged it, ``verdict`` "true" or "false".
+            and, where an analyst has reviewed it, ``verdict`` "true" or "false".
         days: length of the history.
-        current, asked: thresholds that get a row of their own.
+        current, proposed: thresholds that get a row of their own.
 
     Returns:
         threshold, alerts_per_day (mean), busiest_day (most alerts of one day), share of sessions, true_kept and
@@ -127,8 +129,8 @@ def preview_of_history(sessions: pd.DataFrame, days: float, current: float, aske
     places = {alerts: round(alerts * days) for alerts in ALERT_TABLE}
     rows = [(float(scores[place - 1]), "") for place in places.values() if 0 < place <= len(scores)]
     rows.append((current, "now"))
-    if asked is not None:
-        rows.append((asked, "asked for"))
+    if proposed is not None:
+        rows.append((proposed, "asked for"))
     table = [_at(sessions, days, threshold, note) for threshold, note in rows]
     return pd.DataFrame(table, columns=PREVIEW).sort_values(["alerts_per_day", "note"], ignore_index=True)
 

@@ -63,7 +63,7 @@ class Predictor:
 
     def answer(self, values: Values) -> Answer:
         """The answer for one row of feature values; features that are left out are taken as typical."""
-        if not self._can_be_judged(values):
+        if not self._can_be_scored(values):
             return self._answer(values, None, None, INSUFFICIENT, [])
         row = np.full((1, len(self.place)), np.nan)
         for name, value in values.items():
@@ -77,7 +77,7 @@ class Predictor:
 
     def answers(self, rows: Sequence[Values]) -> list[Answer]:
         """:meth:`answer` for many rows: the same answers, scored together."""
-        known = np.array([self._can_be_judged(values) for values in rows], np.bool_)
+        known = np.array([self._can_be_scored(values) for values in rows], np.bool_)
         scored = self.scorer.score(self._columns(rows), can_be_scored=known)
         answers = []
         for place, values in enumerate(rows):
@@ -91,7 +91,7 @@ class Predictor:
             )
         return answers
 
-    def _can_be_judged(self, values: Values) -> bool:
+    def _can_be_scored(self, values: Values) -> bool:
         return not values.get(SESSION_EVENTS, np.inf) < self.rules.min_session_events
 
     def _columns(self, rows: Sequence[Values]) -> dict[str, Floats]:

@@ -6,7 +6,7 @@ Unknown keys are refused by name; secrets come from the environment only and pri
 from __future__ import annotations
 
 from settings.alerts import AlertSettings
-from settings.errors import may_be_told
+from settings.errors import may_quote
 from settings.loading import PROJECT, configuration_folder, load_settings, local_overrides
 from settings.maintenance import MaintenanceSettings
 from settings.models import DriftSettings, GateSettings, ModelSettings, PatternSettings
@@ -52,5 +52,5 @@ __all__ = [
     "configuration_folder",
     "load_settings",
     "local_overrides",
-    "may_be_told",
+    "may_quote",
 ]

@@ -20,8 +20,8 @@ def explain(error: ValidationError) -> str:
         elif problem["type"] == "missing":
             sentences.append(f"Setting {key} is missing: give it in conf/ or with --set {key}=….")
         else:
-            found = f" (found {problem['input']!r})" if may_be_told(problem["loc"]) else ""
-            sentences.append(f"Setting {key}: {problem['msg']}{found}.")
+            quote = f" (found {problem['input']!r})" if may_quote(problem["loc"]) else ""
+            sentences.append(f"Setting {key}: {problem['msg']}{quote}.")
     return " ".join(sentences)
 
 
@@ -29,7 +29,7 @@ SECRETIVE = re.compile(r"password|token|secret|key|webhook|ur[il]$|endpoint|serv
 """Settings whose values may hold a secret: addresses, too, for a login can be written into one."""
 
 
-def may_be_told(place: Sequence[str | int]) -> bool:
+def may_quote(place: Sequence[str | int]) -> bool:
     """Whether an error may quote the value at this place: of a known setting only, and of none that may be a secret."""
     kind: Any = Settings
     for name in place:

@@ -72,8 +72,8 @@ def load_settings(env: str, overrides: Iterable[str] = ()) -> Settings:
         raise ConfigurationError(explain(error)) from None
     except SettingsError as error:
         # Of its words only the field's name: the value may hold a password.
-        found = re.search(r'field "(\w+)"', str(error))
-        name = f"BEHAVIOR_{found[1].upper()}" if found else "BEHAVIOR_…"
+        match = re.search(r'field "(\w+)"', str(error))
+        name = f"BEHAVIOR_{match[1].upper()}" if match else "BEHAVIOR_…"
         raise ConfigurationError(
             f"The environment variable {name} (or {name}__…) cannot be read: lists and sections are JSON there."
         ) from None

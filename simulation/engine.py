@@ -202,11 +202,11 @@ class Stream:
         own = population.own_hours[at]
         close = np.exp(own * (np.cos((hour - population.hour[at]) * (np.pi / 12)) - 1)) / (np.i0(own) * np.exp(-own))
         weight = population.visits[at] * close
-        wanted = self._wanted_rate(low, hour) * (high - low)
+        target = self._target_rate(low, hour) * (high - low)
         chance = np.zeros(len(at))
         for _ in range(3):
             open_ = chance < 1
-            missing = wanted - float((chance * population.events[at]).sum())
+            missing = target - float((chance * population.events[at]).sum())
             room = float((weight * population.events[at])[open_].sum())
             if missing <= 0 or room <= 0:
                 break
@@ -214,7 +214,7 @@ class Stream:
         user = at[self.rng.random(len(at)) < chance]
         return _visits(user, self.rng.uniform(low, high, len(user)), population.persona[user])
 
-    def _wanted_rate(self, low: float, hour: float) -> float:
+    def _target_rate(self, low: float, hour: float) -> float:
         """Events per second to begin by ordinary arrivals, beside what is planned.
 
         Until the longest visits are under way, the shorter ones make up for them.

@@ -70,17 +70,17 @@ def simulated(seed: int, users: int = 2500, rate: float = 2.5, rules: SessionRul
     second = millis // 1000
     marks = np.where(session != 0, (second % 60) << 57 | (session & SESSION_BITS), NONE)
     rows = rows_from(tiles_of(user, second, np.array(ACTIONS)[action], _spread(page), marks), rules)
-    told = labels(scenario)
-    since = np.array([label.since.timestamp() // 60 if label.since else -np.inf for label in told])
-    anomalous = np.array([label.is_anomalous for label in told])
+    truth = labels(scenario)
+    since = np.array([label.since.timestamp() // 60 if label.since else -np.inf for label in truth])
+    anomalous = np.array([label.is_anomalous for label in truth])
     who = rows["user"].to_numpy(np.int64)
-    rows["persona"] = np.array([label.persona for label in told])[who]
+    rows["persona"] = np.array([label.persona for label in truth])[who]
     rows["strange"] = anomalous[who] & (rows["minute"].to_numpy(np.int64) >= since[who])
     return rows
 
 
 def trial(seeds: Iterable[int], users: int, least: int = MIN_EVENTS) -> pd.DataFrame:
-    """Judged rows of one simulated day for each seed, in the columns a model learns from and is measured by.
+    """Rows that can be scored, of one simulated day per seed, in the columns a model learns from and is measured by.
 
     ``user_id`` and ``session_start`` are numbers that tell users and sessions of all days apart; ``day`` is the seed.
     Each user makes 86 events in the day on average, as :func:`simulated` has it.
@@ -88,9 +88,9 @@ def trial(seeds: Iterable[int], users: int, least: int = MIN_EVENTS) -> pd.DataF
     days = []
     for number, seed in enumerate(seeds):
         rows = simulated(seed, users, rate=users / 1000.0)
-        judged = rows[rows["session_events"] >= least]
+        scorable = rows[rows["session_events"] >= least]
         days.append(
-            judged.assign(user_id=judged["user"] + number * users, session_start=judged["first_minute"], day=seed)
+            scorable.assign(user_id=scorable["user"] + number * users, session_start=scorable["first_minute"], day=seed)
         )
     return pd.concat(days, ignore_index=True).drop(columns=["user", "first_minute"])
 

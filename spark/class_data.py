@@ -37,5 +37,5 @@ def archive(jars: Sequence[str]) -> Path | None:
 
 def options(jars: Sequence[str]) -> list[str]:
     """Java's options that use the archive; none where there is none."""
-    found = archive(jars)
-    return [] if found is None or not found.is_file() else [f'"-XX:SharedArchiveFile={found}"', *QUIET]
+    path = archive(jars)
+    return [] if path is None or not path.is_file() else [f'"-XX:SharedArchiveFile={path}"', *QUIET]

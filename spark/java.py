@@ -18,8 +18,8 @@ def java_program() -> str:
         EnvironmentProblem: there is none.
     """
     home = os.environ.get("JAVA_HOME")
-    wanted = str(Path(home, "bin", "java")) if home else "java"
-    java = shutil.which(wanted)
+    program = str(Path(home, "bin", "java")) if home else "java"
+    java = shutil.which(program)
     if java is None:
-        raise EnvironmentProblem(f"There is no Java{f' at {wanted}' if home else ''}. {NEEDED}")
+        raise EnvironmentProblem(f"There is no Java{f' at {program}' if home else ''}. {NEEDED}")
     return java

@@ -41,17 +41,17 @@ def take(settings: Settings) -> Path | None:
     home = folder_of(settings)
     if home is None:
         return None
-    if home not in _TAKEN:
+    if home not in _FOLDERS:
         try:
             home.mkdir(parents=True, exist_ok=True)
             sweep(home)
-            _TAKEN[home] = _new(home)
+            _FOLDERS[home] = _new(home)
         except OSError as error:
             raise EnvironmentProblem(
                 f"Spark's temporary files cannot be kept in {home} ({error.strerror}). Let this user write there: they "
                 "hold people's data, and do not go elsewhere."
             ) from error
-    place, _ = _TAKEN[home]
+    place, _ = _FOLDERS[home]
     os.environ["TMPDIR"] = str(place)  # Java's child processes, which are Spark's Python workers, inherit it
     tempfile.tempdir = None  # Python asks the environment anew
     return place
@@ -108,4 +108,4 @@ def _is_named(place: Path) -> bool:
     return False
 
 
-_TAKEN: dict[Path, tuple[Path, TextIO]] = {}
+_FOLDERS: dict[Path, tuple[Path, TextIO]] = {}

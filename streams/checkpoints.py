@@ -36,8 +36,8 @@ class PlannedBatch:
     def delta_end(self) -> dict[str, Any] | None:
         """Where it ends in a Delta table; None where none is its source."""
         for end in self.ends:
-            if end.startswith("{") and "reservoirVersion" in (found := json.loads(end)):
-                return dict(found)
+            if end.startswith("{") and "reservoirVersion" in (offset := json.loads(end)):
+                return dict(offset)
         return None
 
 

@@ -13,7 +13,7 @@ from pyspark.sql import functions as F
 from features.behavior import SessionRules
 from features.merging import MINUTE_MICROS
 from features.tables import TILES
-from lake.person_rows import Wanted
+from lake.person_rows import Selection
 from lake.spark_tables import Lake
 
 FEW_USERS = 200_000
@@ -28,7 +28,7 @@ def look_back_micros(rules: SessionRules) -> int:
 
 
 def look_back(people: pa.Table, rules: SessionRules) -> pa.Table:
-    """Spans of time whose tiles bear on people's events, as :class:`~lake.person_rows.Wanted` has them.
+    """Spans of time whose tiles bear on people's events, as :class:`~lake.person_rows.Selection` has them.
 
     Of each user the times around his own events: somebody who sends one event of years ago has a span there and one
     here, and nobody else has any more than his near past.
@@ -51,18 +51,18 @@ def look_back(people: pa.Table, rules: SessionRules) -> pa.Table:
     return pa.table({"user_id": names, "since": since[begins], "until": until[ends]})
 
 
-def older_and_new(lake: Lake, tiles: DataFrame, wanted: Wanted) -> DataFrame:
-    """The new partial ``tiles``, marked ``fresh``, and the ``wanted`` ones of the look-back."""
-    is_few = pc.count_distinct(wanted.spans["user_id"]).as_py() <= FEW_USERS
-    if is_few and (near := lake.read_people(TILES, tiles.columns, wanted)) is not None:
+def older_and_new(lake: Lake, tiles: DataFrame, selection: Selection) -> DataFrame:
+    """The new partial ``tiles``, marked ``fresh``, and those of the look-back in the ``selection``."""
+    is_few = pc.count_distinct(selection.spans["user_id"]).as_py() <= FEW_USERS
+    if is_few and (near := lake.read_people(TILES, tiles.columns, selection)) is not None:
         return with_older(tiles, near, narrow=False)
     at = F.col("window_start")
     windows = [
         (at >= F.timestamp_micros(F.lit(since))) & (at < F.timestamp_micros(F.lit(until)))
-        for since, until in wanted.windows(MAX_WINDOWS)
+        for since, until in selection.windows(MAX_WINDOWS)
     ]
     inside = reduce(Column.__or__, windows)
-    return with_older(tiles, lake.read(TILES).where(inside & (F.col("batch_id") != wanted.not_batch)), narrow=is_few)
+    return with_older(tiles, lake.read(TILES).where(inside & (F.col("batch_id") != selection.not_batch)), narrow=is_few)
 
 
 def with_older(tiles: DataFrame, older: DataFrame, *, narrow: bool = True) -> DataFrame:

@@ -86,13 +86,13 @@ def reached(spark: SparkSession, settings: Settings, query: str) -> Position:
     Raises:
         BehaviorError: it has not finished a micro-batch, so there is nothing to compare with or to add to.
     """
-    found = position(spark, settings, query)
-    if found is None or found.batch == NO_BATCH:
+    current = position(spark, settings, query)
+    if current is None or current.batch == NO_BATCH:
         raise BehaviorError(
             f"Query {query} has not read a whole version of its source yet (checkpoint {checkpoint(settings, query)}). "
             f"Let it catch up first: python -m jobs.{query} --once."
         )
-    return found
+    return current
 
 
 def appends_since(lake: Lake, table: Table, version: int) -> list[Commit]:

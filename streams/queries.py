@@ -87,10 +87,10 @@ class Batch:
         """See that the batch of this number in ``table`` is this one; ``forgotten``: its commit may be gone."""
         if not self.ends:
             return
-        found = lake.ends_of(table, self.id)
-        if found in ("", self.ends) or (found is None and forgotten):
+        ends = lake.ends_of(table, self.id)
+        if ends in ("", self.ends) or (ends is None and forgotten):
             return
-        there = "a later batch" if found is None else f"a batch of that number that ends at {found}"
+        there = "a later batch" if ends is None else f"a batch of that number that ends at {ends}"
         raise DataLossError(
             f"Batch {self.id} reads until {self.ends}, but table {table.name} has {there}: another driver of the same "
             "query has planned it otherwise. Stop every driver of the query. In its checkpoint the last line of "
@@ -155,16 +155,16 @@ def plan_of(spark: SparkSession, query_id: str, folder: str, number: int) -> Pla
     try:
         running = streams.get(query_id).streamingQuery().getLatestExecutionContext()
         ends = running.endOffsets().valuesIterator()
-        found = []
+        offsets = []
         while ends.hasNext():
-            found.append(str(ends.next().json()))
+            offsets.append(str(ends.next().json()))
         planned = datetime.fromtimestamp(running.offsetSeqMetadata().batchTimestampMs() / 1000, UTC)
     except Py4JError:
         log.debug("the plan of batch %s is taken from the checkpoint", number, exc_info=True)
         batch = Checkpoint(HadoopFolder(spark, folder)).batch(number)
         assert batch is not None, f"batch {number} runs and is not in {folder}"
         return Plan(batch.time, " ".join(batch.ends))
-    return Plan(planned, " ".join(found))
+    return Plan(planned, " ".join(offsets))
 
 
 def start(

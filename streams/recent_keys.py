@@ -54,6 +54,6 @@ class RecentKeys:
         recent = self.lake.read(EVENTS, self._version).where(
             (F.col("ingested_at") >= since) & (F.col("ingest_id") != batch_id) & F.col("event_key").isNotNull()
         )
-        found = recent.select(F.unix_micros("ingested_at").alias("at"), "event_key").toArrow()
-        for at in pc.unique(found["at"]).to_pylist():
-            self._seen.add(found.filter(pc.equal(found["at"], at))["event_key"].to_numpy(), at)
+        rows = recent.select(F.unix_micros("ingested_at").alias("at"), "event_key").toArrow()
+        for at in pc.unique(rows["at"]).to_pylist():
+            self._seen.add(rows.filter(pc.equal(rows["at"], at))["event_key"].to_numpy(), at)

@@ -38,10 +38,10 @@ def fold_tiles(lake: Lake, settings: Settings) -> str | None:
     these not the newest; and of these only what was written long enough ago.
     """
     age = timedelta(minutes=settings.maintenance.fold_after_minutes)
-    found = _settled(lake, settings, TILES, age)
-    if found is None:
+    settled = _settled(lake, settings, TILES, age)
+    if settled is None:
         return "tiles are not folded: build_features has no checkpoint"
-    condition, position = found
+    condition, position = settled
     old = lake.read(TILES).where(condition)
     is_partial = ~F.startswith("batch_id", F.lit(FOLDED))
     days = old.groupBy(_day(TILES)).agg(F.count("*").alias("rows"), F.count_if(is_partial).alias("partial"))
@@ -63,10 +63,10 @@ def drop_replaced(lake: Lake, settings: Settings, table: Table) -> str | None:
     """Drop revisions whose successor is older than the conf'd age, so that any state within that age can be read."""
     age = settings.maintenance.keep_revisions_hours * HOUR
     if writer_of(table):
-        found = _settled(lake, settings, table, age)
-        if found is None:
+        settled = _settled(lake, settings, table, age)
+        if settled is None:
             return None
-        condition, _ = found
+        condition, _ = settled
     else:
         condition = _written_before(datetime.now(UTC) - max(age, UNDER_WAY))
     old = lake.read(table).where(condition)

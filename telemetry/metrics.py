@@ -129,14 +129,14 @@ def lag_of(source: Mapping[str, Any]) -> dict[tuple[str, str], int]:
 
 def steps(query: str, seconds: Mapping[str, float]) -> None:
     """Seconds of the newest batch's steps, as the job itself names them."""
-    for step, taken in seconds.items():
-        BATCH_STEPS.labels(query, step).set(taken)
+    for step, duration in seconds.items():
+        BATCH_STEPS.labels(query, step).set(duration)
 
 
 def rejected(reasons: pa.ChunkedArray, duplicates: int) -> None:
     """Count the records of a batch that are no event; ``reasons`` is null for the others."""
-    for found in pc.value_counts(reasons.drop_null()).to_pylist():
-        REJECTED.labels(found["values"]).inc(found["counts"])
+    for count in pc.value_counts(reasons.drop_null()).to_pylist():
+        REJECTED.labels(count["values"]).inc(count["counts"])
     REJECTED.labels("duplicate_event_id").inc(duplicates)
 
 
@@ -155,11 +155,11 @@ def observed(rows: DataFrame) -> DataFrame:
 
 
 def _count(observation: Observation) -> None:
-    found = observation.get
+    values = observation.get
     for verdict in VERDICTS:
-        SCORED.labels(verdict).inc(found[verdict])
-    if found["slowest"] is not None:
-        DELAY.observe(max(0.0, found["slowest"] / 1e6))
+        SCORED.labels(verdict).inc(values[verdict])
+    if values["slowest"] is not None:
+        DELAY.observe(max(0.0, values["slowest"] / 1e6))
 
 
 def model(name: str, version: str) -> None:

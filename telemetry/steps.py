@@ -31,6 +31,6 @@ class Steps:
 
     def report(self) -> None:
         """Log the steps' seconds, and tell Prometheus."""
-        text = ", ".join(f"{name} {taken:.2f} s" for name, taken in self.seconds.items())
+        text = ", ".join(f"{name} {duration:.2f} s" for name, duration in self.seconds.items())
         log.info("%s %d: %s", self.query, self.batch, text, extra={"query": self.query, "batch": self.batch})
         metrics.steps(self.query, self.seconds)

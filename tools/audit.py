@@ -47,19 +47,19 @@ def packages(root: Path, address: str) -> Looked:
     command += ["--vulnerability-service", "osv", "--osv-url", f"{address}/v1/query", "-r", str(lock)]
     run = subprocess.run(command, capture_output=True, text=True, check=False)
     try:
-        found = json.loads(run.stdout)["dependencies"]
+        dependencies = json.loads(run.stdout)["dependencies"]
     except (ValueError, KeyError, TypeError):
         said = [line for line in run.stderr.splitlines() if line.strip()]
         raise CannotLookError(said[-1][:300] if said else f"pip-audit ended with {run.returncode}") from None
-    left_out = [one["name"] for one in found if "skip_reason" in one]
-    if left_out or not found:
+    left_out = [one["name"] for one in dependencies if "skip_reason" in one]
+    if left_out or not dependencies:
         raise CannotLookError(f"pip-audit left out {', '.join(left_out) or 'everything'}")
     known = [
         f"{one['name']} {one['version']}: {fault['id']}, mended in {', '.join(fault['fix_versions']) or 'none'}"
-        for one in found
+        for one in dependencies
         for fault in one["vulns"]
     ]
-    return Looked(len(found), tuple(known))
+    return Looked(len(dependencies), tuple(known))
 
 
 def jars(root: Path, address: str) -> Looked:
@@ -97,8 +97,8 @@ def audit(root: Path, address: str) -> int:
             )
             code = code or UNKNOWN
             continue
-        told = f"{len(looked.known)} known vulnerabilities" if looked.known else "no known vulnerability"
-        print(f"audit: {looked.things} {what}: {told}")
+        summary = f"{len(looked.known)} known vulnerabilities" if looked.known else "no known vulnerability"
+        print(f"audit: {looked.things} {what}: {summary}")
         for line in looked.known:
             print(f"  {line}")
             code = SOME

@@ -92,7 +92,7 @@ class Project:
         self.jars_stamp = self.jars / "stamp.json"
         self.java_stamp = self.jars / "java.json"
 
-    def venv_wanted(self) -> dict[str, object]:
+    def venv_fingerprint(self) -> dict[str, object]:
         return {
             "packages": digest(self.packages_lock),
             "tools": digest(self.tools_lock),
@@ -101,13 +101,13 @@ class Project:
 
     def venv_ready(self) -> bool:
         # A link to a Python that has been removed since does not exist.
-        return self.python.exists() and read_stamp(self.venv_stamp) == self.venv_wanted()
+        return self.python.exists() and read_stamp(self.venv_stamp) == self.venv_fingerprint()
 
-    def jars_wanted(self) -> dict[str, object]:
+    def jars_fingerprint(self) -> dict[str, object]:
         return {"jars": digest(self.jars_lock), "log_store": digest(self.root / LOG_STORE_SOURCE)}
 
     def jars_ready(self) -> bool:
-        stamped = read_stamp(self.jars_stamp) == self.jars_wanted() and self.log_store.exists()
+        stamped = read_stamp(self.jars_stamp) == self.jars_fingerprint() and self.log_store.exists()
         return stamped and not jars.missing(jars.read_lock(self.jars_lock), self.jars)
 
     def ready(self) -> bool:
@@ -217,18 +217,18 @@ class Packages:
     def finish(self) -> None:
         if self.private_cache:
             shutil.rmtree(str(self.cache), ignore_errors=True)
-        write_stamp(self.project.venv_stamp, self.project.venv_wanted())
+        write_stamp(self.project.venv_stamp, self.project.venv_fingerprint())
         self.project.venv_begun.unlink()
 
     @contextlib.contextmanager
     def locked(self, lock: Path, name: str) -> Iterator[str]:
         """A file with one package's lines of a lock file: its version, then its hashes."""
-        found = re.search(rf"^{name}==.*\n(?: .*\n)*", lock.read_text(encoding="utf-8"), re.MULTILINE)
-        if not found:
+        match = re.search(rf"^{name}==.*\n(?: .*\n)*", lock.read_text(encoding="utf-8"), re.MULTILINE)
+        if not match:
             raise Problem(f"{lock.name} has no line for {name}: renew it with 'make lock'.")
         folder = str(self.project.jars)
         with tempfile.NamedTemporaryFile("w", prefix="work-", suffix=".txt", dir=folder, encoding="utf-8") as file:
-            file.write(found.group())
+            file.write(match.group())
             file.flush()
             yield file.name
 
@@ -273,7 +273,7 @@ def install_jars(project: Project, programs: Programs, java: Path) -> None:
 def build_log_store(project: Project, programs: Programs) -> None:
     """Last: it needs the packages and the jars."""
     programs.run("building the log store", [str(project.python), "-m", "tools.log_stores"], project.root)
-    write_stamp(project.jars_stamp, project.jars_wanted())
+    write_stamp(project.jars_stamp, project.jars_fingerprint())
 
 
 def make_class_archive(project: Project, *, anew: bool) -> None:

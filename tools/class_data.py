@@ -35,11 +35,11 @@ SECONDS = 3600  # of a process that waits for everybody else
 def main() -> None:
     """Make the archive, if it is not there; those of other Javas and jars are removed."""
     jars = connector_jars(load_settings("local").spark.jars or "")
-    wanted = class_data.archive(jars)
-    if wanted is None or wanted.is_file():
+    archive = class_data.archive(jars)
+    if archive is None or archive.is_file():
         return
-    wanted.parent.mkdir(parents=True, exist_ok=True)
-    with (wanted.parent / ".lock").open("w") as lock, tempfile.TemporaryDirectory() as folder:
+    archive.parent.mkdir(parents=True, exist_ok=True)
+    with (archive.parent / ".lock").open("w") as lock, tempfile.TemporaryDirectory() as folder:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -51,11 +51,11 @@ def main() -> None:
         except subprocess.SubprocessError as error:
             said = getattr(error, "stderr", None) or ""
             sys.exit(f"No archive of Java's classes was made. {error} {said.strip()[-300:]}")
-        new = wanted.with_suffix(".new")
+        new = archive.with_suffix(".new")
         new.write_bytes(draft.read_bytes())
-        for old in wanted.parent.glob("*.jsa"):
+        for old in archive.parent.glob("*.jsa"):
             old.unlink()
-        new.replace(wanted)
+        new.replace(archive)
 
 
 def work(spark: SparkSession, settings: Settings) -> None:

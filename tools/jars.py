@@ -80,20 +80,20 @@ def remove_unlocked(locked: list[Jar], jars: Path) -> None:
 def install(locked: list[Jar], jars: Path, java: Path, ivy: Path, run: Run) -> None:
     """Brings ``jars`` to what the lock file says; sound jars are left alone."""
     remove_unlocked(locked, jars)
-    wanted = missing(locked, jars)
-    if not wanted:
+    downloads = missing(locked, jars)
+    if not downloads:
         return
     work = Path(tempfile.mkdtemp(prefix="work-", dir=str(jars)))
     try:
-        folders = sorted({jar.folder for jar in wanted})
+        folders = sorted({jar.folder for jar in downloads})
         with concurrent.futures.ThreadPoolExecutor(len(folders)) as pool:
             runs = []
             for folder in folders:
-                coordinates = [jar.coordinates for jar in wanted if jar.folder == folder]
+                coordinates = [jar.coordinates for jar in downloads if jar.folder == folder]
                 runs.append(pool.submit(fetch, work, folder, coordinates, java, ivy, run))
             for one in runs:
                 one.result()
-        for jar in wanted:
+        for jar in downloads:
             place(jar, work, jars)
     finally:
         shutil.rmtree(str(work), ignore_errors=True)
@@ -103,11 +103,11 @@ def place(jar: Jar, work: Path, jars: Path) -> None:
     fetched = jar.path(work)
     if not fetched.exists():
         raise Problem(f"The jar {jar.coordinates} was not found: if MAVEN_MIRROR is set, see that it has this jar.")
-    found = digest(fetched)
-    if found != jar.sha256:
+    sha256 = digest(fetched)
+    if sha256 != jar.sha256:
         raise Problem(
             f"The jar {jar.coordinates} was not installed, since it is not the one that conf/jars.lock names (its"
-            f" sha256 is {found}): do without the proxy or mirror that altered it, and start again."
+            f" sha256 is {sha256}): do without the proxy or mirror that altered it, and start again."
         )
     fetched.replace(jar.path(jars))
 
@@ -147,21 +147,22 @@ def settings(transitive: bool) -> str:
 
 
 def module(coordinates: list[str], transitive: bool, without: Collection[str] = ()) -> str:
-    """What is wanted, for Ivy; ``without``: ``group:name`` that nobody gets, whoever asks for it."""
+    """The dependencies, for Ivy; ``without``: ``group:name`` that nobody gets, whoever asks for it."""
     conf = "default->runtime,master" if transitive else "default"
-    wanted = ""
+    dependencies = ""
     for one in coordinates:
         group, name, version = one.split(":")
-        wanted += (
+        dependencies += (
             f'<dependency org="{group}" name="{name}" rev="{version}" transitive="{str(transitive).lower()}"'
             f' conf="{conf}"/>'
         )
     for one in sorted(without):
         group, name = one.split(":")
-        wanted += f'<exclude org="{group}" module="{name}"/>'
+        dependencies += f'<exclude org="{group}" module="{name}"/>'
     return (
         '<ivy-module version="2.0"><info organisation="behavior" module="jars"/>'
-        f'<configurations><conf name="default"/></configurations><dependencies>{wanted}</dependencies></ivy-module>'
+        '<configurations><conf name="default"/></configurations>'
+        f"<dependencies>{dependencies}</dependencies></ivy-module>"
     )
 
 

@@ -24,10 +24,10 @@ def lock_packages(project: bootstrap.Project, packages: bootstrap.Packages, upgr
     options += ["--upgrade"] if upgrade else []
     compile_ = [str(project.uv), "pip", "compile", *options]
     packages.run("locking packages", *compile_, "setup.cfg", "--extra", "dev", "-o", "requirements.lock")
-    wanted = project.jars / "bootstrap.in"
-    wanted.write_text("".join(f"{name}\n" for name in SETUP_TOOLS), encoding="utf-8")
+    requirements = project.jars / "bootstrap.in"
+    requirements.write_text("".join(f"{name}\n" for name in SETUP_TOOLS), encoding="utf-8")
     packages.run("locking the set-up's tools", *compile_, ".jars/bootstrap.in", "-o", "conf/bootstrap.lock")
-    wanted.unlink()
+    requirements.unlink()
 
 
 def shipped_by_pyspark(project: bootstrap.Project) -> set[str]:
@@ -38,7 +38,7 @@ def shipped_by_pyspark(project: bootstrap.Project) -> set[str]:
 
 def lock_jars(project: bootstrap.Project, programs: bootstrap.Programs, java: Path) -> None:
     """Resolves what conf/jars.in asks for, with everything that it needs in turn."""
-    wanted: dict[str, list[str]] = {}
+    requirements: dict[str, list[str]] = {}
     left_out: dict[str, set[str]] = {}
     for line in (project.root / "conf" / "jars.in").read_text(encoding="utf-8").splitlines():
         if not line.strip() or line.startswith("#"):
@@ -47,16 +47,16 @@ def lock_jars(project: bootstrap.Project, programs: bootstrap.Programs, java: Pa
         if coordinates.startswith("!"):
             left_out.setdefault(folder, set()).add(coordinates[1:])
         else:
-            wanted.setdefault(folder, []).append(coordinates)
+            requirements.setdefault(folder, []).append(coordinates)
     shipped = shipped_by_pyspark(project)
 
     work = Path(tempfile.mkdtemp(prefix="work-", dir=project.jars))
     try:
         lines = []
-        for folder, coordinates_wanted in sorted(wanted.items()):
+        for folder, required in sorted(requirements.items()):
             ivy = bootstrap.ivy_jar(project)
             without = left_out.get(folder, set())
-            jars.fetch(work, folder, coordinates_wanted, java, ivy, programs.run, transitive=True, without=without)
+            jars.fetch(work, folder, required, java, ivy, programs.run, transitive=True, without=without)
             for path in sorted((work / folder).glob("*.jar")):
                 group, name, version = path.stem.split("__")
                 if folder == "broker" or name not in shipped:

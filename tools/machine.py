@@ -88,14 +88,14 @@ def ensure_python(version: tuple[int, ...]) -> str | None:
     """None where ``version`` fits, else the path of a Python that does. Neither: a problem."""
     if python_fits(version):
         return None
-    found = other_python()
-    if found is None:
+    path = other_python()
+    if path is None:
         remedy = install_command("python3.11 python3.11-venv", "python3.11", "python@3.12")
         raise Problem(
             f"Python 3.11, 3.12 or 3.13 is needed, and this is Python {version[0]}.{version[1]}:"
             f" install one with {remedy}, or name one that you have with PYTHON=path."
         )
-    return found
+    return path
 
 
 def java_path() -> Path | None:
@@ -103,15 +103,15 @@ def java_path() -> Path | None:
     home = os.environ.get("JAVA_HOME")
     if home:
         return Path(home, "bin", "java")
-    found = shutil.which("java")
-    return Path(found) if found else None
+    path = shutil.which("java")
+    return Path(path) if path else None
 
 
 def java_version(java: Path) -> int | None:
     """The major version, or None where this is no working Java."""
     code, said = answer(java, "-version")
-    found = re.search(r'version "(?:1\.)?(\d+)', said)
-    return int(found.group(1)) if found and code == 0 else None
+    match = re.search(r'version "(?:1\.)?(\d+)', said)
+    return int(match.group(1)) if match and code == 0 else None
 
 
 def installed_java() -> Path | None:

@@ -35,28 +35,28 @@ def needed(setup: Path) -> set[str]:
     parser = configparser.ConfigParser()
     parser.read(setup, encoding="utf-8")
     lines = parser["options"]["install_requires"].splitlines()
-    asked = [Requirement(line) for line in lines if line.strip() and not line.startswith("#")]
-    found: set[str] = set()
-    while asked:
-        one = asked.pop()
+    queue = [Requirement(line) for line in lines if line.strip() and not line.startswith("#")]
+    names: set[str] = set()
+    while queue:
+        one = queue.pop()
         name = canonicalize_name(one.name)
         if name in OF_THE_CLUSTER:
             continue
         chosen = ("", *one.extras)
-        if name in found and not one.extras:
+        if name in names and not one.extras:
             continue
-        found.add(name)
+        names.add(name)
         try:
             below = [Requirement(text) for text in requires(one.name) or []]
         except PackageNotFoundError:
             continue  # of another system
-        asked += [
+        queue += [
             other
             for other in below
-            if canonicalize_name(other.name) not in found
+            if canonicalize_name(other.name) not in names
             and (other.marker is None or any(other.marker.evaluate({"extra": extra}) for extra in chosen))
         ]
-    return found
+    return names
 
 
 def lines_of(lock: Path, names: set[str]) -> str:

@@ -106,7 +106,7 @@ def events_page() -> str:
             ),
             *_docstring(events.__doc__ or ""),
             "## Why a record is rejected",
-            "The reason stands in table [rejected_events](tables.md#rejected_events), in the order of judging.",
+            "The reason stands in table [rejected_events](tables.md#rejected_events), in the order of validation.",
             _table(("reason", "when"), reasons),
         ]
     )
@@ -223,10 +223,10 @@ def metrics_page() -> str:
         ),
     ]
     for title, folders in (("Jobs", sorted({*top_level()} - {"serving"})), ("Server", ["serving"])):
-        found = [metric for folder in folders for metric in metrics_in(PROJECT / folder)]
+        metrics = [metric for folder in folders for metric in metrics_in(PROJECT / folder)]
         rows = [
             (f"`{name}`", kind, ", ".join(f"`{label}`" for label in labels), about)
-            for name, kind, about, labels in found
+            for name, kind, about, labels in metrics
         ]
         parts += [f"## {title}", _table(("series", "type", "labels", "meaning"), rows)]
     return _page(parts)
@@ -320,16 +320,16 @@ def _flat(values: Mapping[str, Any]) -> dict[str, Any]:
 
 def _comments() -> dict[str, str]:
     """What ``conf/base.yaml`` says beside each setting; "..." continues the line above."""
-    section, found, above = "", dict[str, str](), ""
+    section, comments, above = "", dict[str, str](), ""
     for line in (PROJECT / "conf" / "base.yaml").read_text(encoding="utf-8").splitlines():
         if opened := re.match(r"^(\w+):", line):
             section = opened[1]
         elif said := re.match(r"^  (\w+):.*?\s#\s(.*)$", line):
             name, text = said[1], said[2]
             text = f"({above}) {text}" if text.startswith("...") else text
-            found[f"{section}.{name}"] = text
+            comments[f"{section}.{name}"] = text
             above = text if not text.startswith("(") else above
-    return found
+    return comments
 
 
 def _setting(
@@ -342,7 +342,7 @@ def _setting(
         return f"`{name}`", meaning, f"`BEHAVIOR_{section}__{key}` {SECRET}", "text"
     default = values["base"].get(name, field.get_default(call_default_factory=True))
     shown = [f"`{_written(default)}`"]
-    shown += [f"{env}: `{_written(found[name])}`" for env, found in values.items() if env != "base" and name in found]
+    shown += [f"{env}: `{_written(conf[name])}`" for env, conf in values.items() if env != "base" and name in conf]
     return f"`{name}`", comment or field.description or "", "; ".join(shown), _limits(field)
 
 
@@ -360,12 +360,12 @@ def _written(value: Any) -> str:
 
 def _limits(field: FieldInfo) -> str:
     """The type and what its values are bounded by."""
-    found = _kind(field.annotation)
+    limits = _kind(field.annotation)
     for rule in field.metadata:
         for sign, word in (("ge", "≥"), ("gt", ">"), ("le", "≤"), ("lt", "<")):
             if (limit := getattr(rule, sign, None)) is not None:
-                found += f", {word} {limit:g}"
-    return found
+                limits += f", {word} {limit:g}"
+    return limits
 
 
 def _kind(kind: Any) -> str:
@@ -385,10 +385,14 @@ def _kind(kind: Any) -> str:
 
 def _traits(table: Table) -> str:
     keys = ", ".join(f"`{key}`" for key in table.keys)
-    told = [f"Key: {keys}", f"time: `{table.time}`", f"laid out by {', '.join(f'`{one}`' for one in table.cluster_by)}"]
-    told += ["revised"] if table.revised else []
-    told += ["made by the job that fills it"] if table.on_demand else []
-    return "; ".join(told) + "."
+    traits = [
+        f"Key: {keys}",
+        f"time: `{table.time}`",
+        f"laid out by {', '.join(f'`{one}`' for one in table.cluster_by)}",
+    ]
+    traits += ["revised"] if table.revised else []
+    traits += ["made by the job that fills it"] if table.on_demand else []
+    return "; ".join(traits) + "."
 
 
 def _columns(schema: StructType, prefix: str = "") -> Iterator[tuple[str, str, str]]:
@@ -426,21 +430,21 @@ def _command(module: str, call: str) -> Iterator[str]:
 def _option(one: Any) -> tuple[str, str, str]:
     name = one.opts[0] if one.opts[0].startswith("-") else one.name.upper()
     switch = bool(getattr(one, "is_flag", False))
-    wanted = "" if switch or not one.opts[0].startswith("-") else f" {one.metavar or one.name.upper()}"
+    argument = "" if switch or not one.opts[0].startswith("-") else f" {one.metavar or one.name.upper()}"
     default = one.default() if callable(one.default) else one.default
     default = getattr(default, "value", default)
     needed = "needed" if one.required else "" if default in (None, False, ()) else f"`{default}`"
-    return f"`{name}{wanted}`", one.help or "", needed
+    return f"`{name}{argument}`", one.help or "", needed
 
 
 def _operation(operation: Mapping[str, Any]) -> Iterator[str]:
     yield _code(operation.get("description", ""))
-    asked = [
+    parameters = [
         (f"`{one['name']}`", one["in"], _schema_kind(one["schema"]), one.get("description", ""))
         for one in operation.get("parameters", [])
     ]
-    if asked:
-        yield _table(("parameter", "in", "type", "meaning"), asked)
+    if parameters:
+        yield _table(("parameter", "in", "type", "meaning"), parameters)
     for kind, content in operation.get("requestBody", {}).get("content", {}).items():
         rows = list(_properties(content.get("schema", {})))
         yield f"Body, `{kind}`:" if rows else f"Body: `{kind}`"
@@ -459,11 +463,13 @@ def _properties(schema: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[s
     while inner.get("type") == "array" or (len(inner.get("anyOf", ())) and "properties" not in inner):
         prefix += "[]." if inner.get("type") == "array" and prefix == "" else ""
         inner = inner.get("items") or next((one for one in inner.get("anyOf", ()) if one.get("type") != "null"), {})
-    found = dict(inner.get("properties", {}))
-    if {one.name for one in FEATURES} <= found.keys():
+    properties = dict(inner.get("properties", {}))
+    if {one.name for one in FEATURES} <= properties.keys():
         yield f"`{prefix}FEATURE`", "number or null", "each by its name: see [features](features.md)"
-        found = {name: one for name, one in found.items() if name not in {feature.name for feature in FEATURES}}
-    for name, one in found.items():
+        properties = {
+            name: one for name, one in properties.items() if name not in {feature.name for feature in FEATURES}
+        }
+    for name, one in properties.items():
         yield f"`{prefix}{name}`", _schema_kind(one), one.get("description", "")
         yield from _properties(one, f"{prefix}{name}.")
 

@@ -22,10 +22,10 @@ def fetch(root: Path) -> Path:
     with bootstrap.alone(project) as lock:
         programs = bootstrap.Programs(project, lock)
         java, _ = machine.ensure_java()
-        wanted = jars.read_lock(project.jars_lock, FOLDER)
+        locked = jars.read_lock(project.jars_lock, FOLDER)
         ivy = bootstrap.ivy_jar(project)
-        jars.install(wanted, project.jars, java, ivy, programs.run)
-        fetched = [jar.path(project.jars) for jar in wanted]
+        jars.install(locked, project.jars, java, ivy, programs.run)
+        fetched = [jar.path(project.jars) for jar in locked]
         log_stores.build(project, SOURCE, project.jars / FOLDER / LOG_STORE, java, fetched)
     return project.jars / FOLDER
 

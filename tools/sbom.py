@@ -32,17 +32,15 @@ def document(root: Path) -> dict[str, Any]:
     Raises:
         Problem: a lock file cannot be read, or the document is not valid.
     """
-    found = packages(root)
-    found["metadata"]["component"] = ours(root / "setup.cfg")
-    found["components"] = sorted([*found["components"], *jar_components(root)], key=lambda one: str(one["bom-ref"]))
-    references = {one["ref"] for one in found["dependencies"]}
-    found["dependencies"] += [
-        {"ref": one["bom-ref"]} for one in found["components"] if one["bom-ref"] not in references
-    ]
-    fault = JsonStrictValidator(VERSION).validate_str(json.dumps(found))
+    bom = packages(root)
+    bom["metadata"]["component"] = ours(root / "setup.cfg")
+    bom["components"] = sorted([*bom["components"], *jar_components(root)], key=lambda one: str(one["bom-ref"]))
+    references = {one["ref"] for one in bom["dependencies"]}
+    bom["dependencies"] += [{"ref": one["bom-ref"]} for one in bom["components"] if one["bom-ref"] not in references]
+    fault = JsonStrictValidator(VERSION).validate_str(json.dumps(bom))
     if fault is not None:
         raise Problem(f"The document does not fit CycloneDX' schema: {str(fault)[:500]}")
-    return found
+    return bom
 
 
 def packages(root: Path) -> dict[str, Any]:
@@ -52,23 +50,23 @@ def packages(root: Path) -> dict[str, Any]:
     run = subprocess.run(command, capture_output=True, text=True, check=False)
     if run.returncode:
         raise Problem(f"cyclonedx-py could not read requirements.lock: {run.stderr.strip()[-500:]}")
-    found: dict[str, Any] = json.loads(run.stdout)
+    bom: dict[str, Any] = json.loads(run.stdout)
     used = pack_environment.needed(root / "setup.cfg") | pack_environment.OF_THE_CLUSTER
-    for one in found["components"]:
+    for one in bom["components"]:
         one["bom-ref"] = one["purl"]
         one["scope"] = "required" if canonicalize_name(one["name"]) in used else "excluded"
-    found["dependencies"] = []
-    return found
+    bom["dependencies"] = []
+    return bom
 
 
 def jar_components(root: Path) -> list[dict[str, Any]]:
     """A component for each jar; one that is used in several folders comes once."""
     lock = root / "conf" / "jars.lock"
-    found: dict[str, dict[str, Any]] = {}
+    components: dict[str, dict[str, Any]] = {}
     for jar in [*jars.read_lock(lock), *(one for folder in jars.OPTIONAL for one in jars.read_lock(lock, folder))]:
         group, name, version = jar.coordinates.split(":")
         purl = PackageURL("maven", group, name, version).to_string()
-        component = found.setdefault(
+        component = components.setdefault(
             purl,
             {
                 "type": "library",
@@ -83,7 +81,7 @@ def jar_components(root: Path) -> list[dict[str, Any]]:
             },
         )
         component["properties"].append({"name": "behavior:folder", "value": jar.folder})
-    return list(found.values())
+    return list(components.values())
 
 
 def ours(setup: Path) -> dict[str, str]:
@@ -98,14 +96,14 @@ def ours(setup: Path) -> dict[str, str]:
 def main() -> int:
     root = Path(__file__).absolute().parent.parent
     try:
-        found = document(root)
+        bom = document(root)
     except Problem as problem:
         print(f"sbom: {problem}", file=sys.stderr)
         return 1
     target = root / TARGET
     target.parent.mkdir(exist_ok=True)
-    target.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
-    kinds = [str(one["purl"]).partition("/")[0].removeprefix("pkg:") for one in found["components"]]
+    target.write_text(json.dumps(bom, indent=1) + "\n", encoding="utf-8")
+    kinds = [str(one["purl"]).partition("/")[0].removeprefix("pkg:") for one in bom["components"]]
     print(f"{TARGET}: {kinds.count('pypi')} packages, {kinds.count('maven')} jars, CycloneDX {VERSION.to_version()}")
     return 0
 

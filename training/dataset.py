@@ -1,4 +1,4 @@
-"""Feature rows to the rows a model learns from: those that can be judged, no user counting too much, a bounded number.
+"""Feature rows to the rows a model learns from: those that can be scored, no user counting too much, a bounded number.
 
 A user who is active all day has hundreds of rows, a bot thousands, an ordinary visitor ten. Taken as they are, the
 busiest would define what is normal: twenty rows of one bot in every subsample make a dense place, and the bot looks
@@ -41,18 +41,18 @@ MINUTE_SECONDS = 60
 
 
 @dataclass(frozen=True)
-class Taken:
+class TrainingSample:
     """Training rows and how they came about.
 
     ``rows``: the features as doubles (NaN where unknown), ``user_id`` and ``session_start`` as numbers that only tell
     users and sessions apart, ``weight`` and ``session_weight``; sorted by key. ``seen`` counts the rows given less the
-    excluded ones, ``judged`` those of them that can be judged; ``first`` and ``last`` are the first and last minute of
-    these. ``how`` says in words which of them were taken.
+    excluded ones, ``scorable`` those of them that can be scored; ``first`` and ``last`` are the first and last minute
+    of these. ``how`` says in words which of them were taken.
     """
 
     rows: pd.DataFrame
     seen: int
-    judged: int
+    scorable: int
     users: int
     capped_users: int
     rows_per_user: float
@@ -69,22 +69,22 @@ class Taken:
         """The numbers, by name, for a run's metrics."""
         return {
             "rows_seen": float(self.seen),
-            "rows_judged": float(self.judged),
+            "rows_judged": float(self.scorable),
             "rows_taken": float(len(self.rows)),
             "users_judged": float(self.users),
             "users_capped": float(self.capped_users),
             "rows_per_user_cap": self.rows_per_user,
         }
 
-    def sample(self) -> dict[str, object]:
+    def parameters(self) -> dict[str, object]:
         """How the rows were chosen, for a run's parameters."""
         capped = f"users with more than {self.rows_per_user:,.0f} rows give so many, by a hash of user and minute"
-        return {"rows_available": self.judged, "rows_used": len(self.rows), "sampled": f"{capped}; {self.how}"}
+        return {"rows_available": self.scorable, "rows_used": len(self.rows), "sampled": f"{capped}; {self.how}"}
 
     def describe(self) -> str:
         """One line for people."""
         return (
-            f"{len(self.rows):,} of {self.judged:,} judged rows ({self.seen:,} seen) of {self.users:,} users, "
+            f"{len(self.rows):,} of {self.scorable:,} judged rows ({self.seen:,} seen) of {self.users:,} users, "
             f"{self.first:%Y-%m-%d %H:%M} to {self.last:%Y-%m-%d %H:%M} UTC; {self.capped_users:,} busy users "
             f"give {self.rows_per_user:,.0f} rows each; {self.how}"
         )
@@ -97,23 +97,23 @@ def training_rows(
     seed: int,
     excluded: DataFrame | None = None,
     names: Sequence[str] = FEATURE_NAMES,
-) -> Taken:
+) -> TrainingSample:
     """Take training rows from the newest revisions of ``features``.
 
     Args:
         features: columns of the features table, one row per user and minute.
-        least: fewest events in the session for a row that can be judged.
+        least: fewest events in the session for a row that can be scored.
         most: most rows taken.
         seed: another seed gives another sample.
         excluded: what feedback confirmed as anomalous: user_id, first_window_start and last_window_start (inclusive).
         names: the features that are needed; a million rows of all of them take twice the memory of a model's own.
 
     Raises:
-        ModelError: no row can be judged.
+        ModelError: no row can be scored.
     """
     kept = features if excluded is None else _without(features, excluded)
     can_be_scored = (F.col("session_events") >= least) & (F.col("feature_version") == FEATURE_VERSION)
-    judged = kept.where(can_be_scored)
+    scorable = kept.where(can_be_scored)
     per_user = _per_user(kept, can_be_scored).persist()
     try:
         totals = _totals(per_user)
@@ -123,16 +123,16 @@ def training_rows(
                 f"feature version {FEATURE_VERSION}. Let more events come in, or widen the time range; rows of an "
                 "earlier version are renewed by python -m jobs.backfill_features."
             )
-        under_cap = _under_cap(judged, per_user, totals["cap"], seed, names)
+        under_cap = _under_cap(scorable, per_user, totals["cap"], seed, names)
         share = _share_of_sessions(under_cap, most) if totals["under_cap"] > most else 1.0
         sample = under_cap.where(F.col("draw") < share)
         rows, how = _bounded(sample.toArrow().to_pandas(split_blocks=True, self_destruct=True), most, totals, share)
     finally:
         per_user.unpersist()
-    return Taken(
+    return TrainingSample(
         rows=rows,
         seen=int(totals["seen"]),
-        judged=int(totals["rows"]),
+        scorable=int(totals["rows"]),
         users=int(totals["users"]),
         capped_users=int(totals["capped"]),
         rows_per_user=totals["cap"],
@@ -142,7 +142,7 @@ def training_rows(
     )
 
 
-def _without(judged: DataFrame, excluded: DataFrame) -> DataFrame:
+def _without(features: DataFrame, excluded: DataFrame) -> DataFrame:
     """Rows that lie in no excluded range of their user."""
     ranges = excluded.select(
         F.col("user_id").alias("_user"),
@@ -150,11 +150,11 @@ def _without(judged: DataFrame, excluded: DataFrame) -> DataFrame:
         F.col("last_window_start").alias("_to"),
     )
     inside = (F.col("user_id") == F.col("_user")) & F.col("window_start").between(F.col("_from"), F.col("_to"))
-    return judged.join(ranges, inside, how="left_anti")
+    return features.join(ranges, inside, how="left_anti")
 
 
 def _per_user(features: DataFrame, can_be_scored: Column) -> DataFrame:
-    """Rows seen, rows that can be judged, and the first and last minute of those, per user."""
+    """Rows seen, rows that can be scored, and the first and last minute of those, per user."""
     minute = F.when(can_be_scored, F.unix_seconds("window_start"))
     return features.groupBy("user_id").agg(
         F.count("*").alias("seen"),
@@ -176,20 +176,20 @@ def _totals(per_user: DataFrame) -> dict[str, float]:
         F.min("first").alias("first"),
         F.max("last").alias("last"),
     ).collect()[0]
-    found = {name: float(value or 0.0) for name, value in spread.asDict().items()}
-    cap = float(np.floor(max(MIN_CAP, min(found["busy"], TIMES_MEDIAN * found["median"]))))
+    totals = {name: float(value or 0.0) for name, value in spread.asDict().items()}
+    cap = float(np.floor(max(MIN_CAP, min(totals["busy"], TIMES_MEDIAN * totals["median"]))))
     capped = per_user.agg(
         F.sum(F.least(F.col("rows"), F.lit(cap))).alias("under_cap"), F.count_if(F.col("rows") > cap).alias("capped")
     ).collect()[0]
-    return {**found, "cap": cap, "under_cap": float(capped["under_cap"] or 0.0), "capped": float(capped["capped"])}
+    return {**totals, "cap": cap, "under_cap": float(capped["under_cap"] or 0.0), "capped": float(capped["capped"])}
 
 
-def _under_cap(judged: DataFrame, per_user: DataFrame, cap: float, seed: int, names: Sequence[str]) -> DataFrame:
+def _under_cap(scorable: DataFrame, per_user: DataFrame, cap: float, seed: int, names: Sequence[str]) -> DataFrame:
     """Rows of busy users only as many as the cap lets through; ``draw`` is the session's hash, ``weight`` the inverse
     of the row's chance."""
     busy = per_user.where(F.col("rows") > cap).select("user_id", (cap / F.col("rows")).alias("of_user"))
     return (
-        judged.join(busy, "user_id", how="left")
+        scorable.join(busy, "user_id", how="left")
         .withColumn("of_user", F.coalesce("of_user", F.lit(1.0)))
         .where(_uniform(seed, "window_start") < F.col("of_user"))
         .select(
@@ -220,7 +220,7 @@ def _uniform(seed: int, *further: str) -> Column:
 def _bounded(rows: pd.DataFrame, most: int, totals: dict[str, float], share: float) -> tuple[pd.DataFrame, str]:
     """At most ``most`` rows, the sessions of the lowest draws (the last one may lose minutes), and how that was done.
 
-    They come in the order of their keys, so that a fit repeats. Weights then add up to the judged rows.
+    They come in the order of their keys, so that a fit repeats. Weights then add up to the rows that can be scored.
     """
     if share >= 1.0 and len(rows) <= most:
         how = "all user sessions"

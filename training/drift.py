@@ -78,8 +78,8 @@ class Report:
 def check(model: LoadedModel, rows: pd.DataFrame, limits: Limits | None = None) -> Report:
     """Compare rows with a model's reference.
 
-    ``rows`` are recent judged feature rows with ``user_id`` and ``weight`` where known, taken as training takes them
-    (:func:`training.dataset.training_rows`), or the comparison would be of samples and not of behaviour.
+    ``rows`` are recent feature rows that can be scored, with ``user_id`` and ``weight`` where known, taken as training
+    takes them (:func:`training.dataset.training_rows`), or the comparison would be of samples and not of behaviour.
     """
     limits, reference = limits or Limits(), model.reference
     weights = rows["weight"].to_numpy(np.float64) if "weight" in rows else np.ones(len(rows))
@@ -90,18 +90,18 @@ def check(model: LoadedModel, rows: pd.DataFrame, limits: Limits | None = None) 
     noise = 1.0 / max(users, 1) + 1.0 / max(reference.users or reference.rows, 1)
     values = model.model.columns(rows)
     scores = model.score(values.to_numpy(np.float64))
-    found = [
+    findings = [
         _feature(name, reference.features[name], values[name].to_numpy(np.float64), weights, noise, limits)
         for name in reference.feature_names
     ]
-    found.append(_score(scores, weights, reference, noise, limits))
-    found.append(_flag_rate(scores, weights, people, model, limits))
-    return Report(len(rows), users, tuple(found), *_decision(found, limits))
+    findings.append(_score(scores, weights, reference, noise, limits))
+    findings.append(_flag_rate(scores, weights, people, model, limits))
+    return Report(len(rows), users, tuple(findings), *_decision(findings, limits))
 
 
-def psi(expected: Floats, found: Floats) -> float:
+def psi(expected: Floats, actual: Floats) -> float:
     """Population stability index of two lists of shares, each of which adds up to 1, shape (bins,)."""
-    one, other = np.maximum(expected, MIN_SHARE), np.maximum(found, MIN_SHARE)
+    one, other = np.maximum(expected, MIN_SHARE), np.maximum(actual, MIN_SHARE)
     return float(np.sum((other - one) * np.log(other / one)))
 
 
@@ -182,14 +182,14 @@ def _flag_rate(scores: Floats, weights: Floats, people: NDArray[np.int64], model
     """
     expected = model.reference.row_scores.above(model.threshold)
     flagged, rows = (np.bincount(people, mass) for mass in (weights * (scores >= model.threshold), weights))
-    found, users = float(flagged.sum() / rows.sum()), len(rows)
-    between = float(np.sqrt(np.square(flagged - found * rows).sum()) / rows.sum())
+    actual, users = float(flagged.sum() / rows.sum()), len(rows)
+    between = float(np.sqrt(np.square(flagged - actual * rows).sum()) / rows.sum())
     error = max(between, float(np.sqrt(expected * (1.0 - expected) / users)))
     error *= float(np.sqrt(1.0 + users / max(model.reference.users or model.reference.rows, 1)))
     factor = limits.max_flag_rate_factor
-    beyond = found > factor * expected or found < expected / factor
-    by_chance = abs(found - expected) <= float(norm.ppf(1.0 - CHANCE / 2.0)) * error
-    return Drift(FLAG_RATE, None, None, None, expected, found, beyond and not by_chance)
+    beyond = actual > factor * expected or actual < expected / factor
+    by_chance = abs(actual - expected) <= float(norm.ppf(1.0 - CHANCE / 2.0)) * error
+    return Drift(FLAG_RATE, None, None, None, expected, actual, beyond and not by_chance)
 
 
 def _psi_limit(expected: Floats, noise: float, limits: Limits) -> float:
@@ -201,10 +201,10 @@ def _distance_limit(noise: float, limits: Limits) -> float:
     return max(limits.max_distance, float(np.sqrt(-np.log(CHANCE / 2.0) / 2.0 * noise)))
 
 
-def _decision(found: Sequence[Drift], limits: Limits) -> tuple[bool, str]:
-    features = [one for one in found if one.subject not in (SCORE, FLAG_RATE)]
+def _decision(findings: Sequence[Drift], limits: Limits) -> tuple[bool, str]:
+    features = [one for one in findings if one.subject not in (SCORE, FLAG_RATE)]
     drifted = [one.subject for one in features if one.drifted]
-    by_name: Mapping[str, Drift] = {one.subject: one for one in found}
+    by_name: Mapping[str, Drift] = {one.subject: one for one in findings}
     reasons = []
     if by_name[SCORE].drifted:
         reasons.append(f"scores have drifted (PSI {by_name[SCORE].psi:.2f}, distance {by_name[SCORE].distance:.2f})")

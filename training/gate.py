@@ -51,12 +51,12 @@ class Limits:
 
 @dataclass(frozen=True)
 class Check:
-    """One question; the models' own figures are None where only ``found`` is asked, ``passed`` None is unknown."""
+    """One question; the models' own figures are None where only ``value`` counts, ``passed`` where it is unknown."""
 
     name: str
     champion: float | None
     challenger: float | None
-    found: float
+    value: float
     needed: str
     passed: bool | None
 
@@ -86,18 +86,18 @@ class Verdict:
         if self.passed:
             known = sum(check.passed is not None for check in self.checks)
             return f"Version {self.challenger} passed {known} checks against champion {self.champion}."
-        why = "; ".join(f"{check.name}: found {check.found:.3g}, needed {check.needed}" for check in self.failed)
+        why = "; ".join(f"{check.name}: found {check.value:.3g}, needed {check.needed}" for check in self.failed)
         return f"Version {self.challenger} did not pass against champion {self.champion}: {why}."
 
     def table(self) -> pd.DataFrame:
         """A row per check: check, champion, challenger, found, needed, answer."""
-        rows = [(c.name, c.champion, c.challenger, c.found, c.needed, c.answer) for c in self.checks]
+        rows = [(c.name, c.champion, c.challenger, c.value, c.needed, c.answer) for c in self.checks]
         return pd.DataFrame(rows, columns=["check", "champion", "challenger", "found", "needed", "answer"])
 
     def metrics(self) -> dict[str, float]:
         """What was found, by the check's name; only finite numbers."""
         return {
-            f"gate.{c.name.replace(': ', '.').replace(' ', '_')}": c.found for c in self.checks if np.isfinite(c.found)
+            f"gate.{c.name.replace(': ', '.').replace(' ', '_')}": c.value for c in self.checks if np.isfinite(c.value)
         }
 
 
@@ -135,12 +135,12 @@ def scores_of(model: LoadedModel, rows: pd.DataFrame) -> Floats:
 def _on_rows(champion: LoadedModel, challenger: LoadedModel, rows: pd.DataFrame, limits: Limits) -> Iterator[Check]:
     top = max(MIN_TOP, round(TOP_SHARE * len(rows)))
     both = scores_of(champion, rows), scores_of(challenger, rows)
-    found = compare(*both, (champion.threshold, challenger.threshold), top)
-    change = abs(found["flagged_share_change"])
-    shares = found["champion_flagged_share"], found["challenger_flagged_share"]
+    comparison = compare(*both, (champion.threshold, challenger.threshold), top)
+    change = abs(comparison["flagged_share_change"])
+    shares = comparison["champion_flagged_share"], comparison["challenger_flagged_share"]
     yield _at_most("change of flagged share", *shares, change, limits.max_flagged_share_change)
-    yield _at_least("overlap of the strangest", found["top_overlap"], limits.min_top_overlap, f" of {top}")
-    yield _at_least("rank correlation", found["rank_correlation"], limits.min_rank_correlation)
+    yield _at_least("overlap of the strangest", comparison["top_overlap"], limits.min_top_overlap, f" of {top}")
+    yield _at_least("rank correlation", comparison["rank_correlation"], limits.min_rank_correlation)
 
 
 def _stable(
@@ -149,8 +149,8 @@ def _stable(
     model = challenger.model
     learned = rows if len(rows) <= MAX_REFITTED else rows.sample(MAX_REFITTED, random_state=0)
     held_out = trial if len(trial) <= MAX_REFITTED else trial.sample(MAX_REFITTED, random_state=0)
-    found = stability(learned, model.preset, model.parameters, held_out, seeds)
-    return _at_least("stability over seeds", found, limits.min_stability)
+    correlation = stability(learned, model.preset, model.parameters, held_out, seeds)
+    return _at_least("stability over seeds", correlation, limits.min_stability)
 
 
 def _on_trial(champion: LoadedModel, challenger: LoadedModel, trial: pd.DataFrame, limits: Limits) -> Iterator[Check]:
@@ -196,12 +196,12 @@ def precision(model: LoadedModel, feedback: pd.DataFrame | None) -> float:
 
 
 def _at_most(
-    name: str, champion: float, challenger: float, found: float, limit: float, of: str = "", *, known: bool = True
+    name: str, champion: float, challenger: float, value: float, limit: float, of: str = "", *, known: bool = True
 ) -> Check:
-    passed = bool(found <= limit + 1e-12) if known and np.isfinite(found) else None
-    return Check(name, champion, challenger, found, f"at most {limit:g}{of}", passed)
+    passed = bool(value <= limit + 1e-12) if known and np.isfinite(value) else None
+    return Check(name, champion, challenger, value, f"at most {limit:g}{of}", passed)
 
 
-def _at_least(name: str, found: float, limit: float, of: str = "") -> Check:
-    passed = bool(found >= limit) if np.isfinite(found) else None
-    return Check(name, None, None, found, f"at least {limit:g}{of}", passed)
+def _at_least(name: str, value: float, limit: float, of: str = "") -> Check:
+    passed = bool(value >= limit) if np.isfinite(value) else None
+    return Check(name, None, None, value, f"at least {limit:g}{of}", passed)

@@ -1,6 +1,6 @@
 """Models on trial: simulated days with known personas, held apart from training, the same for every contestant.
 
-A day of the search is never a day of the gate: what was chosen for one is judged on another.
+A day of the search is never a day of the gate: what was chosen on the one is gated on the other.
 """
 
 from __future__ import annotations
@@ -23,13 +23,13 @@ GATE_DAYS = (9001, 9002)
 
 @cache
 def search_rows(users: int, least: int) -> pd.DataFrame:
-    """Judged rows of the days a search looks at."""
+    """Rows that can be scored, of the days a search looks at."""
     return trial(SEARCH_DAYS, users, least)
 
 
 @cache
 def gate_rows(users: int, least: int) -> pd.DataFrame:
-    """Judged rows of the days that training reports and the gate judges by."""
+    """Rows that can be scored, of the days that training reports on and the gate decides by."""
     return trial(GATE_DAYS, users, least)
 
 
@@ -52,7 +52,7 @@ def personas(scores: Floats, rows: pd.DataFrame, budget: float = BUDGET) -> pd.D
 def metrics(scores: Floats, rows: pd.DataFrame, budget: float = BUDGET) -> dict[str, float]:
     """What a run keeps of a trial: figures of all sessions, recall per strange persona, false alarms per honest one."""
     sessions = sessions_of(scores, rows)
-    found = {f"trial.{name}": value for name, value in with_labels(sessions, budget).items()}
+    figures = {f"trial.{name}": value for name, value in with_labels(sessions, budget).items()}
     for row in by_persona(sessions, budget).to_dict("records"):
-        found[f"{'recall' if row['strange'] else 'false_alarms'}.{row['persona']}"] = float(row["share"])
-    return {name: value for name, value in found.items() if np.isfinite(value)}
+        figures[f"{'recall' if row['strange'] else 'false_alarms'}.{row['persona']}"] = float(row["share"])
+    return {name: value for name, value in figures.items() if np.isfinite(value)}

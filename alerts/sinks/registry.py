@@ -32,16 +32,16 @@ def _class(name: str) -> type[AlertSink]:
     if not colon:
         raise _refused(name, "which is none of these", "Correct the name.")
     try:
-        found = getattr(importlib.import_module(module), class_name, None)
+        sink_class = getattr(importlib.import_module(module), class_name, None)
     except (ImportError, ValueError) as error:
         raise _refused(
             name, f"which cannot be imported ({error})", "Install its package, or name its folder in PYTHONPATH."
         ) from error
-    if not (isinstance(found, type) and issubclass(found, AlertSink)):
+    if not (isinstance(sink_class, type) and issubclass(sink_class, AlertSink)):
         raise _refused(
             name, "which is no such class", "Correct the name, or derive the class from alerts.sinks.base.AlertSink."
         )
-    return found
+    return sink_class
 
 
 def _refused(name: str, why: str, remedy: str) -> ConfigurationError:

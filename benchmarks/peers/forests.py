@@ -47,8 +47,8 @@ def onnxruntime(folder: Path, rows: Any) -> Scorer:
     options.intra_op_num_threads = options.inter_op_num_threads = 1
     session = ort.InferenceSession(converted.SerializeToString(), options, providers=["CPUExecutionProvider"])
     names = [one.name for one in session.get_outputs()]
-    wanted, entry = next(name for name in names if "samples" in name), session.get_inputs()[0].name
-    return lambda chosen: -session.run([wanted], {entry: chosen})[0].ravel()
+    output, entry = next(name for name in names if "samples" in name), session.get_inputs()[0].name
+    return lambda chosen: -session.run([output], {entry: chosen})[0].ravel()
 
 
 def isotree(folder: Path, rows: Any) -> Scorer:

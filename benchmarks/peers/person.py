@@ -35,7 +35,7 @@ FEATURES = (
     "form_repeat_share",
     "session_events",
 )
-"""The model's, and the number of events that says whether a row can be judged."""
+"""The model's, and the number of events that says whether a row can be scored."""
 
 Event = tuple[int, str, str]
 """Second since 1970, action, page."""

@@ -43,13 +43,13 @@ def main(servers: str, topic: str, folder: Path, worker: int, workers: int) -> N
     left = sum(consumer.get_watermark_offsets(one, timeout=30)[1] for one in mine)
     consumer.assign(mine)
     while left:
-        new, taken = defaultdict[str, list[Event]](list), 0
-        while taken < min(EVENTS_A_BATCH, left):
+        new, count = defaultdict[str, list[Event]](list), 0
+        while count < min(EVENTS_A_BATCH, left):
             for message in consumer.consume(AT_A_TIME, timeout=1.0):
-                taken += 1
-                found = read(message.value())
-                if found is not None:
-                    new[found[0]].append(found[1])
+                count += 1
+                pair = read(message.value())
+                if pair is not None:
+                    new[pair[0]].append(pair[1])
         users, rows = [], []
         for user, events in new.items():
             person = people.get(user)
@@ -61,9 +61,9 @@ def main(servers: str, topic: str, folder: Path, worker: int, workers: int) -> N
             scorer.late += person.late - late
             rows += made
             users += [user] * len(made)
-        scorer.write(users, rows, events=taken)
+        scorer.write(users, rows, events=count)
         consumer.commit(asynchronous=False)
-        left -= taken
+        left -= count
     consumer.close()
 
 

@@ -12,8 +12,8 @@ from benchmarks.peers.person import Event
 def read(value: bytes | None) -> tuple[str, Event] | None:
     """The user and the event of a record; None where it is none."""
     try:
-        found = orjson.loads(value or b"")
-        second = int(datetime.fromisoformat(found["timestamp"]).timestamp())
-        return found["user_id"], (second, found["action"], found["page"])
+        record = orjson.loads(value or b"")
+        second = int(datetime.fromisoformat(record["timestamp"]).timestamp())
+        return record["user_id"], (second, record["action"], record["page"])
     except (ValueError, KeyError, TypeError):
         return None

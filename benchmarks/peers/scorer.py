@@ -21,7 +21,7 @@ from deltalake import write_deltalake
 from benchmarks.peers.person import FEATURES, Row
 
 MIN_EVENTS = 5
-"""Sessions with fewer cannot be judged."""
+"""Sessions with fewer cannot be scored."""
 ROWS_A_WRITE = 50_000
 """Worth a write: a caller that gets rows in smaller parts collects so many."""
 
@@ -33,14 +33,14 @@ class Scorer:
         held = joblib.load(folder.parent / "champion.joblib")
         self.pipeline, self.names, self.threshold = held["pipeline"], held["names"], held["threshold"]
         self.table, self.note = folder / "scores", folder / f"progress-{worker}.json"
-        self.taken = self.rows = self.late = 0
+        self.events = self.rows = self.late = 0
         self.first_commit = 0.0
         self.ready = time.time()
         self.tell()
 
     def write(self, users: Sequence[str], rows: Sequence[Row], *, events: int) -> None:
         """Score the rows of these users, append them, and note that so many further events are done."""
-        self.taken += events
+        self.events += events
         if rows:
             write_deltalake(str(self.table), self.scored(users, rows), mode="append")
             self.first_commit = self.first_commit or time.time()
@@ -50,10 +50,10 @@ class Scorer:
     def scored(self, users: Sequence[str], rows: Sequence[Row]) -> pa.Table:
         """The rows with score and verdict."""
         frame = pd.DataFrame(np.array(rows, np.float64), columns=["minute", *FEATURES])
-        judged = np.flatnonzero(frame["session_events"].to_numpy() >= MIN_EVENTS)
+        scorable = np.flatnonzero(frame["session_events"].to_numpy() >= MIN_EVENTS)
         scores = np.full(len(frame), np.nan)
-        if len(judged):
-            scores[judged] = self.pipeline.predict(frame[self.names].iloc[judged])
+        if len(scorable):
+            scores[scorable] = self.pipeline.predict(frame[self.names].iloc[scorable])
         verdicts = np.where(
             np.isnan(scores), "insufficient_data", np.where(scores >= self.threshold, "anomaly", "normal")
         )
@@ -70,12 +70,12 @@ class Scorer:
 
     def tell(self) -> None:
         """Note what is durable, in one step: the benchmark may stop us at any time."""
-        found = {
+        progress = {
             "ready": self.ready, "first": self.first_commit, "last": time.time(),
-            "events": self.taken, "rows": self.rows, "late": self.late,
+            "events": self.events, "rows": self.rows, "late": self.late,
         }  # fmt: skip
         fresh = self.note.with_suffix(".new")
-        fresh.write_text(json.dumps(found), encoding="utf-8")
+        fresh.write_text(json.dumps(progress), encoding="utf-8")
         fresh.replace(self.note)
 
 

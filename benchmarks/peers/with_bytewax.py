@@ -80,7 +80,7 @@ class Scores(DynamicSink[tuple[str, Made]]):
 
 
 def parsed(messages: list[KafkaSourceMessage[bytes, bytes]]) -> list[tuple[str, Event]]:
-    return [found for found in (read(message.value) for message in messages) if found is not None]
+    return [pair for pair in (read(message.value) for message in messages) if pair is not None]
 
 
 def main(servers: str, topic: str, folder: Path, worker: int, workers: int) -> None:

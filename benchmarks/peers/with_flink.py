@@ -41,10 +41,10 @@ class OfUser(KeyedProcessFunction):
         self.state = runtime_context.get_state(ValueStateDescriptor("person", Types.PICKLED_BYTE_ARRAY()))
 
     def process_element(self, value: tuple[str, str], ctx: KeyedProcessFunction.Context) -> Iterator[str]:
-        found = read(value[1].encode())
+        pair = read(value[1].encode())
         user, rows = "", list[Row]()
-        if found is not None:
-            user, event = found
+        if pair is not None:
+            user, event = pair
             kept = self.state.value()
             person: Person = Person() if kept is None else pickle.loads(kept)
             rows = person.take([event])

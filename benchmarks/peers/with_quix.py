@@ -48,14 +48,14 @@ class Scores(BatchingSink):
 
 def updated(value: bytes, state: State) -> tuple[str, Row | None]:
     """The row that a record makes or changes; None where it is late or no event."""
-    found = read(value)
-    if found is None:
+    pair = read(value)
+    if pair is None:
         return "", None
     kept = state.get_bytes(KEY)
     person: Person = Person() if kept is None else pickle.loads(kept)
-    rows = person.take([found[1]])
+    rows = person.take([pair[1]])
     state.set_bytes(KEY, pickle.dumps(person, pickle.HIGHEST_PROTOCOL))
-    return found[0], rows[-1] if rows else None
+    return pair[0], rows[-1] if rows else None
 
 
 def main(servers: str, topic: str, folder: Path, worker: int) -> None:

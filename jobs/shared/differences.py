@@ -27,8 +27,8 @@ def differing_tiles(
     near = span.with_look_back(session_rules(settings))
     expected = fold(events.where(near.has(F.col("timestamp"))))
     written = lake.read(TILES).where(position.settled(F.col("batch_id"), position.batch))
-    found = merge(written.where(near.has(F.col("window_start"))))
-    return compare_tiles(expected, found).persist(StorageLevel.MEMORY_AND_DISK), expected
+    actual = merge(written.where(near.has(F.col("window_start"))))
+    return compare_tiles(expected, actual).persist(StorageLevel.MEMORY_AND_DISK), expected
 
 
 def differing_scores(lake: Lake, settings: Settings, span: Span) -> tuple[DataFrame, DataFrame]:

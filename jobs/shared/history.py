@@ -21,16 +21,16 @@ def recent(lake: Lake, hours: float) -> DataFrame:
     return latest(rows.where(F.col("window_start") > start), FEATURE_TABLE)
 
 
-def judged_alerts(lake: Lake, most: int = 5000) -> DataFrame | None:
+def reviewed_alerts(lake: Lake, most: int = 5000) -> DataFrame | None:
     """The feature rows of the newest ``most`` alerts with a verdict, with ``alert_id`` and ``confirmed``.
 
     None where there is no feedback.
     """
-    found = verdicts(lake)
-    if found is None or found.isEmpty():
+    reviews = verdicts(lake)
+    if reviews is None or reviews.isEmpty():
         return None
-    newest = found.orderBy(F.desc("at"), "alert_id").limit(most)
-    told = newest.select(
+    newest = reviews.orderBy(F.desc("at"), "alert_id").limit(most)
+    alerts = newest.select(
         "alert_id",
         F.col("user_id").alias("_user"),
         (F.col("verdict") == "true").alias("confirmed"),
@@ -38,6 +38,6 @@ def judged_alerts(lake: Lake, most: int = 5000) -> DataFrame | None:
         F.col("last_window_start").alias("_to"),
     )
     inside = (F.col("user_id") == F.col("_user")) & F.col("window_start").between(F.col("_from"), F.col("_to"))
-    users = told.select(F.col("_user").alias("user_id")).distinct()
+    users = alerts.select(F.col("_user").alias("user_id")).distinct()
     rows = latest(lake.read(FEATURE_TABLE).join(users, "user_id", how="left_semi"), FEATURE_TABLE)
-    return rows.join(told, inside, how="inner").drop("_user", "_from", "_to")
+    return rows.join(alerts, inside, how="inner").drop("_user", "_from", "_to")

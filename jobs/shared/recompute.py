@@ -59,11 +59,11 @@ def written_rows(lake: Lake, position: Position) -> DataFrame:
 
 def span_of(events: DataFrame, written: DataFrame, *, hours: int | None = None) -> Span | None:
     """All minutes that either knows, or the last ``hours`` of them; None when there are none."""
-    found = [
+    bounds = [
         *events.agg(F.min("timestamp"), F.max("timestamp")).collect()[0],
         *written.agg(F.min("window_start"), F.max("window_start")).collect()[0],
     ]
-    known = [time.astimezone(UTC) for time in found if time is not None]
+    known = [time.astimezone(UTC) for time in bounds if time is not None]
     if not known:
         return None
     until = max(known).replace(second=0, microsecond=0) + MINUTE

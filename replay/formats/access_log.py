@@ -123,7 +123,7 @@ def page_of(target: bytes) -> tuple[str, bool]:
     path = target[host.end() :] if host else target
     path = _SESSION.sub(b"", path.partition(b"?")[0].partition(b"#")[0])
     if b"\\" in path:
-        path = _ESCAPE.sub(lambda found: bytes.fromhex(found[1].decode()) if found[1] else found[2], path)
-    path = _UNPRINTABLE.sub(lambda found: b"%%%02X" % ord(found[0]), path)
+        path = _ESCAPE.sub(lambda match: bytes.fromhex(match[1].decode()) if match[1] else match[2], path)
+    path = _UNPRINTABLE.sub(lambda match: b"%%%02X" % ord(match[0]), path)
     page = path.decode()[:PAGE_CHARACTERS] or "/"
     return page, _ASSET.match(page) is not None

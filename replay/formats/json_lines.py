@@ -60,7 +60,7 @@ def _strict_time(text: object) -> datetime | None:
 def shifted(line: bytes, shift: timedelta) -> bytes:
     """A JSON object's line with ``timestamp`` and ``sent_at`` moved, every other byte as it was.
 
-    Times that are not valid in the contract, or far out of range, are left alone, so that they are judged as they are.
+    Times that are not valid in the contract, or far out of range, are left alone: they are validated as they are.
     """
     try:
         text = line.decode()
@@ -76,7 +76,7 @@ def shifted(line: bytes, shift: timedelta) -> bytes:
 
 def _spans(text: str) -> list[tuple[int, int, object]]:
     """Begin, end and value of the two times on the object's own level, by walking over its members."""
-    found: dict[str, tuple[int, int, object]] = {}
+    spans: dict[str, tuple[int, int, object]] = {}
     try:
         at = _skip(text, 0)
         if text[at] != "{":
@@ -87,14 +87,14 @@ def _spans(text: str) -> list[tuple[int, int, object]]:
             begin = _skip(text, _skip(text, at) + 1)
             value, at = _value(text, begin)
             if name in ("timestamp", "sent_at"):
-                found[name] = (begin, at, value)
+                spans[name] = (begin, at, value)
             at = _skip(text, at)
             if text[at] != ",":
                 break
             at = _skip(text, at + 1)
     except (ValueError, IndexError, RecursionError):
         return []
-    return list(found.values())
+    return list(spans.values())
 
 
 def _skip(text: str, at: int) -> int:

@@ -1,4 +1,4 @@
-"""The formats that a file may have, and how its own is told."""
+"""The formats that a file may have, and how a file's own is recognized."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ FORMATS: dict[str, type[EventReader]] = {
 """By the name that ``--format`` takes. A line belongs to the first that recognizes it; an empty file to the first."""
 AUTO = "auto"
 NAMES = (AUTO, *FORMATS)
-LINES_TO_JUDGE = 200
+SAMPLE_LINES = 200
 
 
 def known_format(name: str) -> str:
@@ -37,7 +37,7 @@ def format_of(path: Path, name: str = AUTO) -> type[EventReader]:
     if known_format(name) != AUTO:
         return FORMATS[name]
     votes = dict.fromkeys(FORMATS.values(), 0)
-    for line in islice((line.text for line in lines(path) if line.text.strip()), LINES_TO_JUDGE):
+    for line in islice((line.text for line in lines(path) if line.text.strip()), SAMPLE_LINES):
         recognized = next((kind for kind in votes if kind.recognizes(line)), None)
         if recognized is not None:
             votes[recognized] += 1
@@ -46,5 +46,5 @@ def format_of(path: Path, name: str = AUTO) -> type[EventReader]:
     *others, last = (kind.title for kind in votes)
     raise UsageError(
         f"{path} is neither {', '.join(others)} nor {last} (plain or gzipped), "
-        f"judged by its first {LINES_TO_JUDGE} lines. --format sends it nevertheless."
+        f"going by its first {SAMPLE_LINES} lines. --format sends it nevertheless."
     )

@@ -30,8 +30,8 @@ class RefusedSignInError(BehaviorError):
 def role_of(claims: Mapping[str, Any], settings: OidcSettings) -> Role | None:
     """The role that the provider's claims give; the higher of two; None: nobody decided to let this person in."""
     values = set(values_at(claims, settings.role_claim))
-    for role, wanted in ((Role.ANALYST, settings.analysts), (Role.READER, settings.readers)):
-        if values & set(wanted):
+    for role, groups in ((Role.ANALYST, settings.analysts), (Role.READER, settings.readers)):
+        if values & set(groups):
             return role
     return None
 

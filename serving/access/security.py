@@ -177,8 +177,8 @@ class Guard:
         is_look = scope["method"] == "GET" and headers.get(b"sec-fetch-mode", b"navigate") == b"navigate"
         if is_look and b"text/html" in headers.get(b"accept", b"") and b"authorization" not in headers:
             query = scope["query_string"].decode("latin-1")
-            wanted = scope["raw_path"].decode("latin-1") + (f"?{query}" if query else "")
-            return RedirectResponse(f"{self._signs_in}/sign-in?to={quote(wanted, safe='/')}", HTTPStatus.SEE_OTHER)
+            target = scope["raw_path"].decode("latin-1") + (f"?{query}" if query else "")
+            return RedirectResponse(f"{self._signs_in}/sign-in?to={quote(target, safe='/')}", HTTPStatus.SEE_OTHER)
         return _unauthorized('Bearer realm="User behaviour"')
 
     def _deed(self, scope: Scope, access: RouteAccess, outcome: str) -> Deed:

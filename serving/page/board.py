@@ -173,9 +173,9 @@ class Board:
     def _read_alerts(self) -> None:
         feedback, alerts = self._changed(FEEDBACK), self._changed(ALERTS)
         if alerts:
-            found = self._newest_alerts()
-            standing = found.filter(pc.is_in(found["state"], pa.array(["open", "closed"])))
-            self.open_alerts = int(pc.sum(pc.equal(found["state"], "open")).as_py() or 0)
+            newest = self._newest_alerts()
+            standing = newest.filter(pc.is_in(newest["state"], pa.array(["open", "closed"])))
+            self.open_alerts = int(pc.sum(pc.equal(newest["state"], "open")).as_py() or 0)
             order = [("last_window_start", "descending"), ("raised_at", "descending"), ("alert_id", "ascending")]
             self.alerts = standing.sort_by(order).slice(0, MAX_ALERTS).to_pylist()
         if feedback or alerts:
@@ -183,14 +183,14 @@ class Board:
 
     def _newest_alerts(self) -> pa.Table:
         """The newest revision of every alert touched lately: a revision is never older than one it replaces."""
-        found = None
+        newest = None
         for back in LOOK_BACK:
             since = None if back is None else datetime.now(UTC) - back
-            found = latest_in_arrow(self.reader.rows(ALERTS, by="batch_time", since=since), ALERTS)
-            if found.num_rows >= MAX_ALERTS:
+            newest = latest_in_arrow(self.reader.rows(ALERTS, by="batch_time", since=since), ALERTS)
+            if newest.num_rows >= MAX_ALERTS:
                 break
-        assert found is not None
-        return found
+        assert newest is not None
+        return newest
 
     def _read_feedback(self) -> None:
         shown = [alert["alert_id"] for alert in self.alerts]

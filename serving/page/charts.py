@@ -124,14 +124,14 @@ def own_baseline(values: Floats, flagged: NDArray[np.bool_]) -> tuple[Floats, Fl
 
     NaN while fewer than MIN_OWN_MINUTES are known: a row is never compared with itself or with later ones.
     """
-    found = np.full((3, len(values)), np.nan)
+    percentiles = np.full((3, len(values)), np.nan)
     earlier: list[float] = []
     for i, value in enumerate(values):
         if len(earlier) >= MIN_OWN_MINUTES:
-            found[:, i] = np.percentile(earlier, (10, 50, 90))
+            percentiles[:, i] = np.percentile(earlier, (10, 50, 90))
         if np.isfinite(value) and not flagged[i]:
             earlier.append(float(value))
-    return found[0], found[1], found[2]
+    return percentiles[0], percentiles[1], percentiles[2]
 
 
 def _path(points: list[tuple[float, float]]) -> str:

@@ -44,13 +44,13 @@ class Beside:
 
     ask: Callable[[], None]
     seconds: float
-    _asked_at: float = -1e9
+    _started_at: float = -1e9
     _task: asyncio.Task[None] | None = None
 
     def tend(self) -> None:
         """Begin to ask if it is time."""
-        if (self._task is None or self._task.done()) and time.monotonic() - self._asked_at >= self.seconds:
-            self._asked_at = time.monotonic()
+        if (self._task is None or self._task.done()) and time.monotonic() - self._started_at >= self.seconds:
+            self._started_at = time.monotonic()
             self._task = asyncio.create_task(asyncio.to_thread(self.ask))
 
     async def close(self) -> None:

@@ -46,7 +46,7 @@ def facts_of(settings: Settings) -> ModelFacts:
 
     registry = registry_of(settings)
     try:
-        found = registry.describe()
+        champion = registry.describe()
         challenger, previous = registry.resolve(CHALLENGER), registry.resolve(PREVIOUS)
     except ModelError as problem:
         return ModelFacts(trouble=str(problem))
@@ -54,23 +54,23 @@ def facts_of(settings: Settings) -> ModelFacts:
         "challenger": challenger.version if challenger else None,
         "previous": previous.version if previous else None,
     }
-    if found is None:
+    if champion is None:
         return ModelFacts(
             **beside,
             trouble=NO_MODEL,
         )
     return ModelFacts(
-        version=found.version,
-        preset=found.tags.get("preset", ""),
-        feature_version=found.tags.get("feature_version", ""),
-        registered_at=found.registered_at,
-        promoted_at=_time(found.tags.get("promoted_at")),
-        promoted_why=found.tags.get("promoted_why", ""),
-        threshold=_number(found.tags.get("threshold")) or found.metrics.get("threshold"),
-        rows=_whole(found.metrics, "rows"),
-        users=_whole(found.metrics, "users"),
-        days=found.metrics.get("days"),
-        source=_source(found.tags),
+        version=champion.version,
+        preset=champion.tags.get("preset", ""),
+        feature_version=champion.tags.get("feature_version", ""),
+        registered_at=champion.registered_at,
+        promoted_at=_time(champion.tags.get("promoted_at")),
+        promoted_why=champion.tags.get("promoted_why", ""),
+        threshold=_number(champion.tags.get("threshold")) or champion.metrics.get("threshold"),
+        rows=_whole(champion.metrics, "rows"),
+        users=_whole(champion.metrics, "users"),
+        days=champion.metrics.get("days"),
+        source=_source(champion.tags),
         **beside,
     )
 

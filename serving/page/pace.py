@@ -35,12 +35,12 @@ class Series:
         """The values of each ten seconds of the last ten minutes; the bin that is not over is left out."""
         end = now // BIN_SECONDS * BIN_SECONDS
         count = KEPT_SECONDS // BIN_SECONDS
-        found: list[list[float]] = [[] for _ in range(count)]
+        bins: list[list[float]] = [[] for _ in range(count)]
         for at, value in self.points:
             place = math.floor((at - end) / BIN_SECONDS) + count
             if 0 <= place < count:
-                found[place].append(value)
-        return found
+                bins[place].append(value)
+        return bins
 
 
 @dataclass

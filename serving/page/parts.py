@@ -45,7 +45,7 @@ TAGS: dict[State, str] = {
     "unknown": "",
 }
 TRENDS = {"first_day": "first day", "new": "new", "rising": "rising", "falling": "falling", "steady": "steady"}
-VERDICTS = {"anomaly": "anomaly", "normal": "normal", "insufficient_data": "too little to judge"}
+VERDICTS = {"anomaly": "anomaly", "normal": "normal", "insufficient_data": "too little data"}
 
 
 def environment() -> Environment:
@@ -94,7 +94,7 @@ class Pages:
 
     def _page(self, name: str, who: Who, **values: Any) -> str:
         """A whole page; its parts are the same for all who look, so what only some may do is said in its frame."""
-        viewer = {"may_judge": Role.ANALYST in who.may, "signed_in_as": who.signed_in_as}
+        viewer = {"may_review": Role.ANALYST in who.may, "signed_in_as": who.signed_in_as}
         return self._templates.get_template(f"{name}.html").render(version=self.version, **viewer, **values)
 
     def line(self, line: Line | None, trouble: str | None = None) -> str:
@@ -108,7 +108,7 @@ class Pages:
             "notes": self._part("notes", notes=notes(self.settings, board)),
             "figures": self._part("figures", **figures(board, now)),
             "alerts": self._part("alerts", **alerts(board)),
-            "model": self._part("model", model=model, drift_told=drift_told(board)),
+            "model": self._part("model", model=model, drift=drift_summary(board)),
             "patterns": self._part("patterns", **patterns(board)),
             "streams": self._part("streams", **streams(board)),
         }
@@ -119,15 +119,15 @@ class Pages:
 
 def notes(settings: Settings, board: Board) -> list[tuple[str, str]]:
     """What everybody must know first: (kind, sentence)."""
-    found = []
+    sentences = []
     if not board.has_tables and "tables" not in board.trouble:
-        told = (
+        no_tables = (
             f"There are no tables at {settings.storage.root} yet. Start the platform with make run; "
             "they appear here by themselves."
         )
-        found.append(("care", told))
-    found += [("alarm", text) for what, text in board.trouble.items() if what != "kafka"]
-    return found
+        sentences.append(("care", no_tables))
+    sentences += [("alarm", text) for what, text in board.trouble.items() if what != "kafka"]
+    return sentences
 
 
 def figures(board: Board, now: float) -> dict[str, Any]:
@@ -146,14 +146,13 @@ def figures(board: Board, now: float) -> dict[str, Any]:
 
 
 def alerts(board: Board) -> dict[str, Any]:
-    told = no_alerts(board)
-    return {"alerts": board.alerts, "verdicts": board.verdicts, "none_told": told, "few": FEW_ALERTS}
+    return {"alerts": board.alerts, "verdicts": board.verdicts, "no_alerts": no_alerts(board), "few": FEW_ALERTS}
 
 
 def no_alerts(board: Board) -> str:
     if not board.scored and not any(status.query.name == SCORING.query and status.rows for status in board.statuses):
-        return "Nothing is scored yet: alerts come once a champion judges what users do."
-    return "No alert: nobody who was judged behaves strangely enough. The threshold is under The model."
+        return "Nothing is scored yet: alerts come once a champion scores what users do."
+    return "No alert: nobody who was scored behaves strangely enough. The threshold is under The model."
 
 
 def patterns(board: Board) -> dict[str, Any]:
@@ -178,11 +177,11 @@ def streams(board: Board) -> dict[str, Any]:
     }
 
 
-def drift_told(board: Board) -> str:
+def drift_summary(board: Board) -> str:
     """The newest drift report in words: whether a retrain is due, and why."""
     if not board.drift:
         return "Not checked yet: python -m jobs.check_drift"
     newest = board.drift[0]
-    told = {True: "Retrain", False: "No retrain is due", None: "Too few rows to tell"}[newest["retrain"]]
+    advice = {True: "Retrain", False: "No retrain is due", None: "Too few rows to tell"}[newest["retrain"]]
     when = f"checked at {words.clock(newest['checked_at'])} against version {newest['model_version']}"
-    return f"{told}: {newest['because']} ({when})"
+    return f"{advice}: {newest['because']} ({when})"

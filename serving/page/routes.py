@@ -35,14 +35,14 @@ def router(live: Live) -> APIRouter:
 
     @routes.get("/timeline")
     async def timeline(request: Request, user: User, hours: int = SPANS[1]) -> Response:
-        found, line = await live.timeline(user, hours)
-        return HTMLResponse(live.pages.timeline(user, found.hours, line, who(request)))
+        loaded, line = await live.timeline(user, hours)
+        return HTMLResponse(live.pages.timeline(user, loaded.hours, line, who(request)))
 
     @routes.get("/page/live")
     async def stream(user: User | None = None, hours: int = SPANS[1]) -> Response:
         if live.clients >= MAX_CLIENTS:
-            told = f"{MAX_CLIENTS} pages are open already: close some, or load this one again later."
-            return problem(HTTPStatus.SERVICE_UNAVAILABLE, told, retry_after=30)
+            detail = f"{MAX_CLIENTS} pages are open already: close some, or load this one again later."
+            return problem(HTTPStatus.SERVICE_UNAVAILABLE, detail, retry_after=30)
         followed = None if user is None else live.loaded(user, hours)
         return EventSourceResponse(live.follow(followed), ping=15, send_timeout=30)
 
@@ -59,5 +59,5 @@ def router(live: Live) -> APIRouter:
 
 def who(request: Request) -> Who:
     """Who looks, as :class:`serving.access.security.Guard` found."""
-    found: Who = request.scope["who"]
-    return found
+    viewer: Who = request.scope["who"]
+    return viewer

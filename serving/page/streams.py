@@ -19,9 +19,9 @@ from streams.flow import ALERTING, FLOW, Stream
 State = Literal["working", "waiting", "behind", "stuck", "absent", "unknown"]
 
 STUCK_SECONDS = 120.0
-"""A micro-batch that takes longer is told."""
+"""A micro-batch that takes longer is reported."""
 UNREAD_SECONDS = 60.0
-"""Rows that wait longer than this without a micro-batch are told."""
+"""Rows that wait longer than this without a micro-batch are reported."""
 
 
 @dataclass(frozen=True)
@@ -104,7 +104,7 @@ class Status:
 
     query: Query
     state: State
-    told: str
+    detail: str
     batch: int | None = None
     at: float | None = None
     took: float | None = None
@@ -129,8 +129,8 @@ def status_of(
     """
     at, rows = written or (None, None)
     if not local:
-        told = "Its checkpoint is in an object store: only what it wrote is known."
-        return Status(query, "unknown", told, None, at, None, rows)
+        detail = "Its checkpoint is in an object store: only what it wrote is known."
+        return Status(query, "unknown", detail, None, at, None, rows)
     start = f"Start it: make run, or python -m jobs.{query.name}"
     if progress is None:
         return Status(query, "absent", f"Has not run yet. {start}.", None, at, None, rows)
@@ -138,10 +138,10 @@ def status_of(
     if progress.started > progress.finished:
         since = now - progress.planned_at
         if since > STUCK_SECONDS:
-            told = f"Batch {progress.started} was begun {seconds(since)} ago and is not finished: its log says why."
-            return Status(query, "stuck", f"{told} If it has ended, {start[0].lower()}{start[1:]}.", *known)
+            detail = f"Batch {progress.started} was begun {seconds(since)} ago and is not finished: its log says why."
+            return Status(query, "stuck", f"{detail} If it has ended, {start[0].lower()}{start[1:]}.", *known)
         return Status(query, "working", f"At work on batch {progress.started}", *known)
     if input_at is not None and now - input_at > UNREAD_SECONDS and now - progress.planned_at > UNREAD_SECONDS:
-        told = f"Rows wait since {clock(max(input_at, progress.planned_at))} and nothing takes them."
-        return Status(query, "behind", f"{told} {start}.", *known)
+        detail = f"Rows wait since {clock(max(input_at, progress.planned_at))} and nothing takes them."
+        return Status(query, "behind", f"{detail} {start}.", *known)
     return Status(query, "waiting" if now - progress.finished_at > 10 else "working", "Takes what comes", *known)

@@ -26,8 +26,8 @@ SPANS = (1, 6, 24, 168)
 MAX_CHARTS = 6
 MIN_SPAN_MINUTES = 30
 MAX_MINUTES = 10_080
-MAX_TOLD = 40
-"""Flagged minutes that are told in words."""
+MAX_LISTED = 40
+"""Flagged minutes that are listed with their reasons."""
 
 USUAL_CHARTS = ("events_per_minute", "pages_per_session", "active_seconds", "gap_mean_seconds", "repeat_ratio")
 """Shown after the features that reasons name."""
@@ -39,7 +39,7 @@ class Picture:
     """A chart with what stands around it."""
 
     title: str
-    told: str
+    caption: str
     most: str
     svg: Markup
 
@@ -57,7 +57,7 @@ class Line:
     flagged: list[dict[str, Any]]
     count: int
     flagged_count: int
-    judged_count: int
+    scored_count: int
     newest: dict[str, Any]
 
     @property
@@ -123,17 +123,17 @@ def line_of(user: str, hours: int, rows: pa.Table) -> Line:
     minutes = np.array([(when - begin).total_seconds() / 60 for when in times])
     span = (end - begin).total_seconds() / 60
     flagged = np.array([verdict == "anomaly" for verdict in rows["verdict"].to_pylist()])
-    told = rows.filter(pa.array(flagged)).to_pylist()
+    flagged_rows = rows.filter(pa.array(flagged)).to_pylist()
     pictures = [_score_picture(rows, minutes, flagged, span)]
     pictures += [
         _picture(feature, _values(rows, feature.name), minutes, flagged, span)
-        for feature in _chosen(told)[: MAX_CHARTS - 1]
+        for feature in _chosen(flagged_rows)[: MAX_CHARTS - 1]
     ]
-    judged = sum(verdict != "insufficient_data" for verdict in rows["verdict"].to_pylist())
+    scored = sum(verdict != "insufficient_data" for verdict in rows["verdict"].to_pylist())
     newest = rows.slice(rows.num_rows - 1).to_pylist()[0]
-    latest_first = told[::-1][:MAX_TOLD]
+    latest_first = flagged_rows[::-1][:MAX_LISTED]
     return Line(
-        user, hours, times[0], begin, end, pictures, latest_first, len(times), int(flagged.sum()), judged, newest
+        user, hours, times[0], begin, end, pictures, latest_first, len(times), int(flagged.sum()), scored, newest
     )
 
 
@@ -154,8 +154,8 @@ def _score_picture(rows: pa.Table, minutes: Floats, flagged: Any, span: float) -
     values = _values(rows, "anomaly_score")
     chart = Chart("Anomaly score", "", minutes, values, flagged, span, limit=limit)
     now = number(_last(values))
-    told = f"now {now}, flagged from {number(limit)}"
-    return Picture(chart.title, told, number(chart.most), chart.svg(_spoken(chart, told)))
+    caption = f"now {now}, flagged from {number(limit)}"
+    return Picture(chart.title, caption, number(chart.most), chart.svg(_spoken(chart, caption)))
 
 
 def _picture(feature: Feature, values: Floats, minutes: Floats, flagged: Any, span: float) -> Picture:
@@ -163,9 +163,9 @@ def _picture(feature: Feature, values: Floats, minutes: Floats, flagged: Any, sp
     title = title_of(feature)
     chart = Chart(title, feature.unit, minutes, values, flagged, span, low, high, usual)
     own = _last(usual)
-    told = f"now {number(_last(values), feature.unit)}"
-    told += f", own usual {number(own, feature.unit)}" if own is not None else ""
-    return Picture(title, told, number(chart.most, feature.unit), chart.svg(_spoken(chart, told)))
+    caption = f"now {number(_last(values), feature.unit)}"
+    caption += f", own usual {number(own, feature.unit)}" if own is not None else ""
+    return Picture(title, caption, number(chart.most, feature.unit), chart.svg(_spoken(chart, caption)))
 
 
 def title_of(feature: Feature) -> str:
@@ -181,10 +181,10 @@ def _last(values: Floats) -> float | None:
     return float(known[-1]) if known.size else None
 
 
-def _spoken(chart: Chart, told: str) -> str:
+def _spoken(chart: Chart, caption: str) -> str:
     strange = int(chart.flagged.sum())
     return (
-        f"{chart.title} over {plural(len(chart.minutes), 'active minute')}: {told}; "
+        f"{chart.title} over {plural(len(chart.minutes), 'active minute')}: {caption}; "
         f"highest {number(chart.most, chart.unit)}; {plural(strange, 'flagged minute')}."
     )
 

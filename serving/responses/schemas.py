@@ -63,7 +63,7 @@ FEEDBACK = an_object(
 )
 FEATURE_VALUES = an_object({feature.name: nullable(NUMBER) for feature in FEATURES})
 MINUTE = an_object({"window_start": TIME, "session_start": TIME, "features": FEATURE_VALUES})
-JUDGEMENT = (
+SCORE_COLUMNS = (
     "anomaly_score",
     "anomaly_percentile",
     "threshold",
@@ -72,10 +72,10 @@ JUDGEMENT = (
     "model_version",
     "scored_at",
 )
-"""What an answer says of a judged minute, besides which minute it is."""
+"""What an answer says of a scored minute, besides which minute it is."""
 
-JUDGED = {name: of_column(tables.SCORES.schema[name]) for name in ("window_start", *JUDGEMENT)}
-PAST = {name: JUDGED[name] for name in ("window_start", "anomaly_score", "anomaly_percentile", "verdict")}
+SCORE = {name: of_column(tables.SCORES.schema[name]) for name in ("window_start", *SCORE_COLUMNS)}
+PAST = {name: SCORE[name] for name in ("window_start", "anomaly_score", "anomaly_percentile", "verdict")}
 SEGMENT = an_object(
     {name: of_column(tables.SEGMENTS.schema[name]) for name in ("day", "segment_id", "name", "description", "share")}
 )
@@ -83,7 +83,7 @@ PERSON = an_object(
     {
         "user_id": TEXT,
         "latest": MINUTE,
-        "judgement": nullable(an_object(JUDGED)),
+        "judgement": nullable(an_object(SCORE)),
         "segment": nullable(SEGMENT),
         "alerts": an_array(ALERT),
         "history": an_array(an_object(PAST)),

@@ -1,4 +1,4 @@
-"""``GET /health``: the process answers. ``/ready``: it could judge now. ``/ready/collector``: it could take events.
+"""``GET /health``: the process answers. ``/ready``: it could score now. ``/ready/collector``: it could take events.
 
 ``/healthz`` and ``/readyz`` are older names of the first and the last. Probes ask without a key and by any name, so
 all they say without one is yes or no; readers are told the reason, too.
@@ -31,7 +31,7 @@ def router(services: Services) -> APIRouter:
 
     @routes.get("/ready", responses=problems((503, "There is no champion; detail says why")))
     async def ready(request: Request) -> Response:
-        """There is a champion, so requests can be judged; ``trouble`` says where a newer one cannot be had."""
+        """There is a champion, so requests can be scored; ``trouble`` says where a newer one cannot be had."""
         predictor = champion.predictor
         if predictor is None:
             raise no_champion(services, ready=False) if is_reader(request) else not_ready()

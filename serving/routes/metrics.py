@@ -30,9 +30,9 @@ class Metrics:
             "behavior_http_seconds", "Time to answer", ("route",), buckets=SECONDS, registry=self.registry
         )
         self._predictions = Counter(
-            "behavior_predictions", "Judged rows by verdict", ("verdict",), registry=self.registry
+            "behavior_predictions", "Predictions by verdict", ("verdict",), registry=self.registry
         )
-        self._ready = Gauge("behavior_champion_loaded", "1 when requests can be judged", registry=self.registry)
+        self._ready = Gauge("behavior_champion_loaded", "1 when requests can be scored", registry=self.registry)
         self._model = Gauge("behavior_champion", "1 for the version in use", ("version",), registry=self.registry)
         self._trouble = Gauge("behavior_champion_trouble", "1 when it cannot be followed", registry=self.registry)
         self._age = Gauge(
@@ -47,7 +47,7 @@ class Metrics:
             self._seconds.labels(path).observe(seconds)
 
     def count(self, verdict: str, rows: int) -> None:
-        """Rows that were judged."""
+        """Rows that were answered with this verdict."""
         self._predictions.labels(verdict).inc(rows)
 
     def text(self, services: Services) -> bytes:
@@ -72,7 +72,7 @@ def router(services: Services, metrics: Metrics) -> APIRouter:
         response_class=Response,
     )
     async def figures() -> Response:
-        """Requests by route, status and time, judged rows by verdict, and the champion."""
+        """Requests by route, status and time, predictions by verdict, and the champion."""
         return Response(metrics.text(services), headers={"Content-Type": CONTENT_TYPE_LATEST})
 
     return routes

@@ -50,7 +50,7 @@ def route(
 
 PREDICT = route(
     responses.ANSWER,
-    "The judgement",
+    "The prediction",
     NO_CHAMPION,
     body=requests.VALUES,
     examples=requests.EXAMPLES,
@@ -58,7 +58,7 @@ PREDICT = route(
 )
 PREDICT_BATCH = route(
     an_object({"predictions": an_array(responses.ANSWER), **responses.ORIGIN}),
-    "One judgement for each row, in the order of the rows",
+    "One prediction for each row, in the order of the rows",
     NO_CHAMPION,
     body=requests.BATCH,
     examples={"two": {"summary": "two rows", "value": [requests.ORIGINAL, requests.SCRAPER]}},
@@ -76,7 +76,7 @@ USER_PREDICT = route(
         }
     )
     | {"allOf": [responses.ANSWER]},
-    "The judgement of the user's newest minute",
+    "The prediction for the user's newest minute",
     (404, "No such user in the newest days"),
     (409, "The user's features and the champion are of different feature versions"),
     NO_CHAMPION,

@@ -20,7 +20,7 @@ from serving.requests.feature_values import parse_changes
 from serving.requests.json_body import read_json
 from serving.responses.orjson_response import OrjsonResponse
 from serving.responses.problems import ProblemError
-from serving.responses.schemas import JUDGEMENT
+from serving.responses.schemas import SCORE_COLUMNS
 from serving.routes import openapi
 from serving.routes.predictions import Count, predictor_of
 from serving.services import Services
@@ -48,7 +48,7 @@ def router(services: Services, count: Count) -> APIRouter:
 
     @routes.post("/users/{user_id:path}/predict", **openapi.USER_PREDICT)
     async def predict(user_id: UserId, request: Request) -> Response:
-        """Judge the user's newest minute by the champion of now. Values in the body replace those of the minute."""
+        """Score the user's newest minute with the current champion. Values in the body replace those of the minute."""
         changes = await read_json(request, services, parse_changes, empty={})
         predictor = predictor_of(services)
         row = await lake.run(newest_minute, lake, settings, user_id)
@@ -99,7 +99,7 @@ def person(lake: LakeReader, settings: Settings, user_id: str, limit: int) -> di
             "session_start": latest["session_start"],
             "features": features_of(latest),
         },
-        "judgement": judgement(scored[0]) if scored else None,
+        "judgement": score_of(scored[0]) if scored else None,
         "segment": segment_of(lake, who),
         "alerts": alerts.drop_columns(["batch_time", "batch_id"]).to_pylist(),
         "history": [{name: row[name] for name in PAST} for row in scored],
@@ -129,8 +129,8 @@ def features_of(row: Mapping[str, Any]) -> dict[str, float | None]:
     return {name: row.get(name) for name in FEATURE_NAMES}
 
 
-def judgement(row: Mapping[str, Any]) -> dict[str, Any]:
-    return {"window_start": row["window_start"], **{name: row[name] for name in JUDGEMENT}}
+def score_of(row: Mapping[str, Any]) -> dict[str, Any]:
+    return {"window_start": row["window_start"], **{name: row[name] for name in SCORE_COLUMNS}}
 
 
 def segment_of(lake: LakeReader, who: pa.Array) -> dict[str, Any] | None:

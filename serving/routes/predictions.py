@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from serving.predictor import Predictor
 
 ROWS_ON_THE_LOOP = 20
-"""More rows are judged in a thread, so that other requests are answered meanwhile."""
+"""More rows are scored in a thread, so that other requests are answered meanwhile."""
 
 Count = Callable[[str, int], None]
 """Called with verdicts and how many."""
@@ -35,7 +35,7 @@ def router(services: Services, count: Count) -> APIRouter:
 
     @routes.post("/predict_behavior", **openapi.PREDICT)
     async def predict_behavior(request: Request) -> Response:
-        """Scorer one row of features; those left out are assumed typical and named in the answer."""
+        """Score one row of features; those left out are assumed typical and named in the answer."""
         values = await read_json(request, services, parse_row)
         answer = predictor_of(services).answer(values)
         count(answer["verdict"], 1)
@@ -43,7 +43,7 @@ def router(services: Services, count: Count) -> APIRouter:
 
     @routes.post("/predict_behavior/batch", **openapi.PREDICT_BATCH)
     async def predict_behavior_batch(request: Request) -> Response:
-        """Scorer many rows by one version of the model; either all are answered or none."""
+        """Score many rows by one version of the model; either all are answered or none."""
         most = limits.max_rows
         rows = await read_json(request, services, lambda batch: parse_rows(batch, most), rows=max(2, most))
         predictor = predictor_of(services)

@@ -100,13 +100,13 @@ def test_feedback_given_by_keyboard_is_stored_and_stays(page: Page, platform: Pl
     wrong = item.get_by_role("button", name="False alarm")
     wrong.focus()
     page.keyboard.press("Enter")
-    expect(item.get_by_role("status")).to_have_text("Judged a false alarm")
+    expect(item.get_by_role("status")).to_have_text("Reviewed: false alarm")
     assert feedback.newest(platform.root, alert)[alert]["verdict"] == "false"
     expect(wrong).to_be_focused()
     page.reload()
     expect(wrong).to_have_attribute("aria-pressed", "true")
     item.get_by_role("button", name="Right").click()
-    expect(item.get_by_role("status")).to_have_text("Judged right")
+    expect(item.get_by_role("status")).to_have_text("Reviewed: right")
     assert feedback.newest(platform.root, alert)[alert]["verdict"] == "true"
 
 

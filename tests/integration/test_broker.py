@@ -97,7 +97,7 @@ def test_records_survive_a_kill_and_a_move_to_another_port(broker: EmbeddedBroke
         other_program.bind(("127.0.0.1", broker.preferred_port))
         other_program.listen()
         broker.start()
-    assert broker.port_was_taken
+    assert broker.uses_other_port
     produce(broker, "survivors", ["after"])
     assert values(consume(broker, "survivors", 2)) == {"before", "after"}
 
@@ -108,7 +108,7 @@ def test_a_broker_that_found_its_port_taken_comes_back_where_its_clients_know_it
         other_program.listen()
         with new_broker(tmp_path, other_program.getsockname()[1]) as broker:
             first = broker.port
-            assert broker.port_was_taken
+            assert broker.uses_other_port
             broker.kill()
             broker.start()
             assert broker.port == first
@@ -132,7 +132,7 @@ def test_a_folder_serves_one_run_and_the_broker_dies_with_it(tmp_path: Path) -> 
         assert not still_alive
 
     with new_broker(tmp_path, port) as next_run:
-        assert not next_run.port_was_taken
+        assert not next_run.uses_other_port
         produce(next_run, "kept", ["there"])
         assert values(consume(next_run, "kept", 1, partitions=1)) == {"there"}
 

@@ -119,7 +119,7 @@ def test_killed_at_random_moments_it_loses_and_doubles_nothing(
             if number % 3 == 2:
                 own_broker.kill()
                 own_broker.start()
-                assert not own_broker.port_was_taken
+                assert not own_broker.uses_other_port
         finally:
             os.killpg(job.pid, signal.SIGKILL)
             job.wait()

@@ -75,7 +75,7 @@ def test_a_broker_that_is_away_for_minutes_is_waited_for_and_then_given_up_in_a_
                 producer.send(event)
             time.sleep(AWAY)
             own_broker.start()
-            assert not own_broker.port_was_taken
+            assert not own_broker.uses_other_port
             producer.flush()
             until(lambda: own.read(EVENTS).count() == 90 or not query.isActive, "the rest of the events")
             assert query.isActive

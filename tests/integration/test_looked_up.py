@@ -20,7 +20,7 @@ from features.tables import FEATURE_TABLE, TILES, Table
 from jobs import build_features
 from lake import person_rows, worker_files
 from lake.location import TableLocation
-from lake.person_rows import Wanted
+from lake.person_rows import Selection
 from lake.spark_tables import Lake
 from lake.worker_files import TableFiles
 from streams import look_back
@@ -64,11 +64,11 @@ PEOPLE = ["ada", "Łódź 🦊", "", "user 7", "nobody"]
 SEEN = [name for name in TILES.columns if name not in ("batch_time", "batch_id")]
 
 
-def wanted_of(*spans: tuple[str, int, int], not_batch: str = "q:1") -> Wanted:
+def selection_of(*spans: tuple[str, int, int], not_batch: str = "q:1") -> Selection:
     """Of each name the minutes after noon from the first to before the last."""
     names, first, last = zip(*spans, strict=True)
     micros = [(int(NOON.timestamp()) + 60 * np.array(minutes)) * 1_000_000 for minutes in (first, last)]
-    return Wanted(pa.table({"user_id": names, "since": micros[0], "until": micros[1]}), not_batch)
+    return Selection(pa.table({"user_id": names, "since": micros[0], "until": micros[1]}), not_batch)
 
 
 def some_tiles(spark: SparkSession, number: int) -> DataFrame:
@@ -94,16 +94,16 @@ def test_people_are_read_by_workers_as_a_join_reads_them(
     lake = Lake(spark, str(tmp_path))
     lake.create(TILES)
     spans = dict.fromkeys(PEOPLE, (100, 300)) | {"ada": (0, 50), "user 7": (20, 120)}
-    wanted = wanted_of(*[(name, first, last) for name, (first, last) in spans.items()], ("ada", 400, 450))
+    selection = selection_of(*[(name, first, last) for name, (first, last) in spans.items()], ("ada", 400, 450))
 
     def joined() -> list[str]:
-        at, own = F.unix_micros("window_start"), spark.createDataFrame(wanted.spans.to_pandas())
-        tiles = lake.read(TILES).where(F.col("batch_id") != wanted.not_batch)
+        at, own = F.unix_micros("window_start"), spark.createDataFrame(selection.spans.to_pandas())
+        tiles = lake.read(TILES).where(F.col("batch_id") != selection.not_batch)
         rows = tiles.join(own, "user_id").where((at >= F.col("since")) & (at < F.col("until")))
         return sorted(map(repr, rows.select(SEEN).collect()))
 
     def by_workers() -> list[str]:
-        rows = lake.read_people(TILES, SEEN, wanted)
+        rows = lake.read_people(TILES, SEEN, selection)
         assert rows is not None
         return sorted(map(repr, rows.collect()))
 
@@ -137,10 +137,10 @@ def test_people_are_read_by_workers_as_a_join_reads_them(
 def test_rows_that_are_marked_as_deleted_are_left_to_spark(spark: SparkSession, tmp_path: Path) -> None:
     lake = Lake(spark, str(tmp_path))
     lake.create(TILES)
-    wanted = wanted_of(*[(name, 0, 1440) for name in PEOPLE])
-    assert lake.read_people(TILES, SEEN, wanted) is not None
+    selection = selection_of(*[(name, 0, 1440) for name in PEOPLE])
+    assert lake.read_people(TILES, SEEN, selection) is not None
     spark.sql(f"ALTER TABLE delta.`{lake.address(TILES)}` SET TBLPROPERTIES (delta.enableDeletionVectors = true)")
-    assert lake.read_people(TILES, SEEN, wanted) is None
+    assert lake.read_people(TILES, SEEN, selection) is None
 
 
 def test_an_event_of_years_ago_reads_old_tiles_of_its_user_alone_and_the_others_read_only_their_near_past(
@@ -199,8 +199,8 @@ def test_where_workers_cannot_read_spark_reads_the_times_around_events_and_not_w
 
 
 def test_times_apart_are_joined_to_as_many_as_are_asked_for_the_nearest_first() -> None:
-    wanted = wanted_of(("ada", 0, 10), ("bob", 5, 15), ("bob", 20, 30), ("cyd", 500, 510), ("cyd", 600, 610))
-    minutes = [[(since - int(NOON.timestamp() * 1e6)) // 60_000_000 for since in pair] for pair in wanted.windows()]
+    selection = selection_of(("ada", 0, 10), ("bob", 5, 15), ("bob", 20, 30), ("cyd", 500, 510), ("cyd", 600, 610))
+    minutes = [[(since - int(NOON.timestamp() * 1e6)) // 60_000_000 for since in pair] for pair in selection.windows()]
     assert minutes == [[0, 15], [20, 30], [500, 510], [600, 610]]
-    few = [[(since - int(NOON.timestamp() * 1e6)) // 60_000_000 for since in pair] for pair in wanted.windows(2)]
+    few = [[(since - int(NOON.timestamp() * 1e6)) // 60_000_000 for since in pair] for pair in selection.windows(2)]
     assert few == [[0, 30], [500, 610]]

@@ -54,14 +54,14 @@ def test_spoiled_records_end_in_one_table_each_and_no_accepted_value_changes(
     sent = corpus(seed=int(os.environ.get("BEHAVIOR_TEST_SEED", "4")))
     failures: list[str] = []
 
-    def told(error: object, _: Message) -> None:
+    def report(error: object, _: Message) -> None:
         if error is not None:
             failures.append(str(error))
 
     for number, value in enumerate(sent):
         headers = [("number", str(number).encode()), ("odd", b"\x00\xff")]
         # None is a tombstone, which the helper for apps does not know.
-        producer.send_told(value, str(number).encode(), told, headers=headers)  # type: ignore[arg-type]
+        producer.send_and_report(value, str(number).encode(), report, headers=headers)  # type: ignore[arg-type]
     producer.flush()
     assert not failures
     platform.ingest()

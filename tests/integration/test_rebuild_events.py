@@ -1,4 +1,4 @@
-"""Judging everything again brings out the same tables, and what the rules of now say where they have changed."""
+"""Validating everything again brings out the same tables, and what the rules of now say where they have changed."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ def test_the_same_rules_write_nothing_and_other_rules_can_be_taken_back_even_if_
     wide = {"max_bytes": 50_000}
     before = (content(platform, EVENTS), content(platform, REJECTED_EVENTS))
     versions = (platform.lake.version(EVENTS), platform.lake.version(REJECTED_EVENTS))
-    assert rebuild(platform, **wide) == Rebuilt(judged=308, to_events=0, to_rejected=0, changed=0, kept=0)
+    assert rebuild(platform, **wide) == Rebuilt(validated=308, to_events=0, to_rejected=0, changed=0, kept=0)
     assert (platform.lake.version(EVENTS), platform.lake.version(REJECTED_EVENTS)) == versions
 
     events = DeltaTable.forPath(platform.spark, platform.lake.path(EVENTS))
@@ -94,7 +94,7 @@ def test_a_duplicate_takes_the_place_of_an_event_that_passes_no_more(
     send(producer, {**one, "page": "p" * 500}, one, other)
     platform.ingest()
     assert platform.read(EVENTS).count() == 2
-    assert rebuild(platform, max_bytes=400) == Rebuilt(judged=3, to_events=1, to_rejected=1, changed=0, kept=0)
+    assert rebuild(platform, max_bytes=400) == Rebuilt(validated=3, to_events=1, to_rejected=1, changed=0, kept=0)
     found = {row["event_id"]: row["page"] for row in platform.read(EVENTS).select("event_id", "page").collect()}
     assert found == {event["event_id"]: event["page"] for event in (one, other)}
     assert rebuild(platform).to_events == 0, "the first one is a duplicate now"
@@ -110,7 +110,7 @@ def test_erased_people_do_not_come_back_and_what_has_no_bytes_stays_as_it_is(
     send(producer, *people(20))
     with_rules(known, pseudonymise=True).ingest()
     hidden = content(known, EVENTS)
-    assert rebuild(known) == Rebuilt(judged=0, to_events=0, to_rejected=0, changed=0, kept=20)
+    assert rebuild(known) == Rebuilt(validated=0, to_events=0, to_rejected=0, changed=0, kept=20)
     assert content(known, EVENTS) == hidden
 
     erased, other = people(2, seed=9)
@@ -119,7 +119,7 @@ def test_erased_people_do_not_come_back_and_what_has_no_bytes_stays_as_it_is(
     known.ingest()
     row = (keyed_hash_of(str(erased["user_id"]), KEY.encode()), "requested", datetime.now(UTC), None)
     known.lake.append(known.spark.createDataFrame([row], ERASURES.schema), ERASURES, batch_id="test")
-    assert rebuild(known) == Rebuilt(judged=2, to_events=0, to_rejected=1, changed=0, kept=20)
+    assert rebuild(known) == Rebuilt(validated=2, to_events=0, to_rejected=1, changed=0, kept=20)
     (gone,) = known.read(REJECTED_EVENTS).collect()
     assert (gone["reason"], gone["raw"], gone["kafka_key"]) == ("erased_user", None, None)
     assert known.read(EVENTS).count() == 21

@@ -45,8 +45,8 @@ def test_records_that_pass_now_move_once_even_if_the_first_run_was_killed_half_w
             replay(platform, 50_000)
     assert platform.read(EVENTS).where(F.length("page") == 40_000).count() == 1
 
-    assert replay(platform, 50_000) == Replayed(judged=3, moved=0, repeated=1)
-    assert replay(platform, 50_000) == Replayed(judged=2, moved=0, repeated=1)
+    assert replay(platform, 50_000) == Replayed(validated=3, moved=0, repeated=1)
+    assert replay(platform, 50_000) == Replayed(validated=2, moved=0, repeated=1)
     moved = platform.read(EVENTS).where("event_id = 'long'").collect()
     assert [json.loads(row["raw"]) for row in moved] == [long]
     assert (
@@ -54,7 +54,7 @@ def test_records_that_pass_now_move_once_even_if_the_first_run_was_killed_half_w
         == before
     )
 
-    assert replay(platform, 100_000) == Replayed(judged=2, moved=1, repeated=1)
+    assert replay(platform, 100_000) == Replayed(validated=2, moved=1, repeated=1)
     send(producer, {**long, "page": "/again"})
     platform.ingest()
     assert platform.read(EVENTS).where("event_id = 'long'").count() == 1, "ingest knows what a replay has moved"

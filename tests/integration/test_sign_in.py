@@ -199,22 +199,22 @@ def sign_in(client: httpx.Client, wanted: str, name: str) -> httpx.Response:
     return answer
 
 
-@pytest.mark.parametrize(("name", "may_judge"), [("support", False), ("fraud", True)])
+@pytest.mark.parametrize(("name", "may_review"), [("support", False), ("fraud", True)])
 def test_who_signs_in_comes_to_the_page_that_was_wanted_with_the_role_of_the_claim(
-    place: Place, client: httpx.Client, name: str, may_judge: bool
+    place: Place, client: httpx.Client, name: str, may_review: bool
 ) -> None:
     wanted = f"{place.url}/timeline?user=a%2Fb&hours=24"
     page = sign_in(client, wanted, name)
     assert (page.status_code, str(page.url)) == (200, wanted)
     assert f"<bdi>{name} smith</bdi>" in page.text
-    assert ("data-reads-only" in page.text) is not may_judge
+    assert ("data-reads-only" in page.text) is not may_review
     (cookie,) = [answer.headers["set-cookie"] for answer in page.history if "sign-in/back" in str(answer.url)]
     assert {"httponly", "samesite=lax"} <= {part.strip() for part in cookie.split(";")}
     assert client.get(f"{place.url}/alerts").status_code == 200
     given = client.post(f"{place.url}/alerts/{ALERT}/feedback", json={"verdict": True})
-    assert given.status_code == (201 if may_judge else 403)
+    assert given.status_code == (201 if may_review else 403)
     wait_until(lambda: {"signed in"} <= {row["outcome"] for row in audited(place.folder) if row["who"] == name}, 30)
-    if may_judge:
+    if may_review:
         (word,) = arrow_tables.read(f"{place.folder}/lake", FEEDBACK).to_pylist()
         assert word["analyst"] == f"{name} smith"
         assert [row["who"] for row in audited(place.folder) if row["outcome"] == "allowed"] == [name]

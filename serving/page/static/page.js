@@ -15,18 +15,18 @@ function fold(old, fresh) {
   const named = new Map();
   for (const child of old.children) if (child.id) named.set(child.id, child);
   let place = old.firstChild;
-  for (const wanted of Array.from(fresh.childNodes)) {
-    let found = wanted.id ? named.get(wanted.id) : place;
-    if (found && !alike(found, wanted)) found = null;
-    if (!found) {
-      old.insertBefore(wanted, place);
-      if (wanted.id && wanted.matches("[data-new]")) wanted.classList.add("fresh");
+  for (const node of Array.from(fresh.childNodes)) {
+    let match = node.id ? named.get(node.id) : place;
+    if (match && !alike(match, node)) match = null;
+    if (!match) {
+      old.insertBefore(node, place);
+      if (node.id && node.matches("[data-new]")) node.classList.add("fresh");
       continue;
     }
-    if (found === place) place = place.nextSibling;
-    else old.insertBefore(found, place);
-    if (found.nodeType === Node.ELEMENT_NODE) fold(found, wanted);
-    else if (found.data !== wanted.data) found.data = wanted.data;
+    if (match === place) place = place.nextSibling;
+    else old.insertBefore(match, place);
+    if (match.nodeType === Node.ELEMENT_NODE) fold(match, node);
+    else if (match.data !== node.data) match.data = node.data;
   }
   while (place) {
     const next = place.nextSibling;
@@ -123,10 +123,10 @@ document.addEventListener("click", async (event) => {
   const button = event.target.closest("button[data-verdict]");
   if (!button || button.disabled) return;
   const group = button.closest("[data-alert]");
-  const told = group.querySelector(".told");
+  const message = group.querySelector(".message");
   const buttons = group.querySelectorAll("button");
-  told.removeAttribute("data-kept");
-  told.textContent = "Saving";
+  message.removeAttribute("data-kept");
+  message.textContent = "Saving";
   for (const one of buttons) one.disabled = true;
   try {
     const answer = await fetch(new URL(`alerts/${encodeURIComponent(group.dataset.alert)}/feedback`, document.baseURI), {
@@ -139,10 +139,10 @@ document.addEventListener("click", async (event) => {
       throw new Error(problem.detail || `The server answered ${answer.status}.`);
     }
     for (const one of buttons) one.setAttribute("aria-pressed", String(one === button));
-    told.textContent = "Saved, thank you";
+    message.textContent = "Saved, thank you";
   } catch (error) {
-    told.textContent = `Not saved. ${error.message}`;
-    told.setAttribute("data-kept", ""); // until the next attempt
+    message.textContent = `Not saved. ${error.message}`;
+    message.setAttribute("data-kept", ""); // until the next attempt
   } finally {
     for (const one of buttons) one.disabled = false;
     if (document.activeElement === document.body) button.focus();

@@ -115,7 +115,7 @@ def test_the_preview_shows_alerts_by_threshold_and_where_we_are() -> None:
 
 def test_a_preview_counts_what_history_would_have_raised() -> None:
     sessions = pd.DataFrame({"day": [1, 1, 1, 2, 2, 2], "score": [0.9, 0.8, 0.7, 0.6, 0.5, 0.4]})
-    table = preview_of_history(sessions, days=2.0, current=0.65, asked=0.45)
+    table = preview_of_history(sessions, days=2.0, current=0.65, proposed=0.45)
     rows = table.set_index("note")
     assert (rows.loc["now", "alerts_per_day"], rows.loc["now", "busiest_day"]) == (1.5, 3)
     assert (rows.loc["asked for", "alerts_per_day"], rows.loc["asked for", "share"]) == (2.5, 5 / 6)

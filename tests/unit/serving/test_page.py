@@ -130,7 +130,7 @@ def test_a_stream_is_called_what_its_checkpoint_and_its_input_show() -> None:
     done = Progress(4, 4, 1000.0, 1002.0, {})
     under_way = Progress(5, 4, 1000.0, 990.0, {})
     assert status(None, 1000.0).state == "absent"
-    assert "python -m jobs.build_features" in status(None, 1000.0).told
+    assert "python -m jobs.build_features" in status(None, 1000.0).detail
     assert (status(done, 1003.0).state, status(done, 1003.0).took) == ("working", 2.0)
     assert status(done, 1100.0).state == "waiting"
     assert status(under_way, 1030.0).state == "working"
@@ -142,5 +142,5 @@ def test_a_stream_is_called_what_its_checkpoint_and_its_input_show() -> None:
 
 def test_alerts_of_users_with_endless_ids_do_not_make_the_page_endless() -> None:
     rows = [alert_row(f"a-{number}", "\u20ac" * 30_000, number) for number in range(MAX_ALERTS)]
-    html = environment().get_template("alerts.html").render(alerts=rows, verdicts={}, none_told="", few=6)
+    html = environment().get_template("alerts.html").render(alerts=rows, verdicts={}, no_alerts="", few=6)
     assert len(html) < 2_500 * MAX_ALERTS

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from features.errors import ConfigurationError
-from settings import Settings, load_settings, may_be_told
+from settings import Settings, load_settings, may_quote
 
 SECRET = "hunter2-hunter2"
 HOOK = f"https://hooks.example/services/{SECRET}"
@@ -82,4 +82,4 @@ def test_every_secret_of_the_settings_is_kept_out_of_errors() -> None:
     assert schema.count('"writeOnly": true') >= 6
     for section, field in Settings.model_fields.items():
         for name, key in getattr(field.annotation, "model_fields", {}).items():
-            assert "SecretStr" not in str(key.annotation) or not may_be_told((section, name))
+            assert "SecretStr" not in str(key.annotation) or not may_quote((section, name))

@@ -12,7 +12,7 @@ from pyspark.sql.types import StructType
 from features.definitions import FEATURE_NAMES, FEATURE_VERSION
 from features.errors import ModelError
 from features.tables import FEATURE_ROW
-from training.dataset import MIN_CAP, Taken, training_rows
+from training.dataset import MIN_CAP, TrainingSample, training_rows
 
 START = datetime(2026, 3, 2, 9, tzinfo=UTC)
 COLUMNS = StructType(FEATURE_ROW)
@@ -35,13 +35,13 @@ def feature_table(spark: SparkSession, minutes: dict[str, int], **given: Column)
     return rows.withColumns(made).select(COLUMNS.fieldNames())
 
 
-def take(features: DataFrame, most: int = 100_000, seed: int = 1, excluded: DataFrame | None = None) -> Taken:
+def take(features: DataFrame, most: int = 100_000, seed: int = 1, excluded: DataFrame | None = None) -> TrainingSample:
     return training_rows(features, least=5, most=most, seed=seed, excluded=excluded)
 
 
 def test_every_row_that_can_be_judged_is_taken_when_there_is_room(spark: SparkSession) -> None:
     taken = take(feature_table(spark, {"a": 3, "b": 2}))
-    assert (taken.seen, taken.judged, taken.users, taken.capped_users, len(taken.rows)) == (5, 5, 2, 0, 5)
+    assert (taken.seen, taken.scorable, taken.users, taken.capped_users, len(taken.rows)) == (5, 5, 2, 0, 5)
     assert (taken.first, taken.last) == (START, START + timedelta(minutes=2))
     assert taken.days == pytest.approx(3 / 1440)
     assert sorted(taken.rows["clicks_per_minute"]) == [0, 0, 1, 1, 2]
@@ -52,7 +52,7 @@ def test_rows_with_too_few_events_or_of_another_feature_version_are_left_out(spa
     few = feature_table(spark, {"few": 2}, session_events=F.lit(4.0))
     old = feature_table(spark, {"old": 3}, feature_version=F.lit("0"))
     taken = take(feature_table(spark, {"a": 1}).union(few).union(old))
-    assert (taken.seen, taken.judged, taken.users, len(taken.rows)) == (6, 1, 1, 1)
+    assert (taken.seen, taken.scorable, taken.users, len(taken.rows)) == (6, 1, 1, 1)
 
 
 def test_what_feedback_confirmed_as_anomalous_is_left_out(spark: SparkSession) -> None:
@@ -87,7 +87,7 @@ def test_the_sample_has_exactly_the_rows_asked_for_and_depends_on_keys_and_seed_
     pd.testing.assert_frame_equal(one.rows, same.rows)
     assert set(one.rows["user_id"]) != set(other.rows["user_id"])
     assert one.rows["weight"].sum() == pytest.approx(1000)
-    assert one.sample() == {
+    assert one.parameters() == {
         "rows_available": 1000,
         "rows_used": 210,
         "sampled": "users with more than 60 rows give so many, by a hash of user and minute; "

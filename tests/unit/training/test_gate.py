@@ -37,8 +37,8 @@ def trained(rows: pd.DataFrame, parameters: Parameters = SMALL, share: float = 0
 def test_a_model_passes_against_itself() -> None:
     verdict = review(small_champion(), replace(small_champion(), version="2"), feature_rows(), days(), limits=LOOSE)
     assert verdict.passed
-    assert check_of(verdict, "rank correlation").found == pytest.approx(1.0)
-    assert check_of(verdict, "overlap of the strangest").found == 1.0
+    assert check_of(verdict, "rank correlation").value == pytest.approx(1.0)
+    assert check_of(verdict, "overlap of the strangest").value == 1.0
     assert verdict.sentence().startswith("Version 2 passed")
 
 

@@ -155,7 +155,7 @@ def test_a_browser_gives_the_key_as_a_password_and_a_reader_is_shown_no_buttons(
             assert (b"<body data-reads-only" in page.content) is reads_only
         assert ask(server, "GET", "/alerts", Authorization="Basic !").status == 401
     style = (PROJECT / "serving" / "page" / "static" / "page.css").read_text(encoding="utf-8")
-    assert "[data-reads-only] .judge button {\n  display: none;" in style
+    assert "[data-reads-only] .review button {\n  display: none;" in style
 
 
 # --- when keys are demanded ---
