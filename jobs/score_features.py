@@ -14,6 +14,7 @@ from pyspark.sql.streaming.query import StreamingQuery
 
 from features.revisions import latest
 from features.tables import FEATURE_TABLE, SCORES, SHADOW_SCORES
+from lake.log import NO_VERSION
 from lake.spark_tables import Lake
 from registry.configured import registry_of
 from scoring.arrays import Rules
@@ -24,6 +25,8 @@ from settings import Settings, cli, load_settings
 from spark.session import spark_session
 from streams import queries
 from streams.flow import SCORING
+from streams.progress import position
+from streams.recomputed import RecomputedRows
 from telemetry import logs, metrics
 from telemetry.steps import Steps
 
@@ -47,6 +50,8 @@ def start(spark: SparkSession, lake: Lake, settings: Settings, *, once: bool = F
     shadow = ChallengerFollower(registry_of(settings)) if settings.score.shadow else None
     if shadow is not None:
         lake.create(SHADOW_SCORES)
+    reached = position(spark, settings, QUERY)
+    recomputed = RecomputedRows(lake, FEATURE_TABLE, NO_VERSION if reached is None else reached.version - 1)
 
     def process(features: DataFrame, batch: queries.Batch) -> None:
         steps = Steps(QUERY, batch.number)
@@ -60,12 +65,13 @@ def start(spark: SparkSession, lake: Lake, settings: Settings, *, once: bool = F
             log.warning("batch %s: %s", batch.id, followed.trouble, extra=about)
         challenger = None if shadow is None else shadow.follow(followed.champion)
         # Of a key one row a batch: two would have the same batch_time and batch_id, and neither would be the newest.
-        newest_rows = latest(features, FEATURE_TABLE).drop("batch_time", "batch_id")
+        newest_rows = latest(recomputed.without_replaced(features), FEATURE_TABLE).drop("batch_time", "batch_id")
         rows = score(newest_rows, followed.champion, rules, challenger)
         if settings.metrics.port:
             rows = metrics.observed(rows)
         with steps.step("score and append"):
             append(lake, rows, batch, has_shadow=challenger is not None)
+        recomputed.passed(batch.ends)
         steps.report()
 
     stream = lake.read_stream(FEATURE_TABLE, settings.stream.max_files_per_trigger)

@@ -20,6 +20,7 @@ from pyspark.sql.streaming.query import StreamingQuery
 
 from features.definitions import FEATURE_NAMES, FEATURE_VERSION
 from features.errors import ModelError
+from features.revisions import latest
 from features.tables import FEATURE_TABLE, SCORES, SHADOW_SCORES, Table
 from jobs import score_features
 from lake.spark_tables import Lake
@@ -36,6 +37,8 @@ pytestmark = pytest.mark.integration
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
 ROWS = 40
 """Rows of a commit of features."""
+BUILD = "7b1d2c3e-0000-4000-8000-000000000000"
+"""The id of build_features."""
 
 
 @pytest.fixture(scope="module")
@@ -85,12 +88,12 @@ class Scoring:
         records = [
             (
                 f"user {i}", NOON + timedelta(minutes=minute), NOON, False, *map(clean, found), NOON, FEATURE_VERSION,
-                written, f"build:{number}",
+                written, f"{BUILD}:{number}",
             )
             for i, found in enumerate(values)
         ]  # fmt: skip
         frame = self.spark.createDataFrame(records, FEATURE_TABLE.schema).coalesce(1)
-        self.lake.append(frame, FEATURE_TABLE, batch_id=f"build:{number}")
+        self.lake.append(frame, FEATURE_TABLE, batch_id=f"{BUILD}:{number}")
 
     @contextmanager
     def stream(self) -> Iterator[StreamingQuery]:
@@ -287,9 +290,37 @@ def test_of_several_revisions_that_a_micro_batch_reads_the_newest_is_scored(scor
         scoring.spark, scoring.lake, scoring.settings.model_copy(update={"stream": stream}), once=True
     ).awaitTermination()
     scores = scoring.read(SCORES).select("user_id", *FEATURE_NAMES)
-    newest = scoring.read(FEATURE_TABLE).where("batch_id = 'build:8'").select("user_id", *FEATURE_NAMES)
+    newest = scoring.read(FEATURE_TABLE).where(f"batch_id = '{BUILD}:8'").select("user_id", *FEATURE_NAMES)
     assert scores.count() == ROWS
     assert scores.exceptAll(newest).isEmpty()
+
+
+def test_a_repair_that_the_stream_has_overtaken_is_not_scored_and_one_that_it_has_not_is(scoring: Scoring) -> None:
+    """Repaired beside a live run, a minute got the score of what it was when the repair began."""
+
+    def repair(number: int) -> None:
+        rows = scoring.read(FEATURE_TABLE).where(f"batch_id = '{BUILD}:{number}'")
+        after = F.col("batch_time") + F.expr("INTERVAL 1 MICROSECOND")
+        repaired = rows.withColumns({"batch_time": after, "batch_id": F.lit(f"repair:{number}")})
+        scoring.lake.append(repaired.coalesce(1), FEATURE_TABLE, batch_id=f"repair:{number}")
+
+    def scored() -> dict[datetime, int]:
+        counts = scoring.read(SCORES).groupBy("window_start").count().collect()
+        return {row[0].astimezone(UTC): row[1] for row in counts}
+
+    for minute in (0, 0, 1):  # numbers 0, 1 and 2
+        scoring.arrive(minute=minute)
+    scoring.once()
+    repair(0)
+    repair(2)
+    scoring.once()
+    assert scored() == {NOON: 2 * ROWS, NOON + timedelta(minutes=1): 2 * ROWS}
+    newest = latest(scoring.read(SCORES), SCORES).where(F.col("window_start") == NOON).select("user_id", *FEATURE_NAMES)
+    right = scoring.read(FEATURE_TABLE).where(f"batch_id = '{BUILD}:1'").select("user_id", *FEATURE_NAMES)
+    assert newest.exceptAll(right).isEmpty()
+    scoring.arrive(minute=1)
+    scoring.once()
+    assert scored()[NOON + timedelta(minutes=1)] == 3 * ROWS
 
 
 def test_in_the_shadow_the_challenger_judges_the_same_rows_and_changes_no_score(scoring: Scoring) -> None:

@@ -1,0 +1,60 @@
+"""Feature rows that batch jobs recompute beside the streams: which of them are still the newest of their minute.
+
+``check_parity --repair`` and ``backfill_features`` append revisions of the state that they have read, which are older
+than what build_features writes meanwhile. Whoever takes them up in the order in which they come would take them for
+newer.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import dataclass, field
+
+from pyspark.sql import DataFrame
+from pyspark.sql import functions as F
+
+from features.revisions import latest
+from features.tables import Table
+from lake.log import NO_VERSION
+from lake.spark_tables import Lake
+
+OF_A_QUERY = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}:\d+")
+"""Ids of a query's batches; those of batch jobs are of other forms."""
+
+
+@dataclass
+class RecomputedRows:
+    """Tells them by the log of ``table``, one small file a commit: without any, a micro-batch costs no more than that.
+
+    Attributes:
+        version: the newest version of the table that was looked at; at first one that the stream has passed.
+    """
+
+    lake: Lake
+    table: Table
+    version: int = NO_VERSION
+    _batches: dict[int, str] = field(default_factory=dict)
+
+    def without_replaced(self, rows: DataFrame) -> DataFrame:
+        """``rows`` of the table without those of batch jobs that had a newer revision when they were written."""
+        for commit in self.lake.commits(self.table, self.version + 1):
+            self.version = commit.version
+            if commit.appends and commit.batch and not OF_A_QUERY.fullmatch(commit.batch):
+                self._batches[commit.version] = commit.batch
+        if not self._batches:
+            return rows
+        keys, revision = list(self.table.keys), [*self.table.keys, "batch_time", "batch_id"]
+        recomputed = rows.where(F.col("batch_id").isin(list(set(self._batches.values())))).select(revision)
+        first, last = recomputed.agg(F.min(self.table.time), F.max(self.table.time)).collect()[0]
+        if first is None:
+            return rows
+        there = self.lake.read(self.table).where(F.col(self.table.time).between(first, last)).select(revision)
+        newest = latest(there.join(recomputed.select(keys).distinct(), keys, "left_semi"), self.table)
+        replaced = recomputed.join(newest, revision, "left_anti")
+        return rows.join(replaced, revision, "left_anti")
+
+    def passed(self, ends: str) -> None:
+        """Forget what the stream has read: up to where a finished batch ``ends`` (as Delta writes it)."""
+        until = json.loads(ends)["reservoirVersion"] if ends.startswith("{") else NO_VERSION
+        self._batches = {version: batch for version, batch in self._batches.items() if version >= until}
