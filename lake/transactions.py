@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 from urllib.parse import unquote
@@ -174,13 +174,13 @@ def rewrite(
         written = transaction.writeFiles(anew(theirs).select(theirs.columns)._jdf)  # noqa: SLF001
         new = [written.apply(number) for number in range(written.size())]
         later = log.CommitFollower(HadoopFolder(spark, address), snapshot.version())
-        actions = [*[file.remove() for file in old], *new]
+        actions, paths = [*[file.remove() for file in old], *new], {unquote(file.path()) for file in old}
 
         def put_in_place() -> None:
             right_before()
-            _refuse_where_gone(later, {unquote(file.path()) for file in old})
+            _refuse_where_gone(later, paths)
             latest = _begun(spark, address)
-            _refuse_where_gone(later, {unquote(file.path()) for file in old}, until=latest.snapshot().version())
+            _refuse_where_gone(later, paths, until=latest.snapshot().version())
             _commit(jvm, latest, actions, "Overwrite", None)
 
         attempts = Retrying(
@@ -193,14 +193,14 @@ def rewrite(
         return _rows(old) - _rows(new)
 
 
-def _refuse_where_gone(later: log.CommitFollower, files: Collection[str], until: int | None = None) -> None:
+def _refuse_where_gone(later: log.CommitFollower, files: set[str], until: int | None = None) -> None:
     """See that no commit since has removed one of ``files`` or changed what a row of the table is.
 
     Raises:
         ConcurrentDeleteReadException: one has.
     """
     for commit in later.poll(until):
-        if commit.changes_table or not set(files).isdisjoint((*commit.removed, *commit.joined)):
+        if commit.changes_table or not files.isdisjoint((*commit.removed, *commit.joined)):
             raise ConcurrentDeleteReadException(f"Version {commit.version} has other files in the place of those read.")
     if until is not None and later.version < until:
         raise ConcurrentDeleteReadException(f"Version {later.version + 1} is gone from the log already.")

@@ -47,7 +47,9 @@ def rows_read(lake: Lake, table: Table, writer: str, position: Position) -> Data
 
 def rows_and_waiting(lake: Lake, table: Table, writer: str, position: Position) -> tuple[DataFrame, Column]:
     """All rows of ``table``, and whether the query of :func:`rows_read` has yet to read one of them."""
-    rows = lake.read(table)  # before the log is looked at: what is appended in between would count as read
+    # One version, from before the log is looked at: else each use of the rows would read what is there by then, and
+    # nobody would know that the query has yet to come to it.
+    rows = lake.read(table, lake.version(table))
     later = [append.batch for append in appends_since(lake, table, position.version) if append.batch]
     return rows, F.col(writer).isin(later) if later else F.lit(False)
 
