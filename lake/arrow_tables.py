@@ -106,4 +106,6 @@ def read(root: str, table: Table, columns: Sequence[str] | None = None, where: d
     with environment_problem(f"Table {table.name} cannot be read"):
         if not there.refresh():
             return arrow_schema(table).empty_table().select(names)
-        return there.delta.to_pyarrow_dataset().to_table(columns=names, filter=where)
+        # By Arrow's own files, not deltalake's, which are Python: a thread of Arrow that asks for Python while the
+        # process ends is its end.
+        return there.delta.to_pyarrow_dataset(filesystem=there.file_system).to_table(columns=names, filter=where)

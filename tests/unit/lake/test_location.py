@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import os
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
-from features.tables import EVENTS
-from lake import notes
+from features.tables import EVENTS, LEDGER_GAPS
+from lake import arrow_tables, notes
 from lake.folders import ArrowFolder
 from lake.location import TableLocation, address_of, file_system, is_local
 
@@ -41,6 +42,23 @@ def test_a_folder_need_not_be_there_and_its_files_are_read_by_their_names(
     os.utime("there/a/b", (5, 5))
     assert folder.read("a/b") == b"text"
     assert [(file.name, file.modified.timestamp(), file.size) for file in folder.listing("a")] == [("b", 5.0, 4)]
+
+
+def test_a_table_in_a_folder_is_read_without_python_in_arrows_threads(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One that asks for Python while that ends kills the process: raise_alerts had done its work, and exit code -6."""
+    row = {"topic": "t", "partition": 0, "first": 0, "until": 1, "found_at": datetime.now(UTC), "batch_id": "b:0"}
+    arrow_tables.opened(str(tmp_path), LEDGER_GAPS)
+    arrow_tables.append(str(tmp_path), LEDGER_GAPS, [row])
+
+    def python_files(*_: object) -> None:
+        raise AssertionError("a file system made of Python")
+
+    monkeypatch.setattr("deltalake.fs.DeltaStorageHandler", python_files)
+    assert arrow_tables.read(str(tmp_path), LEDGER_GAPS, ["topic", "batch_id"]).to_pylist() == [
+        {"topic": "t", "batch_id": "b:0"}
+    ]
 
 
 def test_a_note_is_there_when_it_is_written_and_is_the_newest_one(tmp_path: Path) -> None:
