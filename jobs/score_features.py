@@ -71,7 +71,7 @@ def start(spark: SparkSession, lake: Lake, settings: Settings, *, once: bool = F
             rows = metrics.observed(rows)
         with steps.step("score and append"):
             append(lake, rows, batch, has_shadow=challenger is not None)
-        recomputed.passed(batch.ends)
+        recomputed.passed(batch)
         steps.report()
 
     stream = lake.read_stream(FEATURE_TABLE, settings.stream.max_files_per_trigger)

@@ -40,6 +40,14 @@ class PlannedBatch:
                 return dict(offset)
         return None
 
+    @property
+    def whole_version(self) -> int | None:
+        """After it, all rows of its table's Delta versions below this one are read; None where it ends within one."""
+        end = self.delta_end
+        if end is None or end["index"] >= 0 or end["isStartingVersion"]:
+            return None
+        return int(end["reservoirVersion"])
+
 
 @dataclass(frozen=True)
 class Checkpoint:

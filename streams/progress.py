@@ -63,11 +63,10 @@ def position(spark: SparkSession, settings: Settings, query: str) -> Position | 
     known = Position(query, query_id, max(planned, default=NO_BATCH), max(done, default=NO_BATCH))
     for number in sorted(planned.keys() & done.keys(), reverse=True):
         batch = there.batch(number)
-        end = None if batch is None else batch.delta_end
-        if batch is None or end is None:
+        if batch is None or batch.delta_end is None:
             break
-        if end["index"] < 0 and not end["isStartingVersion"]:
-            return replace(known, batch=number, version=int(end["reservoirVersion"]), time=batch.time)
+        if (version := batch.whole_version) is not None:
+            return replace(known, batch=number, version=version, time=batch.time)
     return known
 
 

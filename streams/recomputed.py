@@ -7,8 +7,6 @@ newer.
 
 from __future__ import annotations
 
-import json
-import re
 from dataclasses import dataclass, field
 
 from pyspark.sql import DataFrame
@@ -18,9 +16,8 @@ from features.revisions import latest
 from features.tables import Table
 from lake.log import NO_VERSION
 from lake.spark_tables import Lake
-
-OF_A_QUERY = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}:\d+")
-"""Ids of a query's batches; those of batch jobs are of other forms."""
+from streams.checkpoints import PlannedBatch
+from streams.queries import Batch
 
 
 @dataclass
@@ -40,8 +37,8 @@ class RecomputedRows:
         """``rows`` of the table without those of batch jobs that had a newer revision when they were written."""
         for commit in self.lake.commits(self.table, self.version + 1):
             self.version = commit.version
-            if commit.appends and commit.batch and not OF_A_QUERY.fullmatch(commit.batch):
-                self._batches[commit.version] = commit.batch
+            if commit.appends and commit.note is not None and not commit.note.ends:  # a query says where it ends
+                self._batches[commit.version] = commit.note.batch_id
         if not self._batches:
             return rows
         keys, revision = list(self.table.keys), [*self.table.keys, "batch_time", "batch_id"]
@@ -54,7 +51,8 @@ class RecomputedRows:
         replaced = recomputed.join(newest, revision, "left_anti")
         return rows.join(replaced, revision, "left_anti")
 
-    def passed(self, ends: str) -> None:
-        """Forget what the stream has read: up to where a finished batch ``ends`` (as Delta writes it)."""
-        until = json.loads(ends)["reservoirVersion"] if ends.startswith("{") else NO_VERSION
-        self._batches = {version: batch for version, batch in self._batches.items() if version >= until}
+    def passed(self, batch: Batch) -> None:
+        """Forget what the stream has read with ``batch``, which is finished."""
+        until = PlannedBatch(batch.time, (batch.ends,)).whole_version
+        if until is not None:
+            self._batches = {version: other for version, other in self._batches.items() if version >= until}

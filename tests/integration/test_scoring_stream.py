@@ -93,7 +93,7 @@ class Scoring:
             for i, found in enumerate(values)
         ]  # fmt: skip
         frame = self.spark.createDataFrame(records, FEATURE_TABLE.schema).coalesce(1)
-        self.lake.append(frame, FEATURE_TABLE, batch_id=f"{BUILD}:{number}")
+        self.lake.append(frame, FEATURE_TABLE, batch_id=f"{BUILD}:{number}", ends="{}")
 
     @contextmanager
     def stream(self) -> Iterator[StreamingQuery]:

@@ -10,7 +10,7 @@ import pytest
 
 from lake.folders import ArrowFolder
 from lake.location import file_system
-from streams.checkpoints import Checkpoint
+from streams.checkpoints import Checkpoint, PlannedBatch
 
 DELTA = {"sourceVersion": 1, "reservoirId": "r", "reservoirVersion": 7, "index": -1, "isStartingVersion": False}
 
@@ -65,3 +65,14 @@ def test_ends_are_told_by_the_kind_of_the_source(checkpoint: Checkpoint, tmp_pat
     assert (delta.kafka_ends, delta.delta_end) == ({}, DELTA)
     assert (neither.kafka_ends, neither.delta_end) == ({}, None)
     assert checkpoint.kafka_begin() == {("a", 0): 1}
+
+
+@pytest.mark.parametrize(
+    ("end", "version"),
+    [(DELTA, 7), ({**DELTA, "index": 3}, None), ({**DELTA, "isStartingVersion": True}, None)],
+    ids=["whole", "within a version", "within what was there at first"],
+)
+def test_a_batch_has_read_whole_versions_only_where_it_ends_between_two(
+    end: dict[str, object], version: int | None
+) -> None:
+    assert PlannedBatch(datetime.now(UTC), (json.dumps(end),)).whole_version == version
