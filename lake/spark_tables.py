@@ -137,13 +137,16 @@ class Lake:
 
     def append(
         self, rows: DataFrame, table: Table, *, batch_id: str, ends: str = "", fence: tuple[str, int] | None = None
-    ) -> None:
+    ) -> bool:
         """Append ``rows`` in one commit, which keeps ``batch_id`` and ``ends`` as its ``userMetadata``.
 
         Args:
             ends: where the batch ends in its source, see :mod:`lake.commit_notes`.
             fence: a name and a number that grows. A later append with the same pair does nothing, and Delta refuses one
                 of two at the same moment. It costs Delta a look at all of the table's state for each append.
+
+        Returns:
+            False where the fence has refused it, or may have: Databricks does not say.
 
         Raises:
             SchemaError: the columns are not the table's.
@@ -152,12 +155,14 @@ class Lake:
             raise SchemaError(f"Rows for {table.name}: found columns {rows.columns}, needed {table.columns}.")
         note = commit_notes.note(batch_id, ends)
         if transactions.is_open_delta(self.spark):
-            transactions.append(self.spark, self.path(table), rows, note=note, fence=fence, compact=table.looked_up)
-            return
+            return transactions.append(
+                self.spark, self.path(table), rows, note=note, fence=fence, compact=table.looked_up
+            )
         writer = rows.write.format("delta").mode("append").option("userMetadata", note)
         if fence is not None:
             writer = writer.option("txnAppId", fence[0]).option("txnVersion", fence[1])
         writer.save(self.path(table))
+        return fence is None
 
     @property
     def shuffle_partitions(self) -> int:

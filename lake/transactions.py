@@ -41,16 +41,16 @@ def append(
 
     Spark's own writer notes what ``rows`` are made of. Where that is the table itself, any append of others since would
     refuse the commit; here it depends on nothing, and the caller knows that what others append changes no row of his.
+
+    Raises:
+        SchemaError: a column is not of the table's type.
     """
-    with _active(spark):
-        transaction = _begun(spark, address)
-        if fence is not None and transaction.txnVersion(fence[0]) >= fence[1]:
-            return False
+
+    def written(transaction: Any) -> list[Any]:
         _require_types(rows, transaction, address)
-        written = transaction.writeFiles(rows._jdf)  # noqa: SLF001
-        files = [written.apply(number) for number in range(written.size())]
-        _append(spark, transaction, files, note, fence, compact=compact)
-    return True
+        return _files_of(transaction, rows)
+
+    return _append(spark, address, written, note, fence, compact=compact)
 
 
 def commit(
@@ -75,19 +75,45 @@ def commit(
         False where the fence refuses it: that number, or a greater one, is there already.
     """
     jvm: Any = spark.sparkContext._jvm  # noqa: SLF001
+    of_json = jvm.org.apache.spark.sql.delta.actions.Action.fromJson
+    return _append(spark, address, lambda _: [of_json(add) for add in adds], note, fence, compact=compact)
+
+
+def _append(
+    spark: SparkSession,
+    address: str,
+    files_in: Callable[[Any], list[Any]],
+    note: str,
+    fence: tuple[str, int] | None,
+    *,
+    compact: bool,
+) -> bool:
+    jvm: Any = spark.sparkContext._jvm  # noqa: SLF001
+    delta = jvm.org.apache.spark.sql.delta
     with _active(spark):
         transaction = _begun(spark, address)
         if fence is not None and transaction.txnVersion(fence[0]) >= fence[1]:
             return False
-        files = [jvm.org.apache.spark.sql.delta.actions.Action.fromJson(add) for add in adds]
-        _append(spark, transaction, files, note, fence, compact=compact)
+        actions = files_in(transaction)
+        needed = int(spark.conf.get("spark.databricks.delta.autoCompact.minNumFiles", None) or 50)
+        if compact and transaction.snapshot().numOfFiles() + len(actions) >= needed:
+            transaction.registerPostCommitHook(getattr(getattr(delta.hooks, "AutoCompact$"), "MODULE$"))
+        if fence is not None:
+            actions.append(delta.actions.SetTransaction(*fence, jvm.scala.Option.empty()))
+        _commit(jvm, transaction, actions, "Append", note)
     return True
 
 
 def _begun(spark: SparkSession, address: str) -> Any:
-    jvm: Any = spark.sparkContext._jvm  # noqa: SLF001
-    log_of_delta = jvm.org.apache.spark.sql.delta.DeltaLog
-    return log_of_delta.forTable(spark._jsparkSession, address).startTransaction()  # noqa: SLF001
+    # By its whole name: of a dotted one each part is first looked for as a class, in every jar there is.
+    delta_log = getattr(spark.sparkContext._jvm, "org.apache.spark.sql.delta.DeltaLog")  # noqa: SLF001
+    return delta_log.forTable(spark._jsparkSession, address).startTransaction()  # noqa: SLF001
+
+
+def _files_of(transaction: Any, rows: DataFrame) -> list[Any]:
+    """The ``rows`` in files, which the transaction's commit, or another one, may name."""
+    written = transaction.writeFiles(rows._jdf)  # noqa: SLF001
+    return [written.apply(number) for number in range(written.size())]
 
 
 def _require_types(rows: DataFrame, transaction: Any, address: str) -> None:
@@ -104,25 +130,6 @@ def _require_types(rows: DataFrame, transaction: Any, address: str) -> None:
                 f"Table {address}: found {field.name} of type {actual} in the rows, needed: {needed.get(field.name)}. "
                 "The table was made by another version: its upgrade notes say how it is brought to this one."
             )
-
-
-def _append(
-    spark: SparkSession,
-    transaction: Any,
-    files: Sequence[Any],
-    note: str,
-    fence: tuple[str, int] | None,
-    *,
-    compact: bool,
-) -> None:
-    jvm: Any = spark.sparkContext._jvm  # noqa: SLF001
-    delta, fences = jvm.org.apache.spark.sql.delta, []
-    if fence is not None:
-        fences = [delta.actions.SetTransaction(*fence, jvm.scala.Option.empty())]
-    needed = int(spark.conf.get("spark.databricks.delta.autoCompact.minNumFiles", None) or 50)
-    if compact and transaction.snapshot().numOfFiles() + len(files) >= needed:
-        transaction.registerPostCommitHook(getattr(getattr(delta.hooks, "AutoCompact$"), "MODULE$"))
-    _commit(jvm, transaction, [*files, *fences], "Append", note)
 
 
 def rewrite(
@@ -171,14 +178,13 @@ def rewrite(
             raise BehaviorError(f"Table {address}: {len(names)} files have such rows, and the log names {len(old)}.")
         sequence, nothing = jvm.org.apache.spark.api.python.PythonUtils.toSeq, jvm.scala.Option.empty()
         theirs = DataFrame(transaction.deltaLog().createDataFrame(snapshot, sequence(old), False, nothing), spark)
-        written = transaction.writeFiles(anew(theirs).select(theirs.columns)._jdf)  # noqa: SLF001
-        new = [written.apply(number) for number in range(written.size())]
+        new = _files_of(transaction, anew(theirs).select(theirs.columns))
         later = log.CommitFollower(HadoopFolder(spark, address), snapshot.version())
         actions, paths = [*[file.remove() for file in old], *new], {unquote(file.path()) for file in old}
 
         def put_in_place() -> None:
             right_before()
-            _refuse_where_gone(later, paths)
+            _refuse_where_gone(later, paths)  # most of the log is read before the moment that counts
             latest = _begun(spark, address)
             _refuse_where_gone(later, paths, until=latest.snapshot().version())
             _commit(jvm, latest, actions, "Overwrite", None)
@@ -213,8 +219,7 @@ def _active(spark: SparkSession) -> Iterator[None]:
     Delta looks for it there, and in some places only now and then: where it reads the state of a table whose newest
     checkpoint another program has written.
     """
-    jvm: Any = spark.sparkContext._jvm  # noqa: SLF001
-    sessions = jvm.org.apache.spark.sql.classic.SparkSession
+    sessions: Any = getattr(spark.sparkContext._jvm, "org.apache.spark.sql.classic.SparkSession")  # noqa: SLF001
     before = sessions.getActiveSession()
     sessions.setActiveSession(spark._jsparkSession)  # noqa: SLF001
     try:

@@ -65,8 +65,7 @@ class Batch:
         """
         if self._is_in(lake, table):
             return
-        lake.append(rows, table, batch_id=self.id, ends=self.ends, fence=self._fence(table))
-        if self.fenced:  # of what the fence refuses Spark says nothing
+        if not lake.append(rows, table, batch_id=self.id, ends=self.ends, fence=self._fence(table)):
             self._compare_ends(lake, table)
 
     def commit(self, lake: Lake, files: Sequence[str], table: Table) -> None:
