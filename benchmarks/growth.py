@@ -20,8 +20,8 @@ from pyspark.sql import functions as F
 from benchmarks._lake import Usage, events_of, session, settings_in, write_history
 from benchmarks.report import Table
 from features.tables import EVENTS, FEATURE_TABLE, TILES
-from jobs.build_features import build
 from lake.spark_tables import Lake
+from pipeline.build import build
 from streams.queries import Batch
 from streams.rules import session_rules
 

@@ -80,13 +80,14 @@ def behavior(tiles: DataFrame, rules: SessionRules) -> DataFrame:
     return by_user(tiles).mapInArrow(compute, declared)
 
 
-def by_user(tiles: DataFrame, partitions: int | None = None) -> DataFrame:
-    """``tiles`` as :func:`whole_users` takes them: numbers in place of times, each user's in one piece.
+def by_user(tiles: DataFrame) -> DataFrame:
+    """``tiles`` as :func:`whole_users` takes them."""
+    return gathered(lean(tiles))
 
-    Sorting by one number alone costs a quarter of sorting by names and minutes, which are put in order afterwards.
-    """
-    fresh = F.col("fresh") if "fresh" in tiles.columns else F.lit(True)
-    lean = tiles.select(
+
+def lean(tiles: DataFrame) -> DataFrame:
+    """``tiles`` with the columns of :data:`features.merging.LEAN`; without a column ``fresh`` all are fresh."""
+    return tiles.select(
         F.xxhash64("user_id").alias("user_hash"),
         "user_id",
         minute_number(F.col("window_start")).alias("minute"),
@@ -95,9 +96,16 @@ def by_user(tiles: DataFrame, partitions: int | None = None) -> DataFrame:
         "second_mask",
         F.coalesce("session_mark", F.lit(NONE)).alias("session_mark"),
         F.coalesce(F.unix_micros("last_received_at"), F.lit(NONE)).alias("received"),
-        fresh.alias("fresh"),
+        (F.col("fresh") if "fresh" in tiles.columns else F.lit(True)).alias("fresh"),
     )
-    spread = lean.repartition("user_hash") if partitions is None else lean.repartition(partitions, "user_hash")
+
+
+def gathered(tiles: DataFrame, partitions: int | None = None) -> DataFrame:
+    """Lean ``tiles`` with each user's in one piece.
+
+    Sorting by one number alone costs a quarter of sorting by names and minutes, which are put in order afterwards.
+    """
+    spread = tiles.repartition("user_hash") if partitions is None else tiles.repartition(partitions, "user_hash")
     return spread.sortWithinPartitions("user_hash")
 
 

@@ -14,6 +14,7 @@ import pyarrow as pa
 
 from features.compiled import compiled
 from features.counts import COUNT_NAMES
+from features.hashing import xxhash64
 from features.kernel import KINDS, Flags, Longs
 
 MINUTE_MICROS = 60_000_000
@@ -22,6 +23,17 @@ MASK, MARK, RECEIVED = KINDS, KINDS + 1, KINDS + 2
 """Places in what is added up, after the counts."""
 NUMBERS = 63
 """Bits of a whole number that is not negative."""
+LEAN = pa.schema(
+    [
+        ("user_hash", pa.int64()),
+        ("user_id", pa.string()),
+        ("minute", pa.int64()),
+        ("page", pa.string()),
+        *[(name, pa.int64()) for name in (*COUNT_NAMES, "second_mask", "session_mark", "received")],
+        ("fresh", pa.bool_()),
+    ]
+)
+"""Partial tiles on their way to the worker of their user: numbers in place of times, -1 in place of null."""
 
 
 @dataclass(frozen=True)
@@ -60,9 +72,20 @@ class Tiles:
             }
         )
 
+    def lean(self) -> pa.Table:
+        """All of them as :data:`LEAN`."""
+        everybody = np.arange(len(self.users))
+        columns = {
+            **self.numbers,
+            "user_hash": xxhash64(self.user_names).take(pa.array(self.users)),
+            "user_id": self.names(everybody),
+            "page": coded(self.numbers["page"], self.page_names),
+        }
+        return pa.table({name: pa.array(columns[name]) for name in LEAN.names}).cast(LEAN)
+
 
 def merged(tiles: pa.Table) -> Tiles:
-    """Merge partial ``tiles`` of whole users (columns of :func:`features.behavior.by_user`), in any order."""
+    """Merge partial ``tiles`` of whole users (columns :data:`LEAN`), in any order."""
     users, pages = (tiles[name].combine_chunks().dictionary_encode() for name in ("user_id", "page"))
     user, page = (_numbers(codes.indices) for codes in (users, pages))
     minute, fresh = _numbers(tiles["minute"]), tiles["fresh"].to_numpy()

@@ -5,10 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import Any
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import xxhash
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 from pyspark.sql.pandas.types import to_arrow_schema
@@ -16,6 +14,8 @@ from pyspark.sql.pandas.types import to_arrow_schema
 from features.columns import shaped
 from features.errors import SchemaError
 from features.events import KNOWN_ACTIONS, ValidationRules
+from features.folding import people_in
+from features.hashing import xxhash64
 from features.packed import PACKS, VALIDATED, VERDICT, Batches, null_where_empty, pack, unpacked, without_null_lists
 from features.plain_reading import plain_readings
 from features.tables import EVENTS, REJECTED_EVENTS
@@ -26,8 +26,6 @@ TABLE_NAMES = {"value": "raw", "key": "kafka_key", "timestamp": "received_at"}
 """Kafka's columns under the names of the tables, where these differ."""
 PACK_BYTES = 16_000_000
 """Of records that make a pack, at most, unless one has more: a value of Spark ends at 2 GB."""
-SEED = 42
-"""Of Spark's xxhash64."""
 
 _SCHEMA = to_arrow_schema(VALIDATED, timezone="UTC")
 _READ = pa.schema([_SCHEMA.field(name) for name in (*VERDICT, *Event._fields)])
@@ -56,10 +54,13 @@ def validate(records: DataFrame, rules: ValidationRules) -> DataFrame:
     return unpacked(validate_in_packs(records, rules))
 
 
-def validate_in_packs(records: DataFrame, rules: ValidationRules) -> DataFrame:
-    """:func:`validate` with the records in packs (:mod:`features.packed`), for who can take them as they are."""
+def validate_in_packs(records: DataFrame, rules: ValidationRules, look_back_micros: int | None = None) -> DataFrame:
+    """:func:`validate` with the records in packs (:mod:`features.packed`), for who can take them as they are.
+
+    With ``look_back_micros`` a pack says whose events it has, see :func:`features.folding.people_in`.
+    """
     require(records, RECORD)
-    return without_null_lists(records.select(*RECORD)).mapInArrow(packer(rules), PACKS)
+    return without_null_lists(records.select(*RECORD)).mapInArrow(packer(rules, look_back_micros), PACKS)
 
 
 def accepted(validated: DataFrame) -> DataFrame:
@@ -82,15 +83,19 @@ def require(records: DataFrame, columns: Iterable[str]) -> None:
 # --- Arrow -------------------------------------------------------------------------------------------------------
 
 
-def packer(rules: ValidationRules) -> Callable[[Batches], Batches]:
+def packer(rules: ValidationRules, look_back_micros: int | None = None) -> Callable[[Batches], Batches]:
     """What a worker does with records (:data:`RECORD`; lists empty in place of null): it validates and packs them."""
+
+    def packed(records: pa.RecordBatch) -> pa.RecordBatch:
+        rows = validated(records, rules)
+        return pack(rows, None if look_back_micros is None else people_in(rows, look_back_micros))
 
     def work(batches: Batches) -> Batches:
         for batch in batches:
             parts = max(1, batch.nbytes // PACK_BYTES)
             size = -(-batch.num_rows // parts)
             for start in range(0, batch.num_rows, size or 1):
-                yield pack(validated(null_where_empty(batch.slice(start, size)), rules))
+                yield packed(null_where_empty(batch.slice(start, size)))
 
     return work
 
@@ -135,14 +140,7 @@ def _table(records: pa.RecordBatch, read: dict[str, pa.Array]) -> pa.Table:
     columns = dict(zip(names, records.columns, strict=True)) | read
     lower = pc.ascii_lower(columns["action"])
     columns["action"] = pc.if_else(pc.is_in(lower, pa.array(KNOWN_ACTIONS)), lower, columns["action"])
-    columns["event_key"] = keys_of(columns["event_id"])
+    columns["event_key"] = xxhash64(columns["event_id"])
     for name in VERDICT:
         columns.setdefault(name, pa.nulls(records.num_rows, pa.string()))
     return pa.table([columns[field.name].cast(field.type) for field in _SCHEMA], schema=_SCHEMA)
-
-
-def keys_of(ids: pa.Array) -> pa.Array:
-    """Spark's ``xxhash64`` of each text; null of null."""
-    hashes = (xxhash.xxh64_intdigest(one or b"", SEED) for one in ids.cast(pa.binary()).to_pylist())
-    absent = ids.is_null().to_numpy(zero_copy_only=False)
-    return pa.array(np.fromiter(hashes, np.uint64, len(ids)).view(np.int64), mask=absent)

@@ -20,11 +20,11 @@ from features.ledger import Partition, Range
 from features.packed import arrivals, unpacked
 from features.records import accepted, rejected
 from features.tables import EVENTS, REJECTED_EVENTS
-from jobs.shared import admission
 from kafka import source
 from kafka.ledger import LOST, Entry, audit
 from lake.rewrites import alone, still_alone
 from lake.spark_tables import Lake
+from pipeline import admission
 from privacy.erased_people import Privacy
 from settings import Settings, cli, load_settings
 from spark.session import spark_session

@@ -21,9 +21,9 @@ from features.rebuilding import CONTENT, as_read, differing, newly_repeated
 from features.records import accepted, rejected, validate_in_packs
 from features.tables import ERASURES, EVENTS, REJECTED_EVENTS, Table
 from jobs import ingest_events
-from jobs.shared.admission import admission
 from lake.rewrites import alone, delete_keys, replace_keys
 from lake.spark_tables import Lake
+from pipeline.admission import admission
 from privacy.erased_people import Privacy
 from settings import Settings, cli, load_settings
 from spark.session import spark_session

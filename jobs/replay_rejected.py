@@ -24,9 +24,9 @@ from features.rebuilding import RAW
 from features.records import accepted
 from features.tables import ERASURES, EVENTS, REJECTED_EVENTS
 from jobs import ingest_events
-from jobs.shared.admission import repeated, validated_now
 from lake.rewrites import alone, delete_keys
 from lake.spark_tables import Lake
+from pipeline.admission import repeated, validated_now
 from privacy.erased_people import Privacy
 from privacy.pseudonyms import ERASED_USER
 from settings import Settings, cli, load_settings

@@ -6,9 +6,7 @@ Reads table features (as a stream) and the model registry; writes table scores a
 from __future__ import annotations
 
 import logging
-from functools import partial
 
-from pyspark import StorageLevel
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql.streaming.query import StreamingQuery
 
@@ -16,16 +14,17 @@ from features.revisions import latest
 from features.tables import FEATURE_TABLE, SCORES, SHADOW_SCORES
 from lake.log import NO_VERSION
 from lake.spark_tables import Lake
+from pipeline.score import append
 from registry.configured import registry_of
 from scoring.arrays import Rules
 from scoring.champion import ChampionFollower
-from scoring.frames import SHADOW, score, shadow_rows
+from scoring.frames import score
 from scoring.shadow import ChallengerFollower
 from settings import Settings, cli, load_settings
 from spark.session import spark_session
 from streams import queries
 from streams.flow import SCORING
-from streams.progress import position
+from streams.progress import position, refuse_together
 from streams.recomputed import RecomputedRows
 from telemetry import logs, metrics
 from telemetry.steps import Steps
@@ -42,6 +41,7 @@ def start(spark: SparkSession, lake: Lake, settings: Settings, *, once: bool = F
     Raises:
         ModelError: there is no champion, with what to run.
     """
+    refuse_together(settings, QUERY)
     queries.refuse_lost_checkpoint(spark, lake, settings, QUERY, SCORES)
     follower = ChampionFollower(registry_of(settings))
     first = follower.follow().champion
@@ -77,25 +77,6 @@ def start(spark: SparkSession, lake: Lake, settings: Settings, *, once: bool = F
     stream = lake.read_stream(FEATURE_TABLE, settings.stream.max_files_per_trigger)
     newest = lake.newest(SCORES, *([] if shadow is None else [SHADOW_SCORES]))
     return queries.start(stream, QUERY, process, settings, once=once, newest=newest)
-
-
-def append(lake: Lake, rows: DataFrame, batch: queries.Batch, *, has_shadow: bool) -> None:
-    """Append scored rows, each once: the champion's to ``scores`` and, where there is one, the challenger's beside.
-
-    The rows are scored once for both. The two appends are independent: a crash between them is mended when the batch
-    runs again.
-    """
-    if not has_shadow:
-        batch.append(lake, queries.stamped(rows, batch), SCORES)
-        return
-    rows = rows.persist(StorageLevel.MEMORY_AND_DISK)
-    try:
-        queries.side_by_side(
-            partial(batch.append, lake, queries.stamped(rows.drop(SHADOW), batch), SCORES),
-            partial(batch.append, lake, queries.stamped(shadow_rows(rows), batch), SHADOW_SCORES),
-        )
-    finally:
-        rows.unpersist()
 
 
 def main(env: cli.Environment = "local", overrides: cli.Overrides = None, once: cli.Once = False) -> None:

@@ -103,8 +103,11 @@ class Lake:
         return log.versions(self.folder(table))
 
     def commits(self, table: Table, since: int) -> Iterator[Commit]:
-        """Those commits of ``table`` from version ``since`` on that its log still has, oldest first."""
-        if not self.has_version(table, since):
+        """Those commits of ``table`` from version ``since`` on that its log still has, oldest first.
+
+        Where there are none yet, that is known from the one before: the log, which may be long, is not listed.
+        """
+        if not (self.has_version(table, since) or self.has_version(table, since - 1)):
             since = min((version for version in self.versions(table) if version >= since), default=since)
         return CommitFollower(self.folder(table), since - 1).poll()
 

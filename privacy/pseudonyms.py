@@ -96,6 +96,13 @@ class Guard:
                 columns[name] = pa.nulls(validated.num_rows, columns[name].type)
         return pa.table(columns)
 
+    def of_people(self, people: pa.Table) -> pa.Table:
+        """``people`` with their column ``user_id`` as it is kept."""
+        if not self.pseudonyms:
+            return people
+        ids = _of_each(people["user_id"], lambda one: keyed_hash_of(one, self.key), pa.string())
+        return people.set_column(people.column_names.index("user_id"), "user_id", ids)
+
     def _are_erased(self, values: pa.ChunkedArray) -> pa.ChunkedArray:
         return pc.fill_null(_of_each(values, self._is_erased, pa.bool_()), False)
 

@@ -15,7 +15,7 @@ from lake.spark_tables import Lake
 from settings import Settings
 from streams import queries
 from streams.flow import ALERTING, INGEST, Stream
-from streams.progress import Position, appends_since, position
+from streams.progress import Position, position, unread
 
 POLL_SECONDS = 1.0
 
@@ -57,8 +57,8 @@ class StreamWaits:
             where = self._position(stream)
             if where is None:
                 return False
-            unread = [a for a in appends_since(self.lake, table, max(where.version, 0)) if a.version <= until]
-            return bool(unread) or where.version < 0
+            due = [append for append in unread(self.lake, table, where) if append.version <= until]
+            return bool(due) or where.version < 0
 
         self._wait(stream, is_behind, f"read what is in {table.name}")
 

@@ -24,6 +24,8 @@ CONTEXT = (SESSION_EVENTS, OWN_EVENTS, OWN_RATIO, PAST)
 """Features scores need besides the model's own."""
 
 NORMAL, ANOMALY, INSUFFICIENT = "normal", "anomaly", "insufficient_data"
+FAILED = "failed"
+"""Of a challenger that raised an error."""
 
 
 def inputs_of(names: Sequence[str]) -> tuple[str, ...]:

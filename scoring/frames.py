@@ -22,7 +22,7 @@ from pyspark.sql.types import ArrayType, BooleanType, DoubleType, StructField, S
 from features.columns import by_reference
 from features.errors import SchemaError
 from features.tables import FEATURE_ROW, REASON, SHADOW_SCORES
-from scoring.arrays import ANOMALY, INSUFFICIENT, NORMAL, SESSION_EVENTS, RowScores, Rules, Scorer, inputs_of
+from scoring.arrays import ANOMALY, FAILED, INSUFFICIENT, NORMAL, SESSION_EVENTS, RowScores, Rules, Scorer, inputs_of
 from scoring.champion import LoadedModel
 from scoring.thresholds import Floats
 
@@ -37,7 +37,6 @@ SCORED = StructType(
 
 
 SHADOW = "_shadow"
-FAILED = "failed"
 
 
 def score(features: DataFrame, champion: LoadedModel, rules: Rules, challenger: LoadedModel | None = None) -> DataFrame:

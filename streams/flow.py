@@ -44,8 +44,14 @@ FEATURES = Stream("build_features", EVENTS, (TILES, FEATURE_TABLE), FEATURE_TABL
 SCORING = Stream("score_features", FEATURE_TABLE, (SCORES, SHADOW_SCORES), SCORES)
 ALERTING = Stream("raise_alerts", SCORES, (ALERTS, RISK), ALERTS, note="scores")
 
+TOGETHER = Stream("run_pipeline", None, (*INGEST.writes, *FEATURES.writes, *SCORING.writes), SCORES, note="owed")
+"""The one pass, which does what the three do. It reads Kafka by the checkpoint of ``INGEST``: one of both runs."""
+
 FLOW = (INGEST, FEATURES, SCORING)
-"""The queries of Spark. ``ALERTING`` is none: it starts over when rows of ``scores`` are deleted."""
+"""The queries of Spark, or the steps of the one pass.
+
+``ALERTING`` is none: it starts over when rows of ``scores`` are deleted.
+"""
 
 
 def writer_of(table: Table) -> str | None:

@@ -11,6 +11,7 @@ from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
 from features.behavior import SessionRules
+from features.hashing import xxhash64
 from features.merging import MINUTE_MICROS
 from features.tables import TILES
 from lake.person_rows import Selection
@@ -51,30 +52,36 @@ def look_back(people: pa.Table, rules: SessionRules) -> pa.Table:
     return pa.table({"user_id": names, "since": since[begins], "until": until[ends]})
 
 
-def older_and_new(lake: Lake, tiles: DataFrame, selection: Selection) -> DataFrame:
+def with_near_tiles(lake: Lake, tiles: DataFrame, selection: Selection) -> DataFrame:
     """The new partial ``tiles``, marked ``fresh``, and those of the look-back in the ``selection``."""
+    near = near_tiles(lake, selection).withColumn("fresh", F.lit(False))
+    return near.unionByName(tiles.withColumn("fresh", F.lit(True)))
+
+
+def near_tiles(lake: Lake, selection: Selection) -> DataFrame:
+    """Tiles of the look-back (table tiles without the batch's columns): those of the ``selection``, at least.
+
+    Of users who are not in it there may be some, too, which change no row.
+    """
+    columns = [name for name in TILES.columns if name not in ("batch_time", "batch_id")]
     is_few = pc.count_distinct(selection.spans["user_id"]).as_py() <= FEW_USERS
-    if is_few and (near := lake.read_people(TILES, tiles.columns, selection)) is not None:
-        return with_older(tiles, near, narrow=False)
+    if is_few and (near := lake.read_people(TILES, columns, selection)) is not None:
+        return near
     at = F.col("window_start")
     windows = [
         (at >= F.timestamp_micros(F.lit(since))) & (at < F.timestamp_micros(F.lit(until)))
         for since, until in selection.windows(MAX_WINDOWS)
     ]
     inside = reduce(Column.__or__, windows)
-    return with_older(tiles, lake.read(TILES).where(inside & (F.col("batch_id") != selection.not_batch)), narrow=is_few)
+    tiles = lake.read(TILES).where(inside & (F.col("batch_id") != selection.not_batch)).select(columns)
+    return of_users(tiles, selection.spans["user_id"]) if is_few else tiles
 
 
-def with_older(tiles: DataFrame, older: DataFrame, *, narrow: bool = True) -> DataFrame:
-    """The new partial ``tiles``, marked ``fresh``, and of the ``older`` ones of the look-back those of their users.
+def of_users(tiles: DataFrame, users: pa.ChunkedArray) -> DataFrame:
+    """Those ``tiles`` of the ``users`` before they are shuffled; of somebody else a few may be left.
 
-    Args:
-        narrow: whether to leave out other users' tiles, which change no row, before they are shuffled.
+    By a number, which is looked up faster than a text (decision 020). A semi-join keeps each tile once.
     """
-    near = older
-    if narrow:
-        # By a number, which is looked up faster than a text (decision 020). Tiles of somebody else with the same number
-        # would be read for nothing. A semi-join keeps each tile once.
-        users = F.broadcast(tiles.select(F.xxhash64("user_id").alias("number")).distinct())
-        near = older.join(users, F.xxhash64("user_id") == F.col("number"), "left_semi")
-    return near.select(*tiles.columns, F.lit(False).alias("fresh")).unionByName(tiles.withColumn("fresh", F.lit(True)))
+    numbers = pa.table({"number": xxhash64(pc.unique(users))})
+    few = F.broadcast(tiles.sparkSession.createDataFrame(numbers))
+    return tiles.join(few, F.xxhash64("user_id") == F.col("number"), "left_semi")

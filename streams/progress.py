@@ -6,22 +6,27 @@ again; the one after it may be under way, or may run again after a crash under t
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from typing import Any
 
 from pyspark.sql import Column, DataFrame, SparkSession
 from pyspark.sql import functions as F
 
 from features.errors import BehaviorError
 from features.tables import Table
+from lake import notes
 from lake.hadoop_files import HadoopFolder
 from lake.log import NO_VERSION, Commit
 from lake.spark_tables import Lake
 from settings import Settings
 from streams.checkpoints import NO_BATCH, Checkpoint
+from streams.flow import FEATURES, INGEST, SCORING, TOGETHER, Stream
+from streams.owed import Owed, Since, Taken, number_of
 from streams.queries import checkpoint
 
+STEPS = {step.query: step for step in (FEATURES, SCORING)}
 BEGINNING = datetime(1970, 1, 1, tzinfo=UTC)
 
 
@@ -36,6 +41,7 @@ class Position:
         batch: newest finished batch that ends where a Delta version of its source ends.
         version: after ``batch``, all rows of its source's Delta versions below this one are read.
         time: when ``batch`` was planned.
+        taken: of a step of the one pass, what it has taken from ``version`` on.
     """
 
     query: str
@@ -45,16 +51,30 @@ class Position:
     batch: int = NO_BATCH
     version: int = NO_VERSION
     time: datetime = BEGINNING
+    taken: Taken | None = None
 
     def settled(self, batch_id: Column, until: int | None = None) -> Column:
         """Whether a row's batch is not of this query, or is finished (up to batch ``until``)."""
         own = F.startswith(batch_id, F.lit(f"{self.query_id}:"))
         number = F.substring_index(batch_id, ":", -1).try_cast("bigint")
-        return ~own | (number <= (self.committed if until is None else until))
+        is_settled = ~own | (number <= (self.committed if until is None else until))
+        if self.taken is None:
+            return is_settled
+        owed = F.startswith(batch_id, F.lit(f"{self.query_id}/"))
+        return is_settled & (~owed | (number <= self.taken.until))
+
+    def has_taken(self, append: Commit) -> bool:
+        """Whether it has read what was appended to its source."""
+        if self.taken is None:
+            return append.version < self.version
+        number = number_of(append.batch, self.query_id)
+        return (number is None or number <= self.batch) and self.taken.has(append)
 
 
 def position(spark: SparkSession, settings: Settings, query: str) -> Position | None:
     """Where ``query`` is; None when it has never started."""
+    if query in STEPS and (note := owed_note(settings)) is not None:
+        return _of_step(spark, settings, STEPS[query], note)
     there = Checkpoint(HadoopFolder(spark, checkpoint(settings, query)))
     query_id = there.query_id
     if query_id is None:
@@ -68,6 +88,61 @@ def position(spark: SparkSession, settings: Settings, query: str) -> Position | 
         if (version := batch.whole_version) is not None:
             return replace(known, batch=number, version=version, time=batch.time)
     return known
+
+
+def refuse_apart(lake: Lake, settings: Settings) -> None:
+    """Refuse to start the one pass where the three queries have come, since it would do all of it again.
+
+    Raises:
+        BehaviorError: with the tables that they have filled.
+    """
+    if owed_note(settings) is None:
+        filled = [step.result.name for step in STEPS.values() if not lake.is_new(step.result)]
+        if filled:
+            raise BehaviorError(
+                f"Tables {', '.join(filled)} are filled by build_features and score_features, each on a checkpoint of "
+                f"its own, and there is no note at {checkpoint(settings, TOGETHER.query)} that {TOGETHER.query} has "
+                "taken their place: it would fold and score everything again."
+            )
+
+
+def refuse_together(settings: Settings, query: str) -> None:
+    """Refuse to start a query whose step the one pass does.
+
+    Raises:
+        BehaviorError: it does.
+    """
+    if owed_note(settings) is not None:
+        raise BehaviorError(
+            f"Query {query} is a step of {TOGETHER.query} here ({checkpoint(settings, TOGETHER.query)} says how far it "
+            "is): both would do the same work twice."
+        )
+
+
+def owed_note(settings: Settings) -> dict[str, Any] | None:
+    """From where on the logs say what the one pass owes; None where it has never run."""
+    return notes.read(checkpoint(settings, TOGETHER.query), TOGETHER.note)
+
+
+def _of_step(spark: SparkSession, settings: Settings, step: Stream, note: Mapping[str, Any]) -> Position | None:
+    """Where a step of the one pass is."""
+    there = Checkpoint(HadoopFolder(spark, checkpoint(settings, INGEST.query)))
+    query_id = there.query_id
+    if query_id is None or step.reads is None:
+        return None
+    planned, done = there.planned(), there.finished()
+    newest = max(done, default=NO_BATCH)
+    batch = there.batch(newest)
+    owed = Owed(Lake(spark, settings.storage.root), step.reads, step.result, query_id, Since(*note[step.reads.name]))
+    owed.look()
+    time = BEGINNING if batch is None else batch.time
+    started = max(planned, default=NO_BATCH)
+    return Position(step.query, query_id, started, newest, newest, owed.since.source, time, owed.taken)
+
+
+def unread(lake: Lake, table: Table, where: Position) -> list[Commit]:
+    """Appends to ``table`` that the query at ``where``, which reads it, had not taken then."""
+    return [append for append in appends_since(lake, table, max(where.version, 0)) if not where.has_taken(append)]
 
 
 def finished_rows(spark: SparkSession, settings: Settings, query: str) -> Callable[[DataFrame], DataFrame]:

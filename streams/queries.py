@@ -7,6 +7,7 @@ import logging
 import re
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -136,6 +137,10 @@ class Clock:
         return self._newest
 
 
+Around = Callable[[int, str], AbstractContextManager[None]]
+"""A context for a batch, by its number and its query's id."""
+
+
 @dataclass(frozen=True)
 class Plan:
     """When a micro-batch was planned, and where what it reads ends."""
@@ -175,12 +180,15 @@ def start(
     once: bool = False,
     trigger: str | None = None,
     newest: datetime | None = None,
+    clock: Clock | None = None,
+    around: Around = lambda _number, _query_id: nullcontext(),
 ) -> StreamingQuery:
     """Start query ``name``: each micro-batch of ``stream`` goes to ``process`` with its identity.
 
     ``once`` takes all that is there, in as many micro-batches as the source's limits make, and ends. ``trigger``, where
     given, takes the place of ``stream.trigger``. ``newest`` is the newest ``batch_time`` in the tables that the query
-    writes.
+    writes; who has batches of his own between those of the query, gives a ``clock`` for both, and is asked ``around``
+    each batch.
     """
 
     folder = checkpoint(settings, name)
@@ -188,17 +196,18 @@ def start(
         claim(folder)
     metrics.serve(stream.sparkSession, settings.metrics)
     is_first = True
-    clock = Clock(max((time for time in (newest, _last_planned(stream.sparkSession, folder)) if time), default=None))
+    times = clock or clock_of(stream.sparkSession, settings, name, newest)
 
     def handle(rows: DataFrame, number: int) -> None:
         nonlocal is_first
         query_id = str(rows.sparkSession.sparkContext.getLocalProperty("sql.streaming.queryId"))
         plan = plan_of(stream.sparkSession, query_id, folder, number)
-        planned, time = plan.time if is_first else None, clock.of_batch(plan.time)
         try:
-            process(rows, Batch(query_id, number, planned, settings.stream.fenced, plan.ends, time))
+            with around(number, query_id):
+                planned, time = plan.time if is_first else None, times.of_batch(plan.time)
+                process(rows, Batch(query_id, number, planned, settings.stream.fenced, plan.ends, time))
         except Exception as error:
-            if (cause := _interruption(str(error))) is None:
+            if (cause := interruption(str(error))) is None:
                 raise
             log.info("batch %s of %s was interrupted", number, name, exc_info=True)
             raise Interrupted(cause) from None
@@ -207,6 +216,12 @@ def start(
     writer = stream.writeStream.queryName(name).foreachBatch(handle).option("checkpointLocation", folder)
     pause = trigger or settings.stream.trigger
     return (writer.trigger(availableNow=True) if once else writer.trigger(processingTime=pause)).start()
+
+
+def clock_of(spark: SparkSession, settings: Settings, name: str, newest: datetime | None) -> Clock:
+    """The clock of query ``name``, with ``newest`` as :func:`start` has it."""
+    planned = _last_planned(spark, checkpoint(settings, name))
+    return Clock(max((time for time in (newest, planned) if time), default=None))
 
 
 def _last_planned(spark: SparkSession, folder: str) -> datetime | None:
@@ -234,7 +249,7 @@ INTERRUPTIONS = (
 )
 
 
-def _interruption(text: str) -> str | None:
+def interruption(text: str) -> str | None:
     """Java's name for what cut a batch off; None where something else went wrong."""
     was_cancelled = "org.apache.spark.SparkException" in text and "cancelled" in text
     return next((name for name in INTERRUPTIONS if name in text), INTERRUPTIONS[0] if was_cancelled else None)

@@ -17,7 +17,7 @@ from lake.rewrites import replace
 from lake.spark_tables import Lake
 from settings import Settings
 from streams.flow import reader_of, writer_of
-from streams.progress import Position, appends_since, position
+from streams.progress import Position, position, unread
 
 MARGIN = 1
 """Finished batches that are left alone all the same, in case a power cut loses the newest note of a checkpoint."""
@@ -90,8 +90,8 @@ def retention_hours(spark: SparkSession, lake: Lake, settings: Settings, table: 
     where = position(spark, settings, reader) if reader else None
     if where is None:
         return hours
-    unread = [append.at for append in appends_since(lake, table, max(where.version, 0))]
-    waits = datetime.now(UTC) - datetime.fromtimestamp(min(unread), UTC) if unread else timedelta()
+    due = [append.at for append in unread(lake, table, where)]
+    waits = datetime.now(UTC) - datetime.fromtimestamp(min(due), UTC) if due else timedelta()
     return max(hours, math.ceil(waits / HOUR) + 1)
 
 

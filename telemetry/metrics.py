@@ -156,10 +156,15 @@ def observed(rows: DataFrame) -> DataFrame:
 
 def _count(observation: Observation) -> None:
     values = observation.get
-    for verdict in VERDICTS:
-        SCORED.labels(verdict).inc(values[verdict])
-    if values["slowest"] is not None:
-        DELAY.observe(max(0.0, values["slowest"] / 1e6))
+    scored({verdict: values[verdict] for verdict in VERDICTS}, values["slowest"])
+
+
+def scored(verdicts: Mapping[str, int], slowest: int | None) -> None:
+    """Count rows scored by verdict; ``slowest`` are most microseconds from a row's newest event to its score."""
+    for verdict, rows in verdicts.items():
+        SCORED.labels(verdict).inc(rows)
+    if slowest is not None:
+        DELAY.observe(max(0.0, slowest / 1e6))
 
 
 def model(name: str, version: str) -> None:

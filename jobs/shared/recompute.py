@@ -14,7 +14,7 @@ from features.tables import EVENTS, FEATURE_TABLE, TILE_KEYS, TILES, Table
 from lake.rewrites import replace_keys, still_alone
 from lake.spark_tables import Lake
 from settings import Settings
-from streams.progress import Position, appends_since
+from streams.progress import Position, unread
 
 MINUTE = timedelta(minutes=1)
 
@@ -50,7 +50,7 @@ def rows_and_waiting(lake: Lake, table: Table, writer: str, position: Position) 
     # One version, from before the log is looked at: else each use of the rows would read what is there by then, and
     # nobody would know that the query has yet to come to it.
     rows = lake.read(table, lake.version(table))
-    later = [append.batch for append in appends_since(lake, table, position.version) if append.batch]
+    later = [append.batch for append in unread(lake, table, position) if append.batch]
     return rows, F.col(writer).isin(later) if later else F.lit(False)
 
 

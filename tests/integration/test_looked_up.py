@@ -185,14 +185,15 @@ def test_where_workers_cannot_read_spark_reads_the_times_around_events_and_not_w
     platform.build()
     platform.arrive([("ada", 1 - 2 * year, "/late"), ("bob", 5, "/now")])
     read: list[int] = []
-    with_older = look_back.with_older
+    near_tiles = look_back.near_tiles
 
-    def watched(tiles: DataFrame, older: DataFrame, **how: bool) -> DataFrame:
-        read.extend(row.window_start.year for row in older.collect())
-        return with_older(tiles, older, **how)
+    def watched(lake: Lake, selection: Selection) -> DataFrame:
+        near = near_tiles(lake, selection)
+        read.extend(row.window_start.year for row in near.collect())
+        return near
 
     monkeypatch.setattr(Lake, "read_people", lambda *_: None)
-    monkeypatch.setattr(look_back, "with_older", watched)
+    monkeypatch.setattr(look_back, "near_tiles", watched)
     platform.build()
     assert sorted(read) == [2024] * 4 + [2026] * 4
     assert platform.parity() == (0, 0, 0)

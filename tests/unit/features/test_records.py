@@ -14,9 +14,10 @@ from pyspark.sql import SparkSession
 from pyspark.sql import functions as F
 
 from features.events import FIELDS, TIMES
+from features.hashing import xxhash64
 from features.packed import VERDICT, null_where_empty
 from features.plain_reading import plain_readings
-from features.records import keys_of, validated
+from features.records import validated
 from serving.routes.collector import validate_all
 from tests.unit.features.event_cases import ACCEPTED, NOON, REJECTED, RULES
 from tests.unit.features.json_reference import expected, record, spoiled
@@ -81,4 +82,4 @@ def test_keys_are_those_of_spark(spark: SparkSession) -> None:
     texts = [None, "", "a", "Łódź 🦊", *["x" * size for size in range(1, 70)], "é" * 500]
     rows = spark.createDataFrame([(text,) for text in texts], "id string").select(F.xxhash64("id"))
     expected = [None if text is None else row[0] for text, row in zip(texts, rows.collect(), strict=True)]
-    assert keys_of(pa.array(texts)).to_pylist() == expected
+    assert xxhash64(pa.array(texts)).to_pylist() == expected

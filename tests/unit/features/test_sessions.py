@@ -12,7 +12,7 @@ from pyspark.sql import functions as F
 from features.behavior import SessionRules, behavior
 from features.tables import EVENTS
 from features.tiles import fold
-from streams.look_back import with_older
+from streams.look_back import of_users
 
 RULES = SessionRules(gap=3, longest=10, own_past=25)
 START = datetime(2026, 2, 28, 23, 50, tzinfo=UTC)
@@ -72,6 +72,10 @@ def test_the_senders_session_id_bridges_a_pause_and_ends_a_session_without_one(s
     assert of_batch(spark, [(0, "a"), (1, "b")]) == {0: (0, False), 1: (1, False)}
 
 
+def with_older(fresh: DataFrame, older: DataFrame) -> DataFrame:
+    return older.withColumn("fresh", F.lit(False)).unionByName(fresh.withColumn("fresh", F.lit(True)))
+
+
 @pytest.mark.parametrize("late", [[(4, None)], [(5, None), (3, None)]])
 def test_a_late_event_that_joins_two_sessions_revises_the_rows_of_both(spark: SparkSession, late: list[Visit]) -> None:
     early = [(0, None), (2, None), (6, None), (7, None)]
@@ -92,8 +96,9 @@ def test_tiles_of_people_without_a_new_event_change_no_row_whether_they_are_read
     spark: SparkSession, narrow: bool
 ) -> None:
     older, fresh = fold(events(spark, [(0, None), (2, None)])), fold(events(spark, [(4, None)]))
-    others = older.withColumn("user_id", F.lit("bob"))
+    others, users = older.withColumn("user_id", F.lit("bob")), fresh.select("user_id").toArrow()["user_id"]
     alone, among_others = (
-        behavior(with_older(fresh, of, narrow=narrow), RULES) for of in (older, older.unionByName(others))
+        behavior(with_older(fresh, of_users(of, users) if narrow else of), RULES)
+        for of in (older, older.unionByName(others))
     )
     assert among_others.collect() == alone.collect() != []

@@ -16,8 +16,10 @@ from features.records import validate_in_packs
 from privacy.pseudonyms import Guard
 from settings import Settings
 
+Admit = Callable[[pa.Table], pa.Table]
 
-def admission(repeated: pa.Table, guard: Guard) -> Callable[[pa.Table], pa.Table]:
+
+def admission(repeated: pa.Table, guard: Guard) -> Admit:
     """What a worker does to validated records before they are kept; ``repeated`` are places of :data:`POSITION`."""
     places = repeated.select(POSITION).sort_by("offset")
 

@@ -1,0 +1,1 @@
+"""What a micro-batch does: records become events, tiles, features and scores, step by step or in one pass."""

@@ -1,0 +1,267 @@
+"""All steps in one query: workers write the files of every table, and these are committed side by side.
+
+Nothing that fails behind ingest stops it: without a look-back records are kept as ingest alone keeps them, without a
+model feature rows are. What is left to do is owed, see :mod:`pipeline.catching_up`.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import threading
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from functools import partial
+from time import monotonic
+from typing import TYPE_CHECKING
+
+from pyspark import Broadcast, StorageLevel
+from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import functions as F
+from pyspark.sql.pandas.types import from_arrow_schema
+from pyspark.sql.streaming.query import StreamingQuery
+
+from features.behavior import SessionRules, gathered, lean
+from features.records import validate_in_packs
+from features.tables import EVENTS, FEATURE_TABLE, REJECTED_EVENTS, SCORES, SHADOW_SCORES, TABLES, TILES, Table
+from kafka import source
+from kafka.guard import KafkaGuard
+from lake.hadoop_files import HadoopFolder
+from lake.person_rows import Selection
+from lake.spark_tables import Lake
+from pipeline.admission import Admit, admission
+from pipeline.catching_up import PATIENCE_SECONDS, CatchingUp
+from pipeline.ingest import keep
+from pipeline.workers import DESCRIBED, SHUFFLED, Models, Scored, before_the_shuffle, behind_the_shuffle
+from privacy.erased_people import Privacy
+from privacy.pseudonyms import Guard
+from settings import Settings
+from streams import queries
+from streams.arrivals import Arrivals, arrivals_in
+from streams.checkpoints import NO_BATCH, Checkpoint
+from streams.flow import INGEST, TOGETHER
+from streams.look_back import look_back, look_back_micros, near_tiles
+from streams.progress import refuse_apart
+from streams.recent_keys import RecentKeys
+from streams.rules import session_rules, validation_rules
+from telemetry import metrics
+from telemetry.steps import Steps
+
+if TYPE_CHECKING:
+    from pipeline.models import ModelsInForce
+
+log = logging.getLogger(__name__)
+
+QUERY = TOGETHER.query
+WRITTEN = (EVENTS, REJECTED_EVENTS, TILES, FEATURE_TABLE, SCORES, SHADOW_SCORES)
+IDLE_SECONDS = 5.0
+"""How often it is looked for what is owed while no records come."""
+Files = dict[Table, list[str]]
+
+
+def start(spark: SparkSession, lake: Lake, settings: Settings, *, once: bool = False) -> Run:
+    """Start the query. It reads Kafka by the checkpoint of ``ingest_events``.
+
+    ``once`` takes all that is there and ends.
+    """
+    queries.refuse_lost_checkpoint(spark, lake, settings, INGEST.query, EVENTS, REJECTED_EVENTS)
+    refuse_apart(lake, settings)
+    guard = KafkaGuard(spark, lake, settings, INGEST.query)
+    guard.check()
+    privacy = Privacy(lake, settings)
+    privacy.check()
+    if settings.score.shadow:
+        lake.create(SHADOW_SCORES)
+    recent = RecentKeys(lake, settings.ingest.dedupe_window_seconds)
+    models, rules = LateModels(spark, settings), session_rules(settings)
+    one_pass = OnePass(lake, rules, privacy, recent, models)
+    clock = queries.clock_of(spark, settings, INGEST.query, lake.newest(TILES, FEATURE_TABLE, SCORES))
+    debts = CatchingUp(lake, rules, queries.checkpoint(settings, QUERY), models.follow)
+    idle = Idle(debts, Checkpoint(HadoopFolder(spark, queries.checkpoint(settings, INGEST.query))), clock)
+
+    def process(packs: DataFrame, batch: queries.Batch) -> None:
+        one_pass.process(packs, batch)
+        guard.watch(batch)
+
+    records = source.read_stream(spark, settings.kafka).withColumn("ingest_id", F.lit(""))
+    # A task costs some 20 ms beside its records, and those beyond the cores of one machine gain nothing.
+    is_local, cores = (spark.sparkContext.master or "").startswith("local"), spark.sparkContext.defaultParallelism
+    packs = validate_in_packs(
+        records.coalesce(cores) if is_local else records, validation_rules(settings.ingest), look_back_micros(rules)
+    )
+    query = queries.start(
+        packs, INGEST.query, process, settings, once=once, trigger=settings.ingest.trigger, clock=clock,
+        around=idle.around,
+    )  # fmt: skip
+    idle.watch(query)
+    return Run(query, idle)
+
+
+@dataclass(frozen=True)
+class Run:
+    """The query at work."""
+
+    query: StreamingQuery
+    idle: Idle
+
+    def stop(self) -> None:
+        self.query.stop()
+        self.idle.stop()
+
+    def catch_up(self) -> None:
+        """Do all that is owed, as far as that is possible now."""
+        self.idle.catch_up()
+
+
+class LateModels:
+    """The models, whose libraries take eight seconds to import: they do so while the query starts."""
+
+    def __init__(self, spark: SparkSession, settings: Settings) -> None:
+        def made() -> ModelsInForce:
+            from pipeline.models import models_of  # noqa: PLC0415
+
+            return models_of(spark, settings)
+
+        thread = ThreadPoolExecutor(1)
+        self._made: Future[ModelsInForce] = thread.submit(made)
+        thread.shutdown(wait=False)
+
+    def follow(self, batch_id: str) -> Broadcast[Models] | None:
+        return self._made.result().follow(batch_id)
+
+    def failed(self, batch_id: str, trouble: str) -> None:
+        self._made.result().failed(batch_id, trouble)
+
+
+@dataclass
+class OnePass:
+    """A micro-batch at a time.
+
+    Attributes:
+        recent: keys of events accepted lately.
+    """
+
+    lake: Lake
+    rules: SessionRules
+    privacy: Privacy
+    recent: RecentKeys
+    models: LateModels
+    _alone_until: float = field(default=float("-inf"), init=False)
+
+    def process(self, packs: DataFrame, batch: queries.Batch) -> None:
+        """One micro-batch of validated records, in packs that say whose they are."""
+        steps = Steps(QUERY, batch.number)
+        packs = packs.persist(StorageLevel.MEMORY_AND_DISK)
+        try:
+            with steps.step("validate"):
+                arrivals = arrivals_in(packs, self.recent, batch.id)
+            if arrivals is None:
+                return
+            with steps.step("write"):
+                written, scored = self._written(packs, arrivals, batch)
+            with steps.step("commit"):
+                filled = [(files, table) for table, files in written.items() if files or table is EVENTS]
+                queries.side_by_side(*[partial(batch.commit, self.lake, *one) for one in filled])
+            for one in scored:
+                metrics.scored(one.verdicts, one.slowest)
+            self.recent.accepted(arrivals.accepted_keys, arrivals.now)
+            metrics.rejected(arrivals.reasons, arrivals.duplicates.num_rows)
+        finally:
+            packs.unpersist()
+            steps.report()
+
+    def _written(self, packs: DataFrame, arrivals: Arrivals, batch: queries.Batch) -> tuple[Files, list[Scored]]:
+        """Files of all tables, and what is scored in them; where that fails, of events and rejected records."""
+        guard = self.privacy.guard()
+        few = queries.in_few_files(packs.select("records"), arrivals.count)
+        admit = admission(arrivals.duplicates, guard)
+        if monotonic() >= self._alone_until:
+            try:
+                return self._all_the_way(few, admit, arrivals, guard, batch)
+            except Exception as error:
+                is_half_done = batch.planned is not None and self.lake.holds(TILES, batch.id, batch.planned)
+                if is_half_done or queries.interruption(str(error)) is not None:
+                    raise
+                self._alone_until = monotonic() + PATIENCE_SECONDS
+                log.warning("batch %s: features are made later: %s", batch.id, error, exc_info=True)
+        return keep(self.lake, few, admit, batch.id), []
+
+    def _all_the_way(
+        self, few: DataFrame, admit: Admit, arrivals: Arrivals, guard: Guard, batch: queries.Batch
+    ) -> tuple[Files, list[Scored]]:
+        models = self.models.follow(batch.id)
+        locations = {table: self.lake.location(table) for table in WRITTEN}
+        rows = few.mapInArrow(before_the_shuffle(locations, admit, batch.id), from_arrow_schema(SHUFFLED))
+        if arrivals.people is not None and arrivals.people.num_rows:
+            people = guard.of_people(arrivals.people)
+            near = near_tiles(self.lake, Selection(look_back(people, self.rules), batch.id))
+            rows = rows.unionByName(lean(near.withColumn("fresh", F.lit(False))), allowMissingColumns=True)
+        partitions = min(self.lake.shuffle_partitions, 1 + arrivals.count // queries.ROWS_A_FILE)
+        behind = behind_the_shuffle(locations, self.rules, models, batch.time, batch.id)
+        done = gathered(rows, partitions).mapInArrow(behind, from_arrow_schema(DESCRIBED)).toArrow().to_pylist()
+        files = Files({table: [] for table in WRITTEN})
+        for one in done:
+            if one["file"] is not None:
+                files[TABLES[one["table"]]].append(one["file"])
+        said = [Scored(**json.loads(one["said"])) for one in done if one["said"] is not None]
+        if trouble := [one.trouble for one in said if one.trouble is not None]:
+            self.models.failed(batch.id, trouble[0])
+            return files | {SCORES: [], SHADOW_SCORES: []}, []
+        return files, said
+
+
+class Idle:
+    """What is owed, done before each batch of the query, and when none comes."""
+
+    def __init__(self, debts: CatchingUp, checkpoint: Checkpoint, clock: queries.Clock) -> None:
+        self.debts, self.checkpoint, self.clock = debts, checkpoint, clock
+        self._lock, self._over = threading.Lock(), threading.Event()
+        self._next: int | None = None
+        self._thread: threading.Thread | None = None
+
+    @contextmanager
+    def around(self, number: int, query_id: str) -> Iterator[None]:
+        """A batch of the query: nothing else is done meanwhile."""
+        with self._lock:
+            self._next = None
+            self.debts.before(number, query_id, self.clock)
+            yield
+            self._next = number + 1
+
+    def watch(self, query: StreamingQuery) -> None:
+        """Look after what is owed while ``query`` waits for records."""
+        self._thread = threading.Thread(target=self._watch, args=(query,), name="owed", daemon=True)
+        self._thread.start()
+
+    def stop(self) -> None:
+        self._over.set()
+        if self._thread is not None:
+            self._thread.join()
+
+    def catch_up(self) -> None:
+        """All that is owed, until nothing is left that can be done now."""
+        while True:
+            before = self.debts.owed
+            with self._lock:
+                self._look()
+            if self.debts.owed in (0, before):
+                return
+
+    def _watch(self, query: StreamingQuery) -> None:
+        while not self._over.wait(IDLE_SECONDS) and query.isActive:
+            if self._lock.acquire(blocking=False):
+                try:
+                    self._look()
+                finally:
+                    self._lock.release()
+
+    def _look(self) -> None:
+        """As before the next batch, where it is known which that is: one that runs again may have begun already."""
+        query_id, number = self.checkpoint.query_id, self._next
+        if number is None:
+            planned = max(self.checkpoint.planned(), default=NO_BATCH)
+            number = planned + 1 if planned == max(self.checkpoint.finished(), default=NO_BATCH) else None
+        if query_id is not None and number is not None:
+            self.debts.before(number, query_id, self.clock)

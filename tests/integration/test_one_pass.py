@@ -1,0 +1,179 @@
+"""The whole way in one query: what it leaves is what the three queries would have left, whatever stops it."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pyspark.sql import functions as F
+
+from features.errors import BehaviorError
+from features.revisions import latest
+from features.tables import EVENTS, FEATURE_TABLE, REJECTED_EVENTS, SCORES, TILES, Table
+from jobs import check_parity, promote_model, train_model
+from jobs.backfill_features import backfill
+from kafka.producer import EventProducer
+from pipeline import catching_up, models, one_pass
+from scoring.frames import scorer_of
+from streams.queries import Batch
+from tests.integration.conftest import Platform
+from tests.integration.test_pipeline import coordinates, people, send
+
+pytestmark = pytest.mark.integration
+
+ALL = (EVENTS, REJECTED_EVENTS, TILES, FEATURE_TABLE, SCORES)
+
+
+def run(platform: Platform) -> None:
+    """With all that is there, and all that is owed."""
+    started = one_pass.start(platform.spark, platform.lake, platform.settings, once=True)
+    try:
+        started.query.awaitTermination()
+        started.catch_up()
+    finally:
+        started.stop()
+
+
+def learn(platform: Platform) -> str:
+    version = train_model.train(
+        platform.spark, platform.lake, platform.settings, train_model.TrainingOptions(trial=False)
+    )
+    promote_model.promote(platform.settings, version, force=True, why="test")
+    return version
+
+
+def assert_whole(platform: Platform) -> None:
+    """Tiles, features and scores are what the events say, and no minute is without a score of its newest revision."""
+    parity = check_parity.check(platform.spark, platform.lake, platform.settings, None)
+    assert parity is not None
+    assert parity.rows.rows > 0
+    assert parity.differences == 0
+    newest, scored = (latest(platform.read(table), table) for table in (FEATURE_TABLE, SCORES))
+    assert (
+        newest.select("user_id", "window_start", "session_events")
+        .exceptAll(scored.select("user_id", "window_start", "session_events"))
+        .isEmpty()
+    )
+
+
+def counts(platform: Platform) -> list[int]:
+    return [platform.read(table).count() for table in ALL]
+
+
+def test_records_late_and_unordered_leave_what_the_batch_says_and_rows_without_a_model_are_scored_when_there_is_one(
+    platform: Platform, producer: EventProducer
+) -> None:
+    sent = people(900)
+    late, rest = sent[:60], sent[60:]
+    send(producer, *rest[::2])
+    for bad in (b"", b"not json", b'{"user_id": 5}', json.dumps(rest[0]).encode()):
+        producer.send_raw(bad, b"k")
+    producer.flush()
+    run(platform)
+    assert platform.read(SCORES).isEmpty()
+    version = learn(platform)
+    for part in (rest[1::2], late):
+        send(producer, *part)
+        run(platform)
+    assert platform.read(TILES).select("batch_id").distinct().count() == 3
+    assert_whole(platform)
+    events, rejected = platform.read(EVENTS), platform.read(REJECTED_EVENTS)
+    assert (events.count(), rejected.count()) == (900, 4)
+    assert len(set(coordinates(events) + coordinates(rejected))) == 904
+    assert {row[0] for row in platform.read(SCORES).select("model_version").distinct().collect()} == {version}
+
+
+@pytest.mark.parametrize("killed_before", ALL, ids=lambda table: table.name)
+def test_killed_between_any_two_commits_it_writes_nothing_twice_and_all_of_it(
+    platform: Platform, producer: EventProducer, monkeypatch: pytest.MonkeyPatch, killed_before: Table
+) -> None:
+    send(producer, *people(200))
+    run(platform)
+    learn(platform)
+    run(platform)
+    before = counts(platform)
+    commit = Batch.commit
+
+    def killed(self: Batch, lake: Any, files: Any, table: Table) -> None:
+        if table is killed_before:
+            raise RuntimeError("killed")
+        commit(self, lake, files, table)
+
+    send(producer, *people(300)[200:])
+    producer.send_raw(b"junk", b"k")
+    producer.flush()
+    with monkeypatch.context() as patch:
+        patch.setattr(Batch, "commit", killed)
+        with pytest.raises(Exception, match="killed"):
+            run(platform)
+    run(platform)
+    assert_whole(platform)
+    after = counts(platform)
+    assert (after[0] - before[0], after[1] - before[1]) == (100, 1)
+    platform.forget_last_commit("ingest_events")
+    run(platform)
+    assert counts(platform) == after
+
+
+def test_what_batch_jobs_append_and_what_failed_on_the_way_is_taken_when_it_can_be(
+    platform: Platform, producer: EventProducer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sent = people(400)
+    send(producer, *sent[:200])
+    run(platform)
+    learn(platform)
+
+    def broken(*_: object) -> None:
+        raise OSError("no tiles today")
+
+    send(producer, *sent[200:300])
+    with monkeypatch.context() as patch:
+        patch.setattr(one_pass, "near_tiles", broken)
+        patch.setattr("streams.look_back.near_tiles", broken)
+        run(platform)
+    assert platform.read(EVENTS).count() == 300
+    assert platform.read(TILES).agg(F.sum("events")).collect()[0][0] == 200
+    monkeypatch.setattr(catching_up, "PATIENCE_SECONDS", 0.0)
+    run(platform)
+    assert_whole(platform)
+
+    send(producer, *sent[300:])
+    with monkeypatch.context() as patch:
+        patch.setattr(models, "scorer_of", lambda *_: replace(scorer_of(*_), names=("no_such_feature",)))
+        run(platform)
+    unscored = platform.read(SCORES).count()
+    run(platform)
+    assert platform.read(SCORES).count() > unscored
+    assert_whole(platform)
+
+    assert backfill(platform.spark, platform.lake, platform.settings) > 0
+    rows = (
+        platform.read(EVENTS)
+        .limit(40)
+        .withColumns(
+            {"topic": F.lit("elsewhere"), "ingest_id": F.lit("replay:1"), "ingested_at": F.lit(datetime.now(UTC))}
+        )
+    )
+    platform.lake.append(rows.coalesce(1), EVENTS, batch_id="replay:1")
+    run(platform)
+    assert platform.read(TILES).agg(F.sum("events")).collect()[0][0] == 440
+    assert_whole(platform)
+    before = counts(platform)
+    run(platform)
+    assert counts(platform) == before
+
+
+def test_neither_the_three_queries_nor_the_one_pass_begin_where_the_other_has_come(
+    platform: Platform, producer: EventProducer, tmp_path: Path
+) -> None:
+    send(producer, *people(50))
+    run(platform)
+    with pytest.raises(BehaviorError, match="is a step of run_pipeline here"):
+        platform.build()
+    (tmp_path / "checkpoints" / "run_pipeline" / "owed.json").unlink()
+    with pytest.raises(BehaviorError, match="everything again"):
+        run(platform)
