@@ -33,7 +33,9 @@ def start(spark: SparkSession, lake: Lake, settings: Settings, *, once: bool = F
         build(lake, events, rules, batch)
 
     # Chosen in the stream: what a batch selects later does not reach the files, and events carry all that was sent.
-    stream = lake.read_stream(EVENTS, settings.stream.max_files_per_trigger).select(*FOLDED)
+    stream = lake.read_stream(EVENTS, settings.stream.max_files_per_trigger, queries.begin_of(settings, QUERY)).select(
+        *FOLDED
+    )
     newest = lake.newest(TILES, FEATURE_TABLE)
     return queries.start(stream, QUERY, process, settings, once=once, newest=newest)
 

@@ -15,7 +15,7 @@ import typer
 
 from features.errors import BehaviorError, UsageError
 from features.tables import ERASURES
-from jobs.shared.starter import starter
+from jobs.shared.starter import finisher
 from lake.spark_tables import Lake
 from privacy.erased_people import secret_key
 from privacy.erasure import Erasure
@@ -66,7 +66,7 @@ def main(
         spark = spark_session(settings)
         lake = Lake(spark, settings.storage.root)
         lake.create(ERASURES)
-        erasure = Erasure(spark, lake, settings, users, starter(spark, lake, settings, once=True))
+        erasure = Erasure(spark, lake, settings, users, finisher(spark, lake, settings))
         for table, rows in erasure.run().items():
             typer.echo(f"{table}: {rows:,} rows removed")
         if erasure.strays:

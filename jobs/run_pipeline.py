@@ -1,4 +1,4 @@
-"""The main job: every streaming query in one Spark application, with all that they need on one machine.
+"""The main job: the whole way of an event in one streaming query, with all that it needs on one machine.
 
 Starts a broker (unless kafka.embedded is off), sends simulated behaviour or replays a file, ingests, builds features,
 trains and promotes a first model when there is no champion, scores, and shows it all as it happens: here, and on the
@@ -25,12 +25,14 @@ from rich.console import Console
 
 from alerts.sinks.registry import sinks_of
 from features.errors import UsageError
-from jobs.shared.starter import starter
+from jobs.shared.starter import finisher
 from lake.spark_tables import Lake
 from local.inputs import bring_up_inputs
 from local.pipeline import Parts, Pipeline
 from local.run_options import RunOptions
 from local.server_process import ServerProcess
+from pipeline import one_pass
+from pipeline.changing import to_one_pass
 from replay.formats.registry import AUTO, NAMES, known_format
 from settings import Settings, cli, load_settings, local_overrides
 from spark.session import spark_session
@@ -120,7 +122,11 @@ def parts_of(spark: SparkSession, lake: Lake, settings: Settings) -> Parts:
 
         return AlertStream(settings)
 
-    return Parts(starter(spark, lake, settings), has_champion, train, alerts)
+    def start() -> one_pass.Run:
+        to_one_pass(spark, lake, settings, finisher(spark, lake, settings))
+        return one_pass.start(spark, lake, settings)
+
+    return Parts(start, has_champion, train, alerts)
 
 
 if __name__ == "__main__":

@@ -74,7 +74,7 @@ def start(spark: SparkSession, lake: Lake, settings: Settings, *, once: bool = F
         recomputed.passed(batch)
         steps.report()
 
-    stream = lake.read_stream(FEATURE_TABLE, settings.stream.max_files_per_trigger)
+    stream = lake.read_stream(FEATURE_TABLE, settings.stream.max_files_per_trigger, queries.begin_of(settings, QUERY))
     newest = lake.newest(SCORES, *([] if shadow is None else [SHADOW_SCORES]))
     return queries.start(stream, QUERY, process, settings, once=once, newest=newest)
 

@@ -108,3 +108,9 @@ def write(spark: SparkSession, path: str, text: str) -> None:
 def remove(spark: SparkSession, path: str) -> None:
     system, where = _place(spark, path)
     system.delete(where, False)
+
+
+def remove_folder(spark: SparkSession, path: str) -> None:
+    """With all that is in it; nothing where there is none."""
+    system, where = _place(spark, path)
+    system.delete(where, True)

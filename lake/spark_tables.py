@@ -129,14 +129,15 @@ class Lake:
         near = person_rows.files_of(opened.files.values(), table.time, selection)
         return person_rows.rows_of(self.spark, location, near, table, columns, selection)
 
-    def read_stream(self, table: Table, max_files: int) -> DataFrame:
-        """New rows of ``table`` as a stream; rewrites by maintenance and erasure are passed over."""
-        return (
-            self.spark.readStream.format("delta")
-            .option("maxFilesPerTrigger", max_files)
-            .option("skipChangeCommits", "true")
-            .load(self.path(table))
-        )
+    def read_stream(self, table: Table, max_files: int, since: int | None = None) -> DataFrame:
+        """New rows of ``table`` as a stream; rewrites by maintenance and erasure are passed over.
+
+        A query without a checkpoint begins with all rows that are there, or with those of version ``since``.
+        """
+        reader = self.spark.readStream.format("delta").option("maxFilesPerTrigger", max_files)
+        if since is not None:
+            reader = reader.option("startingVersion", since)
+        return reader.option("skipChangeCommits", "true").load(self.path(table))
 
     def append(
         self, rows: DataFrame, table: Table, *, batch_id: str, ends: str = "", fence: tuple[str, int] | None = None

@@ -21,7 +21,6 @@ from local.run_options import RunOptions
 from local.summary import summarise
 from local.watch import Watch, display
 from settings import Settings
-from streams.flow import FLOW, SCORING, Stream
 
 log = logging.getLogger(__name__)
 
@@ -46,11 +45,22 @@ class Alerting(Protocol):
     def stop(self) -> None: ...
 
 
+class Running(Protocol):
+    """The query at work; ``catch_up`` does what it owes."""
+
+    @property
+    def query(self) -> StreamingQuery: ...
+
+    def catch_up(self) -> None: ...
+
+    def stop(self) -> None: ...
+
+
 @dataclass(frozen=True)
 class Parts:
     """The jobs of a run, as it calls them."""
 
-    start: Callable[[Stream], StreamingQuery]
+    start: Callable[[], Running]
     has_champion: Callable[[], bool]
     train: Callable[[], None]
     alerts: Callable[[], Alerting]
@@ -58,7 +68,7 @@ class Parts:
 
 @dataclass
 class Pipeline:
-    """A run: the queries of :data:`streams.flow.FLOW` in their order, then alerts.
+    """A run: the query that does the whole way, then alerts.
 
     Attributes:
         began: what :func:`time.monotonic` said at the start of the run.
@@ -72,7 +82,7 @@ class Pipeline:
     parts: Parts
     began: float
     watch: Watch = field(init=False)
-    queries: list[StreamingQuery] = field(default_factory=list)
+    running: Running | None = None
     alerts: Alerting | None = None
     train_after: float | None = None
 
@@ -83,10 +93,9 @@ class Pipeline:
 
     def run(self) -> None:
         with display(self.console, self.watch, self.began) as show:
-            for stream in FLOW:
-                if stream is SCORING and not self.parts.has_champion():
-                    self._learn(show)
-                self.queries.append(self.parts.start(stream))
+            self.running = self.parts.start()
+            if not self.parts.has_champion():
+                self._learn(show)
             self.alerts = self.parts.alerts()
             self.alerts.start()
             self._until(self._caught_up, show, "catching up")
@@ -110,9 +119,9 @@ class Pipeline:
         self.source.stop()
         if self.alerts is not None:
             self.alerts.stop()
-        for query in self.queries:
+        if self.running is not None:
             with contextlib.suppress(Exception):
-                query.stop()
+                self.running.stop()
 
     # --- stages ---
 
@@ -150,7 +159,7 @@ class Pipeline:
             return True
         if self.watch.first_score_at is None or self.watch.ingested < self._most_of_the_past:
             return False
-        progress: Any = self.queries[0].lastProgress
+        progress: Any = None if self.running is None else self.running.query.lastProgress
         if progress is None:
             return False
         behind = sum(
@@ -175,8 +184,9 @@ class Pipeline:
         return self._time_is_up() and not self.source.sends
 
     def _drain(self) -> None:
-        for query in self.queries:
-            query.processAllAvailable()
+        if self.running is not None:
+            self.running.query.processAllAvailable()
+            self.running.catch_up()
 
     def _learn(self, show: Any) -> None:
         """Train and promote a first model as soon as there is enough to learn from."""
@@ -209,9 +219,8 @@ class Pipeline:
             time.sleep(REFRESH_SECONDS)
 
     def _check(self) -> None:
-        for query in self.queries:
-            if not query.isActive:
-                error = query.exception()
-                raise error or BehaviorError(f"Query {query.name} has stopped.")
+        if self.running is not None and not self.running.query.isActive:
+            error = self.running.query.exception()
+            raise error or BehaviorError(f"Query {self.running.query.name} has stopped.")
         if self.alerts is not None and self.alerts.failure is not None:
             raise self.alerts.failure

@@ -74,12 +74,14 @@ class CatchingUp:
         """How many appends were owed at the last look."""
         return self._owed
 
-    def note(self, number: int) -> None:
-        """Note from where on the logs must be looked at; ``number`` is that of the next batch."""
-        if self._steps:
-            since = {step.source.name: step.advanced(number) for step in self._steps}
-            notes.write(self.folder, TOGETHER.note, {name: [at.source, at.result] for name, at in since.items()})
+    def note(self, number: int) -> dict[str, list[int]]:
+        """Note from where on the logs must be looked at, by source; ``number`` is that of the next batch."""
+        since = {step.source.name: step.advanced(number) for step in self._steps}
+        note = {name: [at.source, at.result] for name, at in since.items()}
+        if note:
+            notes.write(self.folder, TOGETHER.note, note)
             self._noted_at = monotonic()
+        return note
 
     def _of(self, query_id: str) -> list[Owed]:
         if not self._steps:

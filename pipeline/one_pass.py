@@ -77,9 +77,7 @@ def start(spark: SparkSession, lake: Lake, settings: Settings, *, once: bool = F
     recent = RecentKeys(lake, settings.ingest.dedupe_window_seconds)
     models, rules = LateModels(spark, settings), session_rules(settings)
     one_pass = OnePass(lake, rules, privacy, recent, models)
-    clock = queries.clock_of(spark, settings, INGEST.query, lake.newest(TILES, FEATURE_TABLE, SCORES))
-    debts = CatchingUp(lake, rules, queries.checkpoint(settings, QUERY), models.follow)
-    idle = Idle(debts, Checkpoint(HadoopFolder(spark, queries.checkpoint(settings, INGEST.query))), clock)
+    idle = _idle(spark, lake, settings, models)
 
     def process(packs: DataFrame, batch: queries.Batch) -> None:
         one_pass.process(packs, batch)
@@ -92,11 +90,34 @@ def start(spark: SparkSession, lake: Lake, settings: Settings, *, once: bool = F
         records.coalesce(cores) if is_local else records, validation_rules(settings.ingest), look_back_micros(rules)
     )
     query = queries.start(
-        packs, INGEST.query, process, settings, once=once, trigger=settings.ingest.trigger, clock=clock,
+        packs, INGEST.query, process, settings, once=once, trigger=settings.ingest.trigger, clock=idle.clock,
         around=idle.around,
     )  # fmt: skip
     idle.watch(query)
     return Run(query, idle)
+
+
+def catch_up(spark: SparkSession, lake: Lake, settings: Settings) -> dict[str, list[int]]:
+    """Do what is owed where nobody runs the query; returns from where on something is still owed, by source.
+
+    Raises:
+        BehaviorError: another process of this machine runs it.
+    """
+    folder = queries.checkpoint(settings, INGEST.query)
+    if not settings.stream.fenced:
+        queries.claim(folder)
+    try:
+        idle = _idle(spark, lake, settings, LateModels(spark, settings))
+        idle.catch_up()
+        return idle.note()
+    finally:
+        queries.let_go(folder)
+
+
+def _idle(spark: SparkSession, lake: Lake, settings: Settings, models: LateModels) -> Idle:
+    clock = queries.clock_of(spark, settings, INGEST.query, lake.newest(TILES, FEATURE_TABLE, SCORES))
+    debts = CatchingUp(lake, session_rules(settings), queries.checkpoint(settings, QUERY), models.follow)
+    return Idle(debts, Checkpoint(HadoopFolder(spark, queries.checkpoint(settings, INGEST.query))), clock)
 
 
 @dataclass(frozen=True)
@@ -162,8 +183,13 @@ class OnePass:
             with steps.step("write"):
                 written, scored = self._written(packs, arrivals, batch)
             with steps.step("commit"):
-                filled = [(files, table) for table, files in written.items() if files or table is EVENTS]
-                queries.side_by_side(*[partial(batch.commit, self.lake, *one) for one in filled])
+                filled = {table: files for table, files in written.items() if files or table is EVENTS}
+                tiles = filled.pop(TILES, None)
+                queries.side_by_side(
+                    *[partial(batch.commit, self.lake, files, table) for table, files in filled.items()]
+                )
+                if tiles is not None:  # last: they say that nothing of the batch's events is owed
+                    batch.commit(self.lake, tiles, TILES)
             for one in scored:
                 metrics.scored(one.verdicts, one.slowest)
             self.recent.accepted(arrivals.accepted_keys, arrivals.now)
@@ -181,8 +207,7 @@ class OnePass:
             try:
                 return self._all_the_way(few, admit, arrivals, guard, batch)
             except Exception as error:
-                is_half_done = batch.planned is not None and self.lake.holds(TILES, batch.id, batch.planned)
-                if is_half_done or queries.interruption(str(error)) is not None:
+                if queries.interruption(str(error)) is not None:
                     raise
                 self._alone_until = monotonic() + PATIENCE_SECONDS
                 log.warning("batch %s: features are made later: %s", batch.id, error, exc_info=True)
@@ -249,6 +274,12 @@ class Idle:
             if self.debts.owed in (0, before):
                 return
 
+    def note(self) -> dict[str, list[int]]:
+        """Note from where on something is owed."""
+        with self._lock:
+            number = self._number()
+            return {} if number is None else self.debts.note(number)
+
     def _watch(self, query: StreamingQuery) -> None:
         while not self._over.wait(IDLE_SECONDS) and query.isActive:
             if self._lock.acquire(blocking=False):
@@ -258,10 +289,14 @@ class Idle:
                     self._lock.release()
 
     def _look(self) -> None:
-        """As before the next batch, where it is known which that is: one that runs again may have begun already."""
-        query_id, number = self.checkpoint.query_id, self._next
-        if number is None:
-            planned = max(self.checkpoint.planned(), default=NO_BATCH)
-            number = planned + 1 if planned == max(self.checkpoint.finished(), default=NO_BATCH) else None
+        """As before the next batch."""
+        query_id, number = self.checkpoint.query_id, self._number()
         if query_id is not None and number is not None:
             self.debts.before(number, query_id, self.clock)
+
+    def _number(self) -> int | None:
+        """Of the next batch; None where that is not known: one that runs again may have begun already."""
+        if self._next is not None:
+            return self._next
+        planned = max(self.checkpoint.planned(), default=NO_BATCH)
+        return planned + 1 if planned == max(self.checkpoint.finished(), default=NO_BATCH) else None

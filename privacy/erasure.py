@@ -10,7 +10,6 @@ from pathlib import Path
 
 import pyarrow as pa
 from pyspark.sql import SparkSession
-from pyspark.sql.streaming.query import StreamingQuery
 
 from features.errors import EnvironmentProblem
 from features.ledger import Partition
@@ -39,20 +38,20 @@ class Erasure:
     """One run. Ids are matched as they came and as pseudonyms.
 
     Attributes:
-        start: starts a query that nobody runs, to read what is there and end.
+        finish: lets a query that nobody runs do what there is to do.
     """
 
     spark: SparkSession
     lake: Lake
     settings: Settings
     users: list[str]
-    start: Callable[[Stream], StreamingQuery]
+    finish: Callable[[Stream], None]
     people: People = field(init=False)
     strays: int = field(default=0, init=False)
     read_until: dict[Partition, int] = field(default_factory=dict, init=False)
 
     def __post_init__(self) -> None:
-        self.waits = StreamWaits(self.lake, self.settings, self.start)
+        self.waits = StreamWaits(self.lake, self.settings, self.finish)
 
     def run(self) -> dict[str, int]:
         """Erase; returns rows removed per table.

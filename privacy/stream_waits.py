@@ -6,15 +6,13 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from pyspark.sql.streaming.query import StreamingQuery
-
 from features.errors import BehaviorError
 from features.tables import SCORES
 from lake import notes
 from lake.spark_tables import Lake
 from settings import Settings
 from streams import queries
-from streams.flow import ALERTING, INGEST, Stream
+from streams.flow import ALERTING, INGEST, Stream, noted
 from streams.progress import Position, position, unread
 
 POLL_SECONDS = 1.0
@@ -25,7 +23,7 @@ class StreamWaits:
     """What an erasure waits for: each method returns when it is so.
 
     Attributes:
-        start: starts a query that nobody runs, to read what is there and end.
+        finish: lets a query that nobody runs do what there is to do.
 
     Raises:
         BehaviorError: by each method, where it is not so in time.
@@ -33,7 +31,7 @@ class StreamWaits:
 
     lake: Lake
     settings: Settings
-    start: Callable[[Stream], StreamingQuery]
+    finish: Callable[[Stream], None]
 
     def batch_ends(self, stream: Stream) -> None:
         """The batch of ``stream`` which runs now, if any, has finished."""
@@ -103,11 +101,12 @@ class StreamWaits:
         query = stream.query
         if stream is ALERTING or self.settings.stream.fenced:
             return
-        if queries.claimed(queries.checkpoint(self.settings, query)):
+        runs = stream if noted(self.settings) is None else INGEST  # the one pass holds the checkpoint of ingest
+        if queries.claimed(queries.checkpoint(self.settings, runs.query)):
             return
         if stream is INGEST:
             raise BehaviorError(
                 f"{query} was stopped within a batch, and nobody runs it. Let it finish, with its broker at work "
                 f"(python -m jobs.{query} --once, or make run), then call erase_user again with the same ids."
             )
-        queries.finish(self.start(stream), self.settings)
+        self.finish(stream)

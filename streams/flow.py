@@ -7,6 +7,7 @@ go by it. A new one is named here, and is a job of that name with a function ``s
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 from features.tables import (
     ALERTS,
@@ -20,6 +21,8 @@ from features.tables import (
     TILES,
     Table,
 )
+from lake import notes
+from settings import Settings
 
 
 @dataclass(frozen=True)
@@ -29,7 +32,9 @@ class Stream:
     Attributes:
         reads: the table it reads as a stream; None: Kafka.
         writes: the tables its batches append to; ``result`` is the one whose rows show how far it is.
-        note: for one that is no Spark stream, the note beside its checkpoint that says how far it has read.
+        note: for one that is no Spark stream, the note beside its checkpoint that says how far it has read; of the one
+            pass, what it owes.
+        checkpoint: its folder, where that is not of its name.
     """
 
     query: str
@@ -37,6 +42,11 @@ class Stream:
     writes: tuple[Table, ...]
     result: Table
     note: str = ""
+    checkpoint: str = ""
+
+    @property
+    def folder(self) -> str:
+        return self.checkpoint or self.query
 
 
 INGEST = Stream("ingest_events", None, (EVENTS, REJECTED_EVENTS), EVENTS)
@@ -44,7 +54,9 @@ FEATURES = Stream("build_features", EVENTS, (TILES, FEATURE_TABLE), FEATURE_TABL
 SCORING = Stream("score_features", FEATURE_TABLE, (SCORES, SHADOW_SCORES), SCORES)
 ALERTING = Stream("raise_alerts", SCORES, (ALERTS, RISK), ALERTS, note="scores")
 
-TOGETHER = Stream("run_pipeline", None, (*INGEST.writes, *FEATURES.writes, *SCORING.writes), SCORES, note="owed")
+TOGETHER = Stream(
+    "run_pipeline", None, (*INGEST.writes, *FEATURES.writes, *SCORING.writes), SCORES, "owed", INGEST.query
+)
 """The one pass, which does what the three do. It reads Kafka by the checkpoint of ``INGEST``: one of both runs."""
 
 FLOW = (INGEST, FEATURES, SCORING)
@@ -72,3 +84,13 @@ def personal(*, streamed: bool) -> list[Table]:
     filled = [table for stream in FLOW for table in stream.writes]
     chosen = filled if streamed else [table for table in TABLES.values() if table not in filled]
     return [table for table in chosen if "user_id" in table.columns or table is REJECTED_EVENTS]
+
+
+def noted(settings: Settings) -> dict[str, Any] | None:
+    """From where on the logs say what the one pass owes, by source; None where it does not have the tables."""
+    return notes.read(f"{settings.storage.checkpoints.rstrip('/')}/{TOGETHER.query}", TOGETHER.note)
+
+
+def running(settings: Settings) -> tuple[Stream, ...]:
+    """The queries that have the tables, in the order in which data passes through them."""
+    return FLOW if noted(settings) is None else (TOGETHER,)

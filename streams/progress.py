@@ -16,13 +16,12 @@ from pyspark.sql import functions as F
 
 from features.errors import BehaviorError
 from features.tables import Table
-from lake import notes
 from lake.hadoop_files import HadoopFolder
 from lake.log import NO_VERSION, Commit
 from lake.spark_tables import Lake
 from settings import Settings
 from streams.checkpoints import NO_BATCH, Checkpoint
-from streams.flow import FEATURES, INGEST, SCORING, TOGETHER, Stream
+from streams.flow import FEATURES, INGEST, SCORING, TOGETHER, Stream, noted
 from streams.owed import Owed, Since, Taken, number_of
 from streams.queries import checkpoint
 
@@ -73,7 +72,7 @@ class Position:
 
 def position(spark: SparkSession, settings: Settings, query: str) -> Position | None:
     """Where ``query`` is; None when it has never started."""
-    if query in STEPS and (note := owed_note(settings)) is not None:
+    if query in STEPS and (note := noted(settings)) is not None:
         return _of_step(spark, settings, STEPS[query], note)
     there = Checkpoint(HadoopFolder(spark, checkpoint(settings, query)))
     query_id = there.query_id
@@ -96,7 +95,7 @@ def refuse_apart(lake: Lake, settings: Settings) -> None:
     Raises:
         BehaviorError: with the tables that they have filled.
     """
-    if owed_note(settings) is None:
+    if noted(settings) is None:
         filled = [step.result.name for step in STEPS.values() if not lake.is_new(step.result)]
         if filled:
             raise BehaviorError(
@@ -112,16 +111,11 @@ def refuse_together(settings: Settings, query: str) -> None:
     Raises:
         BehaviorError: it does.
     """
-    if owed_note(settings) is not None:
+    if noted(settings) is not None:
         raise BehaviorError(
             f"Query {query} is a step of {TOGETHER.query} here ({checkpoint(settings, TOGETHER.query)} says how far it "
             "is): both would do the same work twice."
         )
-
-
-def owed_note(settings: Settings) -> dict[str, Any] | None:
-    """From where on the logs say what the one pass owes; None where it has never run."""
-    return notes.read(checkpoint(settings, TOGETHER.query), TOGETHER.note)
 
 
 def _of_step(spark: SparkSession, settings: Settings, step: Stream, note: Mapping[str, Any]) -> Position | None:
@@ -162,9 +156,10 @@ def reached(spark: SparkSession, settings: Settings, query: str) -> Position:
     """
     current = position(spark, settings, query)
     if current is None or current.batch == NO_BATCH:
+        runs = query if noted(settings) is None else INGEST.query
         raise BehaviorError(
-            f"Query {query} has not read a whole version of its source yet (checkpoint {checkpoint(settings, query)}). "
-            f"Let it catch up first: python -m jobs.{query} --once."
+            f"Query {query} has not read a whole version of its source yet (checkpoint {checkpoint(settings, runs)}). "
+            f"Let it catch up first: python -m jobs.{runs} --once."
         )
     return current
 

@@ -22,7 +22,7 @@ from pyspark.sql.streaming.query import StreamingQuery
 from features.columns import by_reference
 from features.errors import BehaviorError, ConfigurationError, DataLossError, EnvironmentProblem
 from features.tables import Table
-from lake import hadoop_files
+from lake import hadoop_files, notes
 from lake.hadoop_files import HadoopFolder
 from lake.spark_tables import Lake
 from settings import Settings
@@ -102,6 +102,8 @@ class Batch:
 
 
 ROWS_A_FILE = 50_000
+BEGIN = "begin"
+"""A note in the folder of a query's checkpoint, see :func:`begin_of`."""
 NO_RECORDS = ("KAFKA_DATA_LOSS", "some data may have been missed", "OffsetOutOfRange", "Some data may have been lost")
 """In what Spark says when Kafka does not have what was to be read next."""
 NO_BROKER = (
@@ -365,6 +367,12 @@ def checkpoint(settings: Settings, name: str) -> str:
     return f"{settings.storage.checkpoints.rstrip('/')}/{name}"
 
 
+def begin_of(settings: Settings, name: str) -> int | None:
+    """From which version of its table on query ``name`` reads where it takes the place of a step of the one pass."""
+    note = notes.read(checkpoint(settings, name), BEGIN)
+    return None if note is None else int(note["version"])
+
+
 def refuse_lost_checkpoint(spark: SparkSession, lake: Lake, settings: Settings, name: str, *tables: Table) -> None:
     """Refuse to start ``name`` without its checkpoint beside a filled one of ``tables``: it would read all again.
 
@@ -372,7 +380,7 @@ def refuse_lost_checkpoint(spark: SparkSession, lake: Lake, settings: Settings, 
         DataLossError: with the folder that is missing and the two ways out.
     """
     folder = checkpoint(settings, name)
-    if hadoop_files.exists(spark, f"{folder}/offsets"):
+    if hadoop_files.exists(spark, f"{folder}/offsets") or begin_of(settings, name) is not None:
         return
     for table in tables:
         if not (lake.is_new(table) or lake.read(table).isEmpty()):

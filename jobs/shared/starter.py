@@ -9,8 +9,10 @@ from pyspark.sql import SparkSession
 from pyspark.sql.streaming.query import StreamingQuery
 
 from lake.spark_tables import Lake
+from pipeline import one_pass
 from settings import Settings
-from streams.flow import Stream
+from streams import queries
+from streams.flow import Stream, noted
 
 
 def starter(
@@ -24,3 +26,16 @@ def starter(
         return query
 
     return start
+
+
+def finisher(spark: SparkSession, lake: Lake, settings: Settings) -> Callable[[Stream], None]:
+    """What lets a query that nobody runs do what there is to do, and end; a step of the one pass: what that owes."""
+    start = starter(spark, lake, settings, once=True)
+
+    def finish(stream: Stream) -> None:
+        if noted(settings) is None or stream.reads is None:
+            queries.finish(start(stream), settings)
+        else:
+            one_pass.catch_up(spark, lake, settings)
+
+    return finish

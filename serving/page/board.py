@@ -37,9 +37,9 @@ from lake.location import address_of, is_local
 from lake.log import Commit, RecentCommits
 from lake.reader import LakeReader
 from serving.page.pace import KEPT_SECONDS, Delay, Rate
-from serving.page.streams import QUERIES, Progress, Query, Status, progress_of, status_of
+from serving.page.streams import Progress, Query, Status, progress_of, queries_of, status_of
 from settings import Settings
-from streams.flow import INGEST
+from streams.flow import FLOW, running
 
 log = logging.getLogger(__name__)
 
@@ -237,15 +237,16 @@ class Board:
         return address_of(self.settings.storage.checkpoints.rstrip("/"))
 
     def _look_at_streams(self, now: float) -> None:
+        queries = queries_of(running(self.settings) if self.local else FLOW)
         self._progress = {
-            query.name: progress for query in QUERIES if (progress := self._progress_of(query)) is not None
+            query.name: progress for query in queries if (progress := self._progress_of(query)) is not None
         }
-        ingest = self._progress.get(INGEST.query)
-        self.lag = lag_of(self._kafka, ingest.offsets if ingest else {}) if self._kafka else None
-        self.statuses = [self._status(query, now) for query in QUERIES]
+        first = self._progress.get(queries[0].name)
+        self.lag = lag_of(self._kafka, first.offsets if first else {}) if self._kafka else None
+        self.statuses = [self._status(query, now) for query in queries]
 
     def _progress_of(self, query: Query) -> Progress | None:
-        return progress_of(f"{self._checkpoints}/{query.name}", query.note) if self.local else None
+        return progress_of(f"{self._checkpoints}/{query.folder}", query.note) if self.local else None
 
     def _status(self, query: Query, now: float) -> Status:
         progress, written = self._progress.get(query.name), self._written.get(query.writes)

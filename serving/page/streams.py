@@ -5,7 +5,7 @@ Nothing here asks Spark, so it is true of queries in other processes and after t
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
@@ -14,7 +14,7 @@ from lake.folders import ArrowFolder, Folder
 from lake.location import file_system
 from serving.page.words import clock, seconds
 from streams.checkpoints import NO_BATCH, Checkpoint
-from streams.flow import ALERTING, FLOW, Stream
+from streams.flow import ALERTING, Stream
 
 State = Literal["working", "waiting", "behind", "stuck", "absent", "unknown"]
 
@@ -28,23 +28,26 @@ UNREAD_SECONDS = 60.0
 class Query:
     """A query, the table whose rows it reads (None: Kafka), and the table that tells its rows.
 
-    ``note`` is the file in which one that is no Spark stream keeps its progress.
+    ``folder`` is its checkpoint, ``note`` the file in it where one that is no Spark stream keeps its progress.
     """
 
     name: str
     does: str
     reads: str | None
     writes: str
+    folder: str
     note: str | None = None
 
 
 def _query(stream: Stream) -> Query:
     source, result = stream.reads.name if stream.reads else None, stream.result.name
-    note = f"{stream.note}.json" if stream.note else None
-    return Query(stream.query, f"{source or 'Kafka records'} to {result}", source, result, note)
+    note = f"{stream.note}.json" if stream is ALERTING else None
+    return Query(stream.query, f"{source or 'Kafka records'} to {result}", source, result, stream.folder, note)
 
 
-QUERIES = tuple(map(_query, (*FLOW, ALERTING)))
+def queries_of(streams: Iterable[Stream]) -> tuple[Query, ...]:
+    """The queries as the page shows them, and who raises alerts."""
+    return tuple(map(_query, (*streams, ALERTING)))
 
 
 @dataclass(frozen=True)

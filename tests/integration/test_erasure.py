@@ -22,7 +22,7 @@ from features.tables import ERASURES, EVENTS, FEATURE_TABLE, FEEDBACK, REJECTED_
 from jobs import build_features
 from jobs.backfill_features import backfill
 from jobs.maintain_tables import maintain
-from jobs.shared.starter import starter
+from jobs.shared.starter import finisher
 from lake import notes
 from lake.spark_tables import Lake
 from lake.worker_files import TableFiles
@@ -49,7 +49,7 @@ def platform(spark: SparkSession, tmp_path: Path) -> Platform:
 
 def erase(platform: Platform, *users: str) -> dict[str, int]:
     where = platform.spark, platform.lake, platform.settings
-    return Erasure(*where, list(users), starter(*where, once=True)).run()
+    return Erasure(*where, list(users), finisher(*where)).run()
 
 
 def files_with(platform: Platform, text: str) -> list[str]:

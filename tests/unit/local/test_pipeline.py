@@ -15,7 +15,6 @@ from local import pipeline
 from local.pipeline import Parts, Pipeline
 from local.run_options import RunOptions
 from settings import load_settings, local_overrides
-from streams.flow import FLOW, SCORING, Stream
 
 
 @dataclass
@@ -38,8 +37,15 @@ class Made:
     def drain(self, seconds: float) -> None:
         self.calls.append(f"drain {self.name}")
 
+    @property
+    def query(self) -> Made:
+        return self
+
     def processAllAvailable(self) -> None:  # noqa: N802
         self.calls.append(f"drain {self.name}")
+
+    def catch_up(self) -> None:
+        self.calls.append("catch up")
 
 
 @dataclass
@@ -51,8 +57,8 @@ class Run:
     calls: list[str] = field(default_factory=list)
 
     def pipeline(self) -> Pipeline:
-        def start(stream: Stream) -> Any:
-            query = Made(stream.query, self.calls)
+        def start() -> Any:
+            query = Made("query", self.calls)
             query.start()
             return query
 
@@ -72,27 +78,25 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize("has_champion", [True, False])
-def test_every_query_of_the_flow_is_started_in_its_order_and_a_first_model_is_trained_before_scoring(
+def test_the_query_is_started_and_a_first_model_is_trained_before_alerts_are_raised(
     tmp_path: Path, has_champion: bool
 ) -> None:
     run = Run(tmp_path, has_champion)
     made = run.pipeline()
     made.run()
-    before = [f"start {stream.query}" for stream in FLOW[: FLOW.index(SCORING)]]
-    learns = [] if has_champion else [f"drain {stream.query}" for stream in FLOW[: FLOW.index(SCORING)]] + ["train"]
-    after = [f"start {stream.query}" for stream in FLOW[FLOW.index(SCORING) :]]
-    ends = ["stop source", *(f"drain {stream.query}" for stream in FLOW), "drain alerts"]
-    assert run.calls == [*before, *learns, *after, "start alerts", *ends]
+    drained = ["drain query", "catch up"]
+    learns = [] if has_champion else [*drained, "train"]
+    assert run.calls == ["start query", *learns, "start alerts", "stop source", *drained, "drain alerts"]
 
 
 def test_a_query_that_ends_by_itself_ends_the_run(tmp_path: Path) -> None:
     run = Run(tmp_path, has_champion=True)
     made = run.pipeline()
     made.source.ended = False  # type: ignore[misc]
-    stopped: Any = Made("build_features", run.calls, isActive=False)
+    stopped: Any = Made("run_pipeline", run.calls, isActive=False)
     stopped.exception = lambda: None
-    made.queries.append(stopped)
-    with pytest.raises(BehaviorError, match="Query build_features has stopped"):
+    made.parts = Parts(lambda: stopped, *list(vars(made.parts).values())[1:])
+    with pytest.raises(BehaviorError, match="Query run_pipeline has stopped"):
         made.run()
     made.stop()
-    assert {"stop source", "stop alerts", *(f"stop {stream.query}" for stream in FLOW)} <= set(run.calls)
+    assert {"stop source", "stop alerts", "stop run_pipeline"} <= set(run.calls)

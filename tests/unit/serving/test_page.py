@@ -13,13 +13,14 @@ from serving.page.board import MAX_ALERTS
 from serving.page.charts import Chart, own_baseline, spark
 from serving.page.pace import Delay, Rate
 from serving.page.parts import environment
-from serving.page.streams import QUERIES, Progress, Status, progress_of, status_of
+from serving.page.streams import Progress, Status, progress_of, queries_of, status_of
 from serving.page.timeline import title_of
 from serving.page.words import clock, minutes, plural, seconds, shown
+from streams.flow import FLOW
 from tests.unit.serving.samples import alert_row
 
 NOW = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
-INGEST, BUILD, ALERTS = QUERIES[0], QUERIES[1], QUERIES[3]
+INGEST, BUILD, _, ALERTS = queries_of(FLOW)
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,83 @@
+"""From the three queries to the one pass and back, with the positions.
+
+Kafka is read by one checkpoint in both ways, so only what comes after ingest has to be carried over: up to which
+versions of events and features all is taken. It is carried by one small file, which is written, or removed, when all
+else is done: who is killed on the way has changed nothing, and begins again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from pyspark.sql import SparkSession
+
+from features.errors import BehaviorError
+from features.tables import Table
+from lake import notes
+from lake.hadoop_files import HadoopFolder, remove, remove_folder
+from lake.spark_tables import Lake
+from settings import Settings
+from streams import queries
+from streams.checkpoints import NO_BATCH, Checkpoint
+from streams.flow import FEATURES, FLOW, SCORING, TOGETHER, Stream
+from streams.owed import noted
+from streams.progress import position
+
+
+def is_together(settings: Settings) -> bool:
+    """Whether the one pass has the tables."""
+    return noted(settings) is not None
+
+
+def to_one_pass(spark: SparkSession, lake: Lake, settings: Settings, finish: Callable[[Stream], None]) -> None:
+    """Let the three queries come to rest, and note how far they are.
+
+    Args:
+        finish: lets a query do what there is to do, and ends it.
+
+    Raises:
+        BehaviorError: somebody runs one of them, or one has not come to an end.
+    """
+    if is_together(settings):
+        return
+    for stream in FLOW:
+        if _has_run(spark, settings, stream):
+            finish(stream)
+    note: dict[str, list[int]] = {}
+    for stream in (FEATURES, SCORING):
+        assert stream.reads is not None
+        taken = 0
+        if _has_run(spark, settings, stream):
+            where = position(spark, settings, stream.query)
+            if where is None or where.batch == NO_BATCH or where.batch != where.started:
+                raise BehaviorError(
+                    f"Query {stream.query} has not come to the end of a version of {stream.reads.name}. Let it run "
+                    f"(python -m jobs.{stream.query} --once), then change again."
+                )
+            taken = where.version
+        note[stream.reads.name] = [taken, _next_version(lake, stream.result)]
+    notes.write(queries.checkpoint(settings, TOGETHER.query), TOGETHER.note, note)
+
+
+def to_three(spark: SparkSession, settings: Settings, note: dict[str, list[int]]) -> None:
+    """Let the three queries begin where the one pass, which is at rest and owes no events, has come.
+
+    Args:
+        note: from which versions on something is owed, see :meth:`pipeline.catching_up.CatchingUp.note`.
+    """
+    if not is_together(settings):
+        return
+    for stream in (FEATURES, SCORING):
+        assert stream.reads is not None
+        folder = queries.checkpoint(settings, stream.query)
+        remove_folder(spark, folder)
+        notes.write(folder, queries.BEGIN, {"version": note[stream.reads.name][0]})
+    remove(spark, f"{queries.checkpoint(settings, TOGETHER.query)}/{TOGETHER.note}.json")
+
+
+def _has_run(spark: SparkSession, settings: Settings, stream: Stream) -> bool:
+    return bool(Checkpoint(HadoopFolder(spark, queries.checkpoint(settings, stream.query))).planned())
+
+
+def _next_version(lake: Lake, table: Table) -> int:
+    return max(lake.versions(table), default=-1) + 1
