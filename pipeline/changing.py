@@ -19,8 +19,7 @@ from lake.spark_tables import Lake
 from settings import Settings
 from streams import queries
 from streams.checkpoints import NO_BATCH, Checkpoint
-from streams.flow import FEATURES, FLOW, SCORING, TOGETHER, Stream
-from streams.owed import noted
+from streams.flow import FEATURES, FLOW, SCORING, TOGETHER, Stream, noted
 from streams.progress import position
 
 
@@ -59,19 +58,39 @@ def to_one_pass(spark: SparkSession, lake: Lake, settings: Settings, finish: Cal
     notes.write(queries.checkpoint(settings, TOGETHER.query), TOGETHER.note, note)
 
 
-def to_three(spark: SparkSession, settings: Settings, note: dict[str, list[int]]) -> None:
-    """Let the three queries begin where the one pass, which is at rest and owes no events, has come.
+def to_three_queries(
+    spark: SparkSession, lake: Lake, settings: Settings, catch_up: Callable[[], dict[str, list[int]]]
+) -> None:
+    """Do what the one pass owes, and let the three queries begin where it has come.
+
+    Rows that have no scores yet, since there is no model, are what score_features begins with.
 
     Args:
-        note: from which versions on something is owed, see :meth:`pipeline.catching_up.CatchingUp.note`.
+        catch_up: does what is owed, and returns from where on something still is, by source.
+
+    Raises:
+        BehaviorError: the one pass runs, or was stopped within a batch; or events are owed all the same.
     """
     if not is_together(settings):
         return
+    there = Checkpoint(HadoopFolder(spark, queries.checkpoint(settings, TOGETHER.folder)))
+    if max(there.planned(), default=NO_BATCH) != max(there.finished(), default=NO_BATCH):
+        raise BehaviorError(
+            f"{TOGETHER.query} was stopped within a batch, or runs. Stop it, let the batch finish (python -m "
+            f"jobs.{TOGETHER.folder} --once), then change again."
+        )
+    owed_from = catch_up()
     for stream in (FEATURES, SCORING):
         assert stream.reads is not None
+        since, newest = owed_from.get(stream.reads.name, [0])[0], _next_version(lake, stream.reads)
+        if stream is FEATURES and since < newest:
+            raise BehaviorError(
+                f"Some of what was appended to {stream.reads.name} since version {since} is not in "
+                f"{stream.result.name} yet; the log says why. Let {TOGETHER.query} run until it is, then change again."
+            )
         folder = queries.checkpoint(settings, stream.query)
         remove_folder(spark, folder)
-        notes.write(folder, queries.BEGIN, {"version": note[stream.reads.name][0]})
+        notes.write(folder, queries.BEGIN, {"version": since})
     remove(spark, f"{queries.checkpoint(settings, TOGETHER.query)}/{TOGETHER.note}.json")
 
 
