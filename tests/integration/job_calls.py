@@ -63,6 +63,7 @@ CALLS = (
     # In the order in which the guides use them.
     Call("simulate_events", ("--rate", "20", "--duration", "3", "--labels", "{folder}/labels.csv")),
     Call("replay_file", ("{folder}/bad.jsonl", "--key-file", "{folder}/key")),
+    Call("change_flow", ("--to", "three-queries"), beside=1),
     Call("ingest_events", ONCE, beside=1),
     Call("build_features", ONCE, beside=1),
     Call("train_model"),
@@ -72,6 +73,7 @@ CALLS = (
     Call("raise_alerts", ONCE, beside=1),
     Call("set_threshold", ("--alerts-per-day", "5", "--preview")),
     Call("promote_model", ("--rollback",)),
+    Call("change_flow", ("--to", "one-pass")),
     Call("check_drift"),
     Call("check_ledger", says="difference 0 of"),
     Call("check_parity", ("--all",), says=" 0 differences"),

@@ -36,6 +36,7 @@ pytestmark = pytest.mark.integration
 REWRITE_ALL = ("maintenance.fold_after_minutes=0", "maintenance.keep_revisions_hours=0")
 SMALL_MODEL = ("model.trees=50", "model.min_training_rows=20", "model.trial_users=100")
 WHOLE = (
+    Call("change_flow", ("--to", "three-queries")),
     Call("ingest_events", ("--once",)),
     Call("build_features", ("--once",)),
     Call("score_features", ("--once",)),
@@ -183,7 +184,7 @@ def job(call: Call, folder: Path, user: str, settings: list[str]) -> Called:
 @contextmanager
 def running(folder: Path, words: list[str]) -> Iterator[subprocess.Popen[str]]:
     """The streams of a run, from when the first of their batches is finished until the end of the block."""
-    began, marks = time.time(), folder / "checkpoints" / "score_features" / "commits"
+    began, marks = time.time(), folder / "checkpoints" / "ingest_events" / "commits"
     command = [sys.executable, "-m", "jobs.run_pipeline", "--env", "local", *words]
     with (
         (folder / "beside.out").open("w") as out,

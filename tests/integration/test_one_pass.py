@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +17,10 @@ from features.revisions import latest
 from features.tables import EVENTS, FEATURE_TABLE, REJECTED_EVENTS, SCORES, TILES, Table
 from jobs import check_parity, promote_model, train_model
 from jobs.backfill_features import backfill
+from jobs.shared.starter import finisher
 from kafka.producer import EventProducer
 from pipeline import catching_up, models, one_pass
+from pipeline.changing import to_one_pass, to_three_queries
 from scoring.frames import scorer_of
 from streams.queries import Batch
 from tests.integration.conftest import Platform
@@ -177,3 +180,41 @@ def test_neither_the_three_queries_nor_the_one_pass_begin_where_the_other_has_co
     (tmp_path / "checkpoints" / "run_pipeline" / "owed.json").unlink()
     with pytest.raises(BehaviorError, match="everything again"):
         run(platform)
+
+
+def test_changing_to_one_pass_and_back_reads_nothing_again_and_leaves_nothing_out(
+    platform: Platform, producer: EventProducer
+) -> None:
+    where = (platform.spark, platform.lake, platform.settings)
+    sent = people(500)
+    send(producer, *sent[:100])
+    platform.ingest()
+    platform.build()
+    learn(platform)
+    platform.score()
+    for query in ("ingest_events", "build_features"):  # killed before they could note their last batches
+        platform.forget_last_commit(query)
+    send(producer, *sent[100:200])
+    to_one_pass(*where, finisher(*where))
+    send(producer, *sent[200:300])
+    run(platform)
+    assert_whole(platform)
+
+    platform.forget_last_commit("ingest_events")
+    with pytest.raises(BehaviorError, match="stopped within a batch"):
+        to_three_queries(*where, partial(one_pass.catch_up, *where))
+    send(producer, *sent[300:400])
+    platform.ingest()  # finishes the batch, and leaves the new events to be folded
+    to_three_queries(*where, partial(one_pass.catch_up, *where))
+    send(producer, *sent[400:])
+    platform.ingest()
+    platform.build()
+    platform.score()
+    assert_whole(platform)
+    assert platform.read(EVENTS).count() == 500
+    assert platform.read(TILES).agg(F.sum("events")).collect()[0][0] == 500
+
+    to_one_pass(*where, finisher(*where))
+    run(platform)
+    assert_whole(platform)
+    assert platform.read(TILES).agg(F.sum("events")).collect()[0][0] == 500
