@@ -28,7 +28,7 @@ class AlertStream:
         root, folder = self.follower.root, self.follower.folder
         self.deliveries = [Delivery(name, sink, root, folder) for name, sink in sinks.items()]
         self._turn = threading.Lock()
-        self._stopped = threading.Event()
+        self._stopped, self._woken = threading.Event(), threading.Event()
         self._thread = threading.Thread(target=self._run, name=QUERY, daemon=True)
 
     def start(self, *, follow: bool = True) -> None:
@@ -47,6 +47,10 @@ class AlertStream:
                 delivery.notify()
         return revisions
 
+    def wake(self) -> None:
+        """There are new scores: they are looked at without waiting for the next turn."""
+        self._woken.set()
+
     def drain(self, seconds: float = 60.0) -> None:
         """Take in all that is there, and wait until it is sent on.
 
@@ -59,6 +63,7 @@ class AlertStream:
 
     def stop(self) -> None:
         self._stopped.set()
+        self._woken.set()
         if self._thread.is_alive():
             self._thread.join(10)
         for delivery in self.deliveries:
@@ -77,7 +82,11 @@ class AlertStream:
 
     def _run(self) -> None:
         pause = self.settings.alerts.poll_seconds
-        while not self._stopped.wait(pause):
+        while True:
+            self._woken.wait(pause)
+            if self._stopped.is_set():
+                return
+            self._woken.clear()
             try:
                 began = time.monotonic()
                 revisions = self.poll()

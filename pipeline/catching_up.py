@@ -55,6 +55,7 @@ class CatchingUp:
     rules: SessionRules
     folder: str
     models: Callable[[str], Broadcast[Models] | None]
+    listeners: list[Callable[[], None]] = field(default_factory=list)
     _steps: list[Owed] = field(default_factory=list, init=False)
     _owed: int = field(default=0, init=False)
     _again_at: float = field(default=float("-inf"), init=False)
@@ -132,13 +133,10 @@ class CatchingUp:
         if not written[SCORES]:
             owed.drop(appends)
             return
-        one_after_another(
-            *[
-                partial(batch.commit, self.lake, written[table], table)
-                for table in (SHADOW_SCORES, SCORES)
-                if written[table]
-            ]
-        )
+        written_tables = [table for table in (SHADOW_SCORES, SCORES) if written[table]]
+        one_after_another(*[partial(batch.commit, self.lake, written[table], table) for table in written_tables])
+        for call in self.listeners:
+            call()
 
 
 def one_after_another(*works: Callable[[], None]) -> None:

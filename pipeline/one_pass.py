@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import logging
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -94,7 +94,7 @@ def start(spark: SparkSession, lake: Lake, settings: Settings, *, once: bool = F
         around=idle.around,
     )  # fmt: skip
     idle.watch(query)
-    return Run(query, idle)
+    return Run(query, idle, one_pass)
 
 
 def catch_up(spark: SparkSession, lake: Lake, settings: Settings) -> dict[str, list[int]]:
@@ -126,6 +126,12 @@ class Run:
 
     query: StreamingQuery
     idle: Idle
+    one_pass: OnePass
+
+    def when_scored(self, call: Callable[[], None]) -> None:
+        """Have ``call`` called whenever new scores are there."""
+        self.one_pass.listeners.append(call)
+        self.idle.debts.listeners.append(call)
 
     def stop(self) -> None:
         self.query.stop()
@@ -169,6 +175,7 @@ class OnePass:
     privacy: Privacy
     recent: RecentKeys
     models: LateModels
+    listeners: list[Callable[[], None]] = field(default_factory=list)
     _alone_until: float = field(default=float("-inf"), init=False)
 
     def process(self, packs: DataFrame, batch: queries.Batch) -> None:

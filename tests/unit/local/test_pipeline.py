@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -33,6 +34,12 @@ class Made:
 
     def stop(self) -> None:
         self.calls.append(f"stop {self.name}")
+
+    def wake(self) -> None:
+        """Nothing is raised here."""
+
+    def when_scored(self, call: Callable[[], None]) -> None:
+        call()
 
     def drain(self, seconds: float) -> None:
         self.calls.append(f"drain {self.name}")
