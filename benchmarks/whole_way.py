@@ -52,12 +52,18 @@ class Peer:
     writes: str
     lacks: str
     workers: int = WORKERS
+    is_thorough: bool = False
 
 
 PEERS = (
     Peer(
         "plain consumer, 2 processes", "plain", "plain", ("confluent-kafka", "pandas", "scikit-learn", "deltalake"),
         "Delta (deltalake)", "users' past in memory only: lost with the process",
+    ),
+    Peer(
+        "plain consumer that keeps, finds repeats, survives, explains; 2 processes", "thorough", "plain",
+        ("confluent-kafka", "pandas", "scikit-learn", "deltalake"), "Delta (deltalake)",
+        "late events lost", is_thorough=True,
     ),
     Peer(
         "Bytewax, 2 processes", "with_bytewax", "bytewax", ("bytewax",),
@@ -73,7 +79,7 @@ PEERS = (
     ),
 )  # fmt: skip
 NOBODY = "late events lost, no repeated ids found, no rejects kept, no reasons"
-"""What no peer does."""
+"""What no peer does but the thorough one."""
 
 
 @dataclass
@@ -280,7 +286,8 @@ def _table(
     titles = {peer.title: peer for peer in PEERS}
     for name, place in places.items():
         peer = titles.get(name)
-        lacks = "" if peer is None else "; ".join(part for part in (peer.lacks, NOBODY) if part)
+        parts = () if peer is None else (peer.lacks, "" if peer.is_thorough else NOBODY)
+        lacks = "; ".join(part for part in parts if part)
         writes = "nothing" if name == FLOOR else "Delta (Spark)" if peer is None else peer.writes
         if not place.turns:
             rows.append((name, None, None, None, None, None, writes, place.problem or "-", lacks))

@@ -40,11 +40,16 @@ class Scorer:
 
     def write(self, users: Sequence[str], rows: Sequence[Row], *, events: int) -> None:
         """Score the rows of these users, append them, and note that so many further events are done."""
-        self.events += events
         if rows:
             write_deltalake(str(self.table), self.scored(users, rows), mode="append")
+        self.note_written(len(rows), events=events)
+
+    def note_written(self, rows: int, *, events: int) -> None:
+        """Note that so many rows of so many further events are durable."""
+        self.events += events
+        self.rows += rows
+        if rows:
             self.first_commit = self.first_commit or time.time()
-            self.rows += len(rows)
         self.tell()
 
     def scored(self, users: Sequence[str], rows: Sequence[Row]) -> pa.Table:
