@@ -90,8 +90,8 @@ def start(spark: SparkSession, lake: Lake, settings: Settings, *, once: bool = F
         records.coalesce(cores) if is_local else records, validation_rules(settings.ingest), look_back_micros(rules)
     )
     query = queries.start(
-        packs, INGEST.query, process, settings, once=once, trigger=settings.ingest.trigger, clock=idle.clock,
-        around=idle.around,
+        packs, QUERY, process, settings, once=once, trigger=settings.ingest.trigger, kept_as=INGEST.query,
+        clock=idle.clock, around=idle.around,
     )  # fmt: skip
     idle.watch(query)
     return Run(query, idle, one_pass)
@@ -117,7 +117,7 @@ def catch_up(spark: SparkSession, lake: Lake, settings: Settings) -> dict[str, l
 def _idle(spark: SparkSession, lake: Lake, settings: Settings, models: LateModels) -> Idle:
     clock = queries.clock_of(spark, settings, INGEST.query, lake.newest(TILES, FEATURE_TABLE, SCORES))
     debts = CatchingUp(lake, session_rules(settings), queries.checkpoint(settings, QUERY), models.follow)
-    return Idle(debts, Checkpoint(HadoopFolder(spark, queries.checkpoint(settings, INGEST.query))), clock)
+    return Idle(debts, spark, queries.checkpoint(settings, INGEST.query), clock)
 
 
 @dataclass(frozen=True)
@@ -136,6 +136,7 @@ class Run:
     def stop(self) -> None:
         self.query.stop()
         self.idle.stop()
+        queries.let_go(self.idle.folder)
 
     def catch_up(self) -> None:
         """Do all that is owed, as far as that is possible now."""
@@ -247,8 +248,9 @@ class OnePass:
 class Idle:
     """What is owed, done before each batch of the query, and when none comes."""
 
-    def __init__(self, debts: CatchingUp, checkpoint: Checkpoint, clock: queries.Clock) -> None:
-        self.debts, self.checkpoint, self.clock = debts, checkpoint, clock
+    def __init__(self, debts: CatchingUp, spark: SparkSession, folder: str, clock: queries.Clock) -> None:
+        self.debts, self.folder, self.clock = debts, folder, clock
+        self.checkpoint = Checkpoint(HadoopFolder(spark, folder))
         self._lock, self._over = threading.Lock(), threading.Event()
         self._next: int | None = None
         self._thread: threading.Thread | None = None

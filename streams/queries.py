@@ -182,6 +182,7 @@ def start(
     once: bool = False,
     trigger: str | None = None,
     newest: datetime | None = None,
+    kept_as: str | None = None,
     clock: Clock | None = None,
     around: Around = lambda _number, _query_id: nullcontext(),
 ) -> StreamingQuery:
@@ -189,16 +190,16 @@ def start(
 
     ``once`` takes all that is there, in as many micro-batches as the source's limits make, and ends. ``trigger``, where
     given, takes the place of ``stream.trigger``. ``newest`` is the newest ``batch_time`` in the tables that the query
-    writes; who has batches of his own between those of the query, gives a ``clock`` for both, and is asked ``around``
-    each batch.
+    writes. ``kept_as`` names its checkpoint, where that is not of its name. Who has batches of his own between those of
+    the query gives a ``clock`` for both, and is asked ``around`` each batch.
     """
 
-    folder = checkpoint(settings, name)
+    folder = checkpoint(settings, kept_as or name)
     if not settings.stream.fenced:
         claim(folder)
     metrics.serve(stream.sparkSession, settings.metrics)
     is_first = True
-    times = clock or clock_of(stream.sparkSession, settings, name, newest)
+    times = clock or clock_of(stream.sparkSession, settings, kept_as or name, newest)
 
     def handle(rows: DataFrame, number: int) -> None:
         nonlocal is_first
