@@ -25,7 +25,6 @@ from pyspark.sql.streaming.query import StreamingQuery
 from benchmarks._environments import PROJECT
 from benchmarks.report import Cell, Table
 from features.tables import ERASURES, EVENTS, FEATURE_TABLE, LEDGER_GAPS, REJECTED_EVENTS, SCORES, TILES
-from jobs import build_features, ingest_events, score_features
 from kafka import source as kafka_source
 from lake import log
 from lake.folders import ArrowFolder
@@ -33,6 +32,7 @@ from lake.location import file_system
 from lake.log import CommitFollower
 from lake.spark_tables import Lake
 from local.broker import EmbeddedBroker
+from pipeline import one_pass
 from registry.configured import registry_of
 from settings import Settings, load_settings
 from spark.session import spark_session
@@ -80,14 +80,18 @@ def run(quick: bool, folder: Path) -> list[Table]:
 
 def _learn(spark: SparkSession, lake: Lake, settings: Settings, seconds: float) -> None:
     """A champion from a calm beginning, which warms Java up as well."""
-    running = [job.start(spark, lake, settings) for job in (ingest_events, build_features)]
+    run = one_pass.start(spark, lake, settings)
     _send(settings, TOPIC, 200, seconds, users=200)
-    _drained(running)
+    _drained(run.query)
+    run.stop()
     rows = lake.read(FEATURE_TABLE).where("session_events >= 2").drop("batch_time", "batch_id").toPandas()
     model, registry = fit(rows), registry_of(settings)
     version = registry.log_and_register(model, describe(model, rows, days=0.1), rows.head(500))
     registry.promote(version, why="benchmark")
-    score_features.start(spark, lake, settings, once=True).awaitTermination()
+    run = one_pass.start(spark, lake, settings, once=True)
+    run.query.awaitTermination()
+    run.catch_up()
+    run.stop()
 
 
 def _ours(
@@ -95,10 +99,11 @@ def _ours(
 ) -> np.ndarray[Any, Any]:
     """Seconds until each event of the time that counts was visible."""
     before = lake.version(SCORES)
-    running = [job.start(spark, lake, settings) for job in (ingest_events, build_features, score_features)]
+    run = one_pass.start(spark, lake, settings)
     began = time.time()
     _send(settings, TOPIC, rate, warm + hold, users=rate * SECONDS_BETWEEN)
-    _drained(running)
+    _drained(run.query)
+    run.stop()
     seen = visible(Path(lake.path(SCORES)), ["user_id", "window_start", "last_received_at"], after=before)
     events = visible(Path(lake.path(EVENTS)), ["user_id", "timestamp", "received_at"], after=-1)
     events = events[events["received_at"] >= _micros(began + warm)]
@@ -124,7 +129,7 @@ def _floor(
     query.processAllAvailable()
     began = time.time()
     _send(settings, FLOOR_TOPIC, rate, warm + hold, users=rate * SECONDS_BETWEEN)
-    _drained([query])
+    _drained(query)
     rows = visible(target, ["timestamp"], after=-1)
     rows = rows[rows["timestamp"] >= _micros(began + warm)]
     return np.asarray((rows["seen"] - rows["timestamp"]) / 1e6)
@@ -135,12 +140,10 @@ def _send(settings: Settings, topic: str, rate: int, seconds: float, users: int)
     subprocess.run([*command, str(rate), str(seconds), str(users)], cwd=PROJECT, check=True)
 
 
-def _drained(running: list[StreamingQuery]) -> None:
-    """Let the queries take in what is there, one after another, and stop them."""
-    for query in running:
-        query.processAllAvailable()
-    for query in running:
-        query.stop()
+def _drained(query: StreamingQuery) -> None:
+    """Let the query take in what is there, and stop it."""
+    query.processAllAvailable()
+    query.stop()
 
 
 def _micros(moment: float) -> int:

@@ -312,7 +312,7 @@ def _table(
             f"Our table has {ours:,} users' minutes.",
             f"Medians of {len(places[OURS].turns)} rounds in turns; one that is stopped has the rate of what it wrote.",
             "'with the start' counts from the start of the process: imports, Java, loading the model.",
-            f"Ours runs the three jobs with --once, one after another, in micro-batches of {BATCH:,} records.",
+            f"Ours goes the whole way in micro-batches of {BATCH:,} records.",
             "Ours keeps raw events, rejects and tiles, too.",
             *(
                 []
