@@ -14,7 +14,7 @@ import json
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
 import pyarrow as pa
@@ -64,7 +64,7 @@ class Scored:
 
     def described(self) -> pa.Table:
         """As a row of :data:`DESCRIBED`."""
-        return pa.table({"table": [SCORES.name], "file": [None], "said": [json.dumps(asdict(self))]}, DESCRIBED)
+        return pa.table({"table": [SCORES.name], "file": [None], "said": [json.dumps(vars(self))]}, DESCRIBED)
 
 
 @dataclass(frozen=True)
