@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import closing
 from dataclasses import dataclass
 from functools import cached_property
@@ -43,8 +43,9 @@ class KafkaErasure:
         """Remove the people's alerts from ``kafka.alerts_topic``; returns in a sentence what became of them.
 
         Where the topic is compacted only, a record without a value follows under each person's key: the broker drops
-        what stands before it. Else all is deleted up to the last alert of these people. Other people's alerts before it
-        go with them: table alerts has them.
+        what stands before it. Else all is deleted that every group has read. Other people's alerts go with them: table
+        alerts has them. To stop at the last alert of these people would leave their bytes: the broker deletes a file
+        only when nothing in it counts any more, and the next alert may be in the same one.
         """
         topic = self.kafka.alerts_topic
         try:
@@ -59,7 +60,8 @@ class KafkaErasure:
                     f"Topic {topic} is compacted: {len(keys):,} records without a value were sent, and the broker "
                     f"drops the {count:,} alerts before them when it compacts."
                 )
-            held = self._delete({(topic, number): offset + 1 for number, offset in last.items()})
+            needed = {(topic, number): offset + 1 for number, offset in last.items()}
+            held = self._delete(needed, self._ends(needed))
             return (
                 f"{count:,} alerts were removed from topic {topic}."
                 if not held
@@ -74,7 +76,8 @@ class KafkaErasure:
     def records(self, until: Mapping[Partition, int]) -> str:
         """Remove all records before these offsets, which ingest has read; returns in a sentence what became of them."""
         try:
-            held = self._delete({place: offset for place, offset in until.items() if offset > 0})
+            needed = {place: offset for place, offset in until.items() if offset > 0}
+            held = self._delete(needed, needed)
         except KafkaException as error:
             raise self._silent(error) from None
         topics = ", ".join(sorted({topic for topic, _ in until})) or self.kafka.topic
@@ -141,14 +144,28 @@ class KafkaErasure:
                 if time.monotonic() - heard > STILL_SECONDS:
                     raise EnvironmentProblem(f"Kafka gave no more of topic {topic} within {STILL_SECONDS:.0f} s.")
 
-    def _delete(self, until: Mapping[Partition, int]) -> str | None:
-        """Delete records before these offsets, as far as all groups have read; the groups that have not, if any."""
-        behind = dict(until)
+    def _ends(self, places: Iterable[Partition]) -> dict[Partition, int]:
+        """Where these partitions end now."""
+        with closing(Consumer({**self._options, "group.id": "erase_user"}, logger=log)) as consumer:
+            ends = {
+                (topic, number): consumer.get_watermark_offsets(TopicPartition(topic, number), timeout=ANSWER_SECONDS)
+                for topic, number in places
+            }
+        return {place: end for place, (_, end) in ends.items()}
+
+    def _delete(self, needed: Mapping[Partition, int], wanted: Mapping[Partition, int]) -> str | None:
+        """Delete records up to the ``wanted`` offsets, as far as all groups have read.
+
+        Returns:
+            The groups that have not read up to the ``needed`` ones, if any.
+        """
+        behind = dict(wanted)
         slow = set()
         for group, offsets in self._groups().items():
             for place, offset in offsets.items():
-                if place in behind and 0 <= offset < until[place]:
-                    behind[place] = min(behind[place], offset)
+                if place in behind and 0 <= offset < behind[place]:
+                    behind[place] = offset
+                if place in needed and 0 <= offset < needed[place]:
                     slow.add(group)
         partitions = [TopicPartition(topic, number, offset) for (topic, number), offset in behind.items() if offset > 0]
         if partitions:

@@ -53,21 +53,28 @@ def files_with(broker: EmbeddedBroker, text: str) -> list[str]:
 
 
 @pytest.mark.slow  # the broker looks for what may go every half a minute
+@pytest.mark.parametrize("beside", [True, False], ids=["in one file with another's", "in a file of its own"])
 def test_alerts_of_erased_people_leave_the_topic_and_in_the_end_the_broker_s_files(
-    broker: EmbeddedBroker, topic: str
+    broker: EmbeddedBroker, topic: str, beside: bool
 ) -> None:
-    name = f"alerts-{topic}"
+    name, person = f"alerts-{topic}", f"{PERSON}-{topic}"
     broker.create_topic(name, 1, AT_ONCE)
-    send(broker, name, "ann", f"{PERSON}-{topic}", "bob")
-    erasure, people = KafkaErasure(kafka_of(broker, name)), People([f"{PERSON}-{topic}"])
+    if beside:
+        with EventProducer(broker.bootstrap_servers, name) as producer:  # one batch, so one file
+            for user in ("ann", person, "bob"):
+                producer.send_raw(f'{{"user_id":"{user}"}}'.encode(), user.encode())
+            producer.flush()
+    else:
+        send(broker, name, "ann", person, "bob")
+    erasure, people = KafkaErasure(kafka_of(broker, name)), People([person])
     assert erasure.alerts(people) == f"1 alerts were removed from topic {name}."
-    assert there(broker, name) == [("bob", b'{"user_id":"bob"}')]
+    assert there(broker, name) == []
     assert erasure.alerts(people) == f"Topic {name} held no alert of them."
-    send(broker, name, "zoe")
     end = time.monotonic() + 120
-    while files_with(broker, f"{PERSON}-{topic}"):
+    while files_with(broker, person):
         assert time.monotonic() < end, "its files still hold the person"
-        time.sleep(0.2)
+        send(broker, name, "zoe")
+        time.sleep(0.5)
 
 
 def test_what_a_group_has_not_read_is_kept_for_it_and_said(broker: EmbeddedBroker, topic: str) -> None:
@@ -80,6 +87,19 @@ def test_what_a_group_has_not_read_is_kept_for_it_and_said(broker: EmbeddedBroke
     said = KafkaErasure(kafka_of(broker, name)).alerts(People([PERSON]))
     assert f"group {group} has not read" in said
     assert [key for key, _ in there(broker, name)] == ["bob", PERSON]
+
+
+def test_a_group_that_has_read_the_person_s_alerts_and_not_all_others_holds_up_only_those(
+    broker: EmbeddedBroker, topic: str
+) -> None:
+    name, group = f"alerts-{topic}", f"slow-{topic}"
+    broker.create_topic(name, 1)
+    send(broker, name, PERSON, "bob", "zoe")
+    consumer = Consumer({"bootstrap.servers": broker.bootstrap_servers, "group.id": group, "log_level": 0})
+    consumer.commit(offsets=[TopicPartition(name, 0, 2)], asynchronous=False)
+    consumer.close()
+    assert KafkaErasure(kafka_of(broker, name)).alerts(People([PERSON])) == f"1 alerts were removed from topic {name}."
+    assert [key for key, _ in there(broker, name)] == ["zoe"]
 
 
 def test_in_a_compacted_topic_a_record_without_a_value_follows_under_the_person_s_key(
