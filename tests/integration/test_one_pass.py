@@ -189,35 +189,35 @@ def test_changing_to_one_pass_and_back_reads_nothing_again_and_leaves_nothing_ou
     platform: Platform, producer: EventProducer
 ) -> None:
     where = (platform.spark, platform.lake, platform.settings)
-    sent = people(500)
-    send(producer, *sent[:100])
+    sent = people(600)
+    send(producer, *sent[:200])
     platform.ingest()
     platform.build()
     learn(platform)
     platform.score()
     for query in ("ingest_events", "build_features"):  # killed before they could note their last batches
         platform.forget_last_commit(query)
-    send(producer, *sent[100:200])
-    to_one_pass(*where, finisher(*where))
     send(producer, *sent[200:300])
+    to_one_pass(*where, finisher(*where))
+    send(producer, *sent[300:400])
     run(platform)
     assert_whole(platform)
 
     platform.forget_last_commit("ingest_events")
     with pytest.raises(BehaviorError, match="stopped within a batch"):
         to_three_queries(*where, partial(one_pass.catch_up, *where))
-    send(producer, *sent[300:400])
+    send(producer, *sent[400:500])
     platform.ingest()  # finishes the batch, and leaves the new events to be folded
     to_three_queries(*where, partial(one_pass.catch_up, *where))
-    send(producer, *sent[400:])
+    send(producer, *sent[500:])
     platform.ingest()
     platform.build()
     platform.score()
     assert_whole(platform)
-    assert platform.read(EVENTS).count() == 500
-    assert platform.read(TILES).agg(F.sum("events")).collect()[0][0] == 500
+    assert platform.read(EVENTS).count() == 600
+    assert platform.read(TILES).agg(F.sum("events")).collect()[0][0] == 600
 
     to_one_pass(*where, finisher(*where))
     run(platform)
     assert_whole(platform)
-    assert platform.read(TILES).agg(F.sum("events")).collect()[0][0] == 500
+    assert platform.read(TILES).agg(F.sum("events")).collect()[0][0] == 600
