@@ -7,22 +7,18 @@ and, where it is told to go on over offsets that Kafka has deleted, ledger_gaps.
 from __future__ import annotations
 
 from pyspark.sql import DataFrame, SparkSession
-from pyspark.sql import functions as F
 from pyspark.sql.streaming.query import StreamingQuery
 
-from features.records import validate_in_packs
 from features.tables import ERASURES, EVENTS, LEDGER_GAPS, REJECTED_EVENTS
-from kafka import source
 from kafka.guard import KafkaGuard
 from lake.spark_tables import Lake
-from pipeline.ingest import ingest
+from pipeline.ingest import ingest, packs_of_topic
 from privacy.erased_people import Privacy
 from settings import Settings, cli, load_settings
 from spark.session import spark_session
 from streams import queries
 from streams.flow import INGEST
 from streams.recent_keys import RecentKeys
-from streams.rules import validation_rules
 from telemetry import logs
 
 QUERY = INGEST.query
@@ -39,16 +35,11 @@ def start(spark: SparkSession, lake: Lake, settings: Settings, *, once: bool = F
 
     recent = RecentKeys(lake, settings.ingest.dedupe_window_seconds)
 
-    # A task costs some 20 ms beside its records, and those beyond the cores of one machine gain nothing.
-    is_local, cores = (spark.sparkContext.master or "").startswith("local"), spark.sparkContext.defaultParallelism
-
     def process(packs: DataFrame, batch: queries.Batch) -> None:
         ingest(lake, packs, batch, recent, privacy)
         guard.watch(batch)
 
-    records = source.read_stream(spark, settings.kafka).withColumn("ingest_id", F.lit(""))
-    records = records.coalesce(cores) if is_local else records
-    packs = validate_in_packs(records, validation_rules(settings.ingest))
+    packs = packs_of_topic(spark, settings)
     return queries.start(packs, QUERY, process, settings, once=once, trigger=settings.ingest.trigger)
 
 

@@ -11,14 +11,13 @@ from pyspark import StorageLevel
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
-from features.behavior import SessionRules, behavior, feature_rows, gathered, lean, whole_users
-from features.merging import merged
+from features.behavior import SessionRules, behavior, gathered, lean, whole_users
 from features.tables import FEATURE_TABLE, TILES
 from features.tiles import FOLDED, merge, tiles_of_one
 from lake.person_rows import Selection
 from lake.spark_tables import Lake
 from lake.worker_files import TableFiles
-from pipeline.workers import stamp
+from pipeline.workers import stamp, write_users
 from streams import queries
 from streams.flow import FEATURES
 from streams.look_back import look_back, look_back_micros, with_near_tiles
@@ -88,8 +87,6 @@ def tiles_and_rows_writer(
 
     def write(batches: Iterator[pa.RecordBatch], tiles: TableFiles, rows: TableFiles) -> None:
         for users in whole_users(batches):
-            parts = merged(users)
-            tiles.write(stamped(parts.fresh()))
-            rows.write(stamped(feature_rows(parts, rules)))
+            write_users(users, rules, stamped, tiles, rows)
 
     return write

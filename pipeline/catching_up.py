@@ -49,6 +49,8 @@ class CatchingUp:
     Attributes:
         folder: where the position is noted.
         models: gives the models in force for a batch; None where there are none.
+        listeners: called when scores are there.
+        owed: how many appends were owed at the last look.
     """
 
     lake: Lake
@@ -56,8 +58,8 @@ class CatchingUp:
     folder: str
     models: Callable[[str], Broadcast[Models] | None]
     listeners: list[Callable[[], None]] = field(default_factory=list)
+    owed: int = field(default=0, init=False)
     _steps: list[Owed] = field(default_factory=list, init=False)
-    _owed: int = field(default=0, init=False)
     _again_at: float = field(default=float("-inf"), init=False)
     _noted_at: float = field(default=float("-inf"), init=False)
 
@@ -66,14 +68,9 @@ class CatchingUp:
         events, features = self._of(query_id)
         self._try(events, number, partial(self._fold, events, clock))
         self._try(features, number, partial(self._score, features, clock))
-        self._owed = sum(len(step.due(number)) for step in (events, features))
+        self.owed = sum(len(step.due(number)) for step in (events, features))
         if monotonic() - self._noted_at > NOTE_SECONDS:
             self.note(number)
-
-    @property
-    def owed(self) -> int:
-        """How many appends were owed at the last look."""
-        return self._owed
 
     def note(self, number: int) -> dict[str, list[int]]:
         """Note from where on the logs must be looked at, by source; ``number`` is that of the next batch."""

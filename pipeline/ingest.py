@@ -7,25 +7,37 @@ from functools import partial
 
 import pyarrow as pa
 from pyspark import StorageLevel
-from pyspark.sql import DataFrame
+from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
 from features.packed import tables_in, unpacked
-from features.records import accepted, rejected
+from features.records import accepted, rejected, validate_in_packs
 from features.tables import EVENTS, REJECTED_EVENTS, Table
+from kafka import source
 from lake.spark_tables import Lake
 from lake.worker_files import TableFiles
 from pipeline.admission import Admit, admission
 from pipeline.workers import write_records
 from privacy.erased_people import Privacy
+from settings import Settings
 from streams import queries
 from streams.arrivals import arrivals_in
 from streams.flow import INGEST
 from streams.recent_keys import RecentKeys
+from streams.rules import validation_rules
 from telemetry import metrics
 from telemetry.steps import Steps
 
 QUERY = INGEST.query
+
+
+def packs_of_topic(spark: SparkSession, settings: Settings, look_back_micros: int | None = None) -> DataFrame:
+    """The topic's records as a stream of packs, see :func:`features.records.validate_in_packs`."""
+    records = source.read_stream(spark, settings.kafka).withColumn("ingest_id", F.lit(""))
+    if (spark.sparkContext.master or "").startswith("local"):
+        # A task costs some 20 ms beside its records, and those beyond the cores of one machine gain nothing.
+        records = records.coalesce(spark.sparkContext.defaultParallelism)
+    return validate_in_packs(records, validation_rules(settings.ingest), look_back_micros)
 
 
 def ingest(lake: Lake, packs: DataFrame, batch: queries.Batch, recent: RecentKeys, privacy: Privacy) -> None:

@@ -24,16 +24,14 @@ from pyspark.sql.pandas.types import from_arrow_schema
 from pyspark.sql.streaming.query import StreamingQuery
 
 from features.behavior import SessionRules, gathered, lean
-from features.records import validate_in_packs
 from features.tables import EVENTS, FEATURE_TABLE, REJECTED_EVENTS, SCORES, SHADOW_SCORES, TABLES, TILES, Table
-from kafka import source
 from kafka.guard import KafkaGuard
 from lake.hadoop_files import HadoopFolder
 from lake.person_rows import Selection
 from lake.spark_tables import Lake
 from pipeline.admission import Admit, admission
 from pipeline.catching_up import PATIENCE_SECONDS, CatchingUp
-from pipeline.ingest import keep
+from pipeline.ingest import keep, packs_of_topic
 from pipeline.workers import DESCRIBED, SHUFFLED, Models, Scored, before_the_shuffle, behind_the_shuffle
 from privacy.erased_people import Privacy
 from privacy.pseudonyms import Guard
@@ -45,7 +43,7 @@ from streams.flow import INGEST, TOGETHER
 from streams.look_back import look_back, look_back_micros, near_tiles
 from streams.progress import refuse_apart
 from streams.recent_keys import RecentKeys
-from streams.rules import session_rules, validation_rules
+from streams.rules import session_rules
 from telemetry import metrics
 from telemetry.steps import Steps
 
@@ -83,12 +81,7 @@ def start(spark: SparkSession, lake: Lake, settings: Settings, *, once: bool = F
         one_pass.process(packs, batch)
         guard.watch(batch)
 
-    records = source.read_stream(spark, settings.kafka).withColumn("ingest_id", F.lit(""))
-    # A task costs some 20 ms beside its records, and those beyond the cores of one machine gain nothing.
-    is_local, cores = (spark.sparkContext.master or "").startswith("local"), spark.sparkContext.defaultParallelism
-    packs = validate_in_packs(
-        records.coalesce(cores) if is_local else records, validation_rules(settings.ingest), look_back_micros(rules)
-    )
+    packs = packs_of_topic(spark, settings, look_back_micros(rules))
     query = queries.start(
         packs, QUERY, process, settings, once=once, trigger=settings.ingest.trigger, kept_as=INGEST.query,
         clock=idle.clock, around=idle.around,
@@ -169,6 +162,7 @@ class OnePass:
 
     Attributes:
         recent: keys of events accepted lately.
+        listeners: called when scores are there.
     """
 
     lake: Lake
@@ -196,6 +190,8 @@ class OnePass:
                 queries.side_by_side(
                     *[partial(batch.commit, self.lake, files, table) for table, files in filled.items()]
                 )
+                for call in self.listeners if SCORES in filled else ():
+                    call()
                 if tiles is not None:  # last: they say that nothing of the batch's events is owed
                     batch.commit(self.lake, tiles, TILES)
             for one in scored:
@@ -294,6 +290,8 @@ class Idle:
             if self._lock.acquire(blocking=False):
                 try:
                     self._look()
+                except Exception:  # the next look tries again; a thread that dies silently would be worse
+                    log.exception("%s did not do what it owes", QUERY)
                 finally:
                     self._lock.release()
 

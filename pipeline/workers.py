@@ -117,10 +117,7 @@ def behind_the_shuffle(
         with ExitStack() as stack:
             tiles, features, scores, shadow = _files(stack, locations, TILES, FEATURE_TABLE, SCORES, SHADOW_SCORES)
             for users in whole_users(_tiles_in(batches, passing)):
-                parts = merged(users)
-                tiles.write(stamped(parts.fresh()))
-                rows = feature_rows(parts, rules)
-                features.write(stamped(rows))
+                rows = write_users(users, rules, stamped, tiles, features)
                 if models is None or said.trouble is not None:
                     continue
                 try:
@@ -133,6 +130,17 @@ def behind_the_shuffle(
         yield from said.described().to_batches()
 
     return work
+
+
+def write_users(
+    users: pa.Table, rules: SessionRules, stamped: Stamp, tiles: TableFiles, features: TableFiles
+) -> pa.Table:
+    """Write the fresh tiles of whole ``users``, and the feature rows that they change, which are returned."""
+    parts = merged(users)
+    tiles.write(stamped(parts.fresh()))
+    rows = feature_rows(parts, rules)
+    features.write(stamped(rows))
+    return rows
 
 
 def score_rows(rows: pa.Table, models: Models, stamped: Stamp, scores: TableFiles, shadow: TableFiles) -> pa.Table:

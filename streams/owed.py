@@ -29,17 +29,15 @@ class Taken:
     """Which appends to a source are in the result.
 
     Attributes:
-        since: all before this version are.
-        until: all up to this one are.
+        until: all up to this version are.
         ids: batches that have appended to the result.
     """
 
-    since: int
     until: int
     ids: frozenset[str]
 
     def has(self, append: Commit) -> bool:
-        return append.version < self.since or append.version <= self.until or append.batch in self.ids
+        return append.version <= self.until or append.batch in self.ids
 
 
 @dataclass
@@ -75,7 +73,7 @@ class Owed:
 
     @property
     def taken(self) -> Taken:
-        return Taken(self.since.source, self._until, frozenset(self._ids))
+        return Taken(self._until, frozenset(self._ids))
 
     def due(self, before: int) -> list[Commit]:
         """Appends that are owed, oldest first, up to the first one of the query's own batches from ``before`` on.
