@@ -45,15 +45,13 @@ def to_one_pass(spark: SparkSession, lake: Lake, settings: Settings, finish: Cal
     note: dict[str, list[int]] = {}
     for stream in (FEATURES, SCORING):
         assert stream.reads is not None
-        taken = 0
-        if _has_run(spark, settings, stream):
-            where = position(spark, settings, stream.query)
-            if where is None or where.batch == NO_BATCH or where.batch != where.started:
-                raise BehaviorError(
-                    f"Query {stream.query} has not come to the end of a version of {stream.reads.name}. Let it run "
-                    f"(python -m jobs.{stream.query} --once), then change again."
-                )
-            taken = where.version
+        where = position(spark, settings, stream.query)
+        if where is not None and where.batch != where.started:
+            raise BehaviorError(
+                f"Query {stream.query} has not come to the end of a version of {stream.reads.name}. Let it run "
+                f"(python -m jobs.{stream.query} --once), then change again."
+            )
+        taken = 0 if where is None else max(where.version, 0)
         note[stream.reads.name] = [taken, _next_version(lake, stream.result)]
     notes.write(queries.checkpoint(settings, TOGETHER.query), TOGETHER.note, note)
 

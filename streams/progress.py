@@ -23,7 +23,7 @@ from settings import Settings
 from streams.checkpoints import NO_BATCH, Checkpoint
 from streams.flow import FEATURES, INGEST, SCORING, TOGETHER, Stream, noted
 from streams.owed import Owed, Since, Taken, number_of
-from streams.queries import checkpoint
+from streams.queries import begin_of, checkpoint
 
 STEPS = {step.query: step for step in (FEATURES, SCORING)}
 BEGINNING = datetime(1970, 1, 1, tzinfo=UTC)
@@ -35,10 +35,11 @@ class Position:
 
     Attributes:
         query: its name.
-        query_id: first part of the ids of its batches.
+        query_id: first part of the ids of its batches; empty before its first start.
         started: newest planned batch; ``committed``: newest finished one.
         batch: newest finished batch that ends where a Delta version of its source ends.
-        version: after ``batch``, all rows of its source's Delta versions below this one are read.
+        version: after ``batch``, all rows of its source's Delta versions below this one are read. Before the first
+            batch of one that takes the place of a step of the one pass: from where on it will read.
         time: when ``batch`` was planned.
         taken: of a step of the one pass, what it has taken from ``version`` on.
     """
@@ -75,11 +76,17 @@ def position(spark: SparkSession, settings: Settings, query: str) -> Position | 
     if query in STEPS and (note := noted(settings)) is not None:
         return _of_step(spark, settings, STEPS[query], note)
     there = Checkpoint(HadoopFolder(spark, checkpoint(settings, query)))
-    query_id = there.query_id
-    if query_id is None:
+    query_id, begin = there.query_id, begin_of(settings, query)
+    if query_id is None and begin is None:
         return None
     planned, done = there.planned(), there.finished()
-    known = Position(query, query_id, max(planned, default=NO_BATCH), max(done, default=NO_BATCH))
+    known = Position(
+        query,
+        query_id or "",
+        max(planned, default=NO_BATCH),
+        max(done, default=NO_BATCH),
+        version=NO_VERSION if begin is None else begin,
+    )
     for number in sorted(planned.keys() & done.keys(), reverse=True):
         batch = there.batch(number)
         if batch is None or batch.delta_end is None:
@@ -155,7 +162,7 @@ def reached(spark: SparkSession, settings: Settings, query: str) -> Position:
         BehaviorError: it has not finished a micro-batch, so there is nothing to compare with or to add to.
     """
     current = position(spark, settings, query)
-    if current is None or current.batch == NO_BATCH:
+    if current is None or current.version == NO_VERSION:
         runs = query if noted(settings) is None else INGEST.query
         raise BehaviorError(
             f"Query {query} has not read a whole version of its source yet (checkpoint {checkpoint(settings, runs)}). "

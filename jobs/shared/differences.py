@@ -11,9 +11,9 @@ from features.revisions import latest
 from features.tables import FEATURE_TABLE, SCORES, TILES
 from features.tiles import fold, merge
 from jobs.shared.recompute import Span, rows_and_waiting
+from lake.log import NO_VERSION
 from lake.spark_tables import Lake
 from settings import Settings
-from streams.checkpoints import NO_BATCH
 from streams.flow import SCORING
 from streams.progress import Position
 from streams.progress import position as position_of
@@ -38,7 +38,7 @@ def differing_scores(lake: Lake, settings: Settings, span: Span) -> tuple[DataFr
     its score is of.
     """
     passed = position_of(lake.spark, settings, SCORING.query)
-    if passed is None or passed.batch == NO_BATCH:
+    if passed is None or passed.version == NO_VERSION:
         nothing = lake.spark.createDataFrame([], FEATURE_TABLE.schema)
         return compare_scores(nothing, nothing), nothing
     features, is_waiting = rows_and_waiting(lake, FEATURE_TABLE, "batch_id", passed)

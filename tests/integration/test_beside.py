@@ -160,8 +160,9 @@ def test_a_live_run_with_maintenance_erasure_replay_repair_and_feedback_beside_i
             analyst.join()
             spammer.join()
             job(folder, "check_ledger")
-        for query in ("build_features", "score_features"):
-            job(folder, query, "--once", more=("ingest.max_bytes=512",))
+        small = ("ingest.max_bytes=512",)
+        job(folder, "ingest_events", "--once", more=small)  # a batch that was cut off, and what came after it
+        job(folder, "change_flow", "--to", "three-queries", more=small)
         wrong = account(folder, analyst)
         sizes = {table.name: read(folder, table, table.time).num_rows for table in (EVENTS, REJECTED_EVENTS, SCORES)}
         print(f"round {number + 1}: {sizes}, {len(erased)} times every kind of job beside; {wrong}")
