@@ -1,9 +1,10 @@
-"""The main job: the whole way of an event in one streaming query, with all that it needs on one machine.
+"""The main job: the whole way of an event, from Kafka to scores with reasons and alerts, in one streaming query.
 
-Starts a broker (unless kafka.embedded is off), sends simulated behaviour or replays a file, ingests, builds features,
-trains and promotes a first model when there is no champion, scores, and shows it all as it happens: here, and on the
-live page of the server that it starts (python -m serving).
-Reads the topic; writes every table and, the first time, the model registry.
+With ``--env local``, or with a folder for ``--local``, it brings all that it needs on one machine: starts a broker
+(unless kafka.embedded is off), sends simulated behaviour or replays a file, trains and promotes a first model when
+there is no champion, and shows it all as it happens: here, and on the live page of the server that it starts
+(python -m serving). Elsewhere it is the query and its alerts alone, on what conf/ names.
+Reads the topic; writes every table and, the first time on one machine, the model registry.
 """
 
 from __future__ import annotations
@@ -37,7 +38,7 @@ from replay.formats.registry import AUTO, NAMES, known_format
 from settings import Settings, cli, load_settings, local_overrides
 from spark.session import spark_session
 from streams.queries import failure_of
-from telemetry.logs import to_files
+from telemetry.logs import to_files, to_stderr
 
 if TYPE_CHECKING:
     from alerts.stream import AlertStream
@@ -58,9 +59,21 @@ def main(
     ] = None,
     shift_to_now: Annotated[bool, typer.Option("--shift-to-now", help="Move the file's times up to now.")] = False,
     seed: Annotated[int, typer.Option(help="The same seed simulates the same people.")] = 17,
-    local: Annotated[Path, typer.Option(help="Folder that keeps everything of this run.")] = Path(".local"),
+    local: Annotated[
+        Path | None,
+        typer.Option(help="Folder that keeps everything of a run on this machine [default: with --env local: .local]."),
+    ] = None,
+    once: cli.Once = False,
 ) -> None:
     """Run the whole platform. Reads the topic kafka.topic; writes every table and the model registry."""
+    if local is None and env == "local" and not once:
+        local = Path(".local")
+    if local is None:
+        refuse(duration=duration, input=input_file, rate=rate, shift_to_now=shift_to_now or None)
+        serve(load_settings(env, overrides or ()), once=once)
+        return
+    if once:
+        raise UsageError(f"--once takes what is there on existing tables, and --local {local} runs a whole platform.")
     if input_file is not None and not input_file.is_file():
         raise UsageError(f"INPUT {input_file}: there is no such file.")
     if rate is not None and rate <= 0:
@@ -93,6 +106,32 @@ def main(
             raise failure_of(error, settings) from None
         pipeline.stop()
         pipeline.summary()
+
+
+def refuse(**options: object) -> None:
+    """Refuse what only a run on this machine has.
+
+    Raises:
+        UsageError: with the first option that is set.
+    """
+    for name, value in options.items():
+        if value is not None:
+            raise UsageError(
+                f"--{name.replace('_', '-')} {value}: only a whole platform on one machine has it; give --local DIR."
+            )
+
+
+def serve(settings: Settings, *, once: bool) -> None:
+    """The query and its alerts, on what the settings name."""
+    from pipeline import service  # noqa: PLC0415 - alerts are imported late on one machine
+
+    to_stderr(settings.log)
+    if settings.alerts.by_pipeline:
+        sinks_of(settings)  # what is wrong with them is said before anything starts
+    spark = spark_session(settings)
+    lake = Lake(spark, settings.storage.root)
+    lake.create()
+    service.run(spark, lake, settings, once=once)
 
 
 def plainly(console: Console) -> Callable[[str], None]:

@@ -24,6 +24,7 @@ from pyspark.sql.pandas.types import from_arrow_schema
 from pyspark.sql.streaming.query import StreamingQuery
 
 from features.behavior import SessionRules, gathered, lean
+from features.errors import ConfigurationError
 from features.tables import EVENTS, FEATURE_TABLE, REJECTED_EVENTS, SCORES, SHADOW_SCORES, TABLES, TILES, Table
 from kafka.guard import KafkaGuard
 from lake.hadoop_files import HadoopFolder
@@ -63,7 +64,16 @@ def start(spark: SparkSession, lake: Lake, settings: Settings, *, once: bool = F
     """Start the query. It reads Kafka by the checkpoint of ``ingest_events``.
 
     ``once`` takes all that is there and ends.
+
+    Raises:
+        ConfigurationError: Python workers cannot write the tables' files here.
+        BehaviorError: a checkpoint is missing, or the three queries have the tables.
     """
+    if not lake.takes_files:
+        raise ConfigurationError(
+            f"{QUERY} writes tables by Python workers, which reach folders and S3, and commits by open Delta's "
+            f"classes; {lake.root} on this Spark is neither. Run ingest_events, build_features and score_features."
+        )
     queries.refuse_lost_checkpoint(spark, lake, settings, INGEST.query, EVENTS, REJECTED_EVENTS)
     refuse_apart(lake, settings)
     guard = KafkaGuard(spark, lake, settings, INGEST.query)

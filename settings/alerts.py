@@ -19,6 +19,7 @@ def _address(secret: SecretStr) -> SecretStr:
 class AlertSettings(Section):
     """Alerts: when they are revised, whom they are sent to, and how they weigh together."""
 
+    by_pipeline: bool = True
     poll_seconds: float = Field(2, gt=0)
     worse_by: float = Field(0.01, ge=0)
     remember_hours: int = Field(48, ge=1)

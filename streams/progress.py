@@ -108,7 +108,8 @@ def refuse_apart(lake: Lake, settings: Settings) -> None:
             raise BehaviorError(
                 f"Tables {', '.join(filled)} are filled by build_features and score_features, each on a checkpoint of "
                 f"its own, and there is no note at {checkpoint(settings, TOGETHER.query)} that {TOGETHER.query} has "
-                "taken their place: it would fold and score everything again."
+                "taken their place: it would fold and score everything again. Let it take their positions over first: "
+                "python -m jobs.change_flow --to one-pass."
             )
 
 

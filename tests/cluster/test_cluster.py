@@ -13,7 +13,7 @@ import pytest
 from confluent_kafka import Consumer, TopicPartition
 
 from features.revisions import latest_in_arrow
-from features.tables import ALERTS, EVENTS, FEATURE_TABLE, REJECTED_EVENTS, SCORES, Table
+from features.tables import ALERTS, EVENTS, FEATURE_TABLE, REJECTED_EVENTS, SCORES, TILES, Table
 from kafka.producer import EventProducer
 from lake.reader import LakeReader
 from settings import load_settings
@@ -135,3 +135,25 @@ def test_readers_without_spark_find_the_tables_on_s3(site: Site, monkeypatch: py
         assert reader.rows(ALERTS).num_rows == site.read(ALERTS, ["user_id"]).num_rows
     finally:
         reader.close()
+
+
+def test_the_one_pass_takes_the_tables_over_and_goes_on_after_a_kill(site: Site, producer: EventProducer) -> None:
+    succeeds(site.submit("change_flow", "--to", "one-pass"))
+    send(producer, *people(3 * EACH)[2 * EACH :])
+    killed_in_the_middle(site, "run_pipeline", TILES)
+    succeeds(site.submit("run_pipeline", "--once"))
+    kept = places(site.read(EVENTS, ["partition", "offset"])) + places(
+        site.read(REJECTED_EVENTS, ["partition", "offset"])
+    )
+    assert kept == everything(site, 3 * EACH + 1)
+    succeeds(site.submit("check_ledger"))
+    assert " 0 differences" in succeeds(site.submit("check_parity", "--all"))
+    keys = ["user_id", "window_start"]
+    features, scores = (
+        latest_in_arrow(site.read(table, [*keys, "session_events", "batch_time", "batch_id"]), table)
+        for table in (FEATURE_TABLE, SCORES)
+    )
+    names = [*keys, "session_events"]
+    assert rows_of(features.select(names)) == rows_of(scores.select(names))
+    own = [name.rpartition(":")[0] for name in site.read(SCORES, ["batch_id"])["batch_id"].unique().to_pylist()]
+    assert len(set(own)) == 2  # of score_features, and of the pass itself

@@ -13,19 +13,20 @@ from typing import Any
 import pytest
 from pyspark.sql import functions as F
 
-from features.errors import BehaviorError
+from features.errors import BehaviorError, ConfigurationError
 from features.revisions import latest
-from features.tables import EVENTS, FEATURE_TABLE, REJECTED_EVENTS, SCORES, TILES, Table
+from features.tables import ALERTS, EVENTS, FEATURE_TABLE, REJECTED_EVENTS, SCORES, TILES, Table
 from jobs import check_parity, promote_model, train_model
 from jobs.backfill_features import backfill
 from jobs.shared.starter import finisher
 from kafka.producer import EventProducer
-from pipeline import catching_up, models, one_pass
+from lake.spark_tables import Lake
+from pipeline import catching_up, models, one_pass, service
 from pipeline.changing import to_one_pass, to_three_queries
 from scoring.frames import scorer_of
 from streams.queries import Batch
 from tests.integration.conftest import Platform
-from tests.integration.test_pipeline import coordinates, people, send
+from tests.integration.test_pipeline import START, coordinates, people, send
 
 pytestmark = pytest.mark.integration
 
@@ -196,8 +197,37 @@ def test_neither_the_three_queries_nor_the_one_pass_begin_where_the_other_has_co
     with pytest.raises(BehaviorError, match="is a step of run_pipeline here"):
         platform.build()
     (tmp_path / "checkpoints" / "run_pipeline" / "owed.json").unlink()
-    with pytest.raises(BehaviorError, match="everything again"):
+    with pytest.raises(BehaviorError, match="change_flow --to one-pass"):
         run(platform)
+
+
+def test_where_workers_cannot_write_tables_it_says_which_jobs_to_run(
+    platform: Platform, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Lake, "takes_files", False)
+    with pytest.raises(ConfigurationError, match="Run ingest_events, build_features and score_features"):
+        run(platform)
+
+
+def test_as_a_service_it_raises_alerts_too(platform: Platform, producer: EventProducer) -> None:
+    send(producer, *people(200))
+    run(platform)
+    learn(platform)
+    minute = f"{START:%Y-%m-%dT%H:%M}"
+    busy = [
+        {"user_id": "busy", "action": "click", "page": f"/{number}", "timestamp": f"{minute}:{second:02}Z"}
+        for second in range(60)
+        for number in range(8)
+    ]
+    send(producer, *people(400)[200:], *busy)
+    quiet = platform.settings.alerts.model_copy(update={"kafka": False})
+    settings = platform.settings.model_copy(update={"alerts": quiet})
+    service.run(platform.spark, platform.lake, settings, once=True)
+    assert_whole(platform)
+    newest = latest(platform.read(SCORES), SCORES)
+    flagged = {row[0] for row in newest.where("verdict = 'anomaly'").select("user_id").collect()}
+    assert flagged
+    assert {row[0] for row in platform.read(ALERTS).select("user_id").collect()} == flagged
 
 
 def test_changing_to_one_pass_and_back_reads_nothing_again_and_leaves_nothing_out(

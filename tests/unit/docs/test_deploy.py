@@ -70,7 +70,7 @@ def test_what_manifests_and_bundle_start_and_set_is_there() -> None:
     found = [text for path in files for one in manifests(path) for text in texts(one)]
     words = [text for text in found if not text.endswith((".yml", ".zip"))]
     started = {name for text in words for name in re.findall(r"\bjobs[/.](\w+?)(?:\.py)?$", text)}
-    assert {"ingest_events", "build_features", "score_features", "raise_alerts", "maintain_tables"} <= started <= JOBS
+    assert {"run_pipeline", "ingest_events", "build_features", "score_features", "maintain_tables"} <= started <= JOBS
     variables = {text for text in words if re.fullmatch(r"BEHAVIOR_\w+__\w+", text)}
     assert variables
     assert not [name for name in variables if not setting_exists(name[9:].lower().replace("__", "."))]
@@ -91,11 +91,11 @@ def test_no_manifest_holds_a_secret() -> None:
 EXECUTOR = DEPLOY / "kubernetes" / "executor" / "pod.yaml"
 TMP = {"name": "tmp", "emptyDir": {}}
 NEEDED = {
-    "behavior-kafka": {"ingest-events", "check-ledger", "raise-alerts", "server"},
-    "behavior-mlflow": {"score-features", "train-model", "check-drift", "server"},
-    "behavior-pseudonym": {"ingest-events", "mine-patterns", "server"},
+    "behavior-kafka": {"run-pipeline", "check-ledger", "server"},
+    "behavior-mlflow": {"run-pipeline", "train-model", "check-drift", "server"},
+    "behavior-pseudonym": {"run-pipeline", "mine-patterns", "server"},
     "behavior-server": {"server"},
-    "behavior-alerts": {"raise-alerts"},
+    "behavior-alerts": {"run-pipeline"},
     "behavior-model": {"train-model"},
 }
 """Who may have which secret, besides the storage's."""
@@ -144,8 +144,8 @@ def named(kind: str) -> list[dict[str, Any]]:
 
 
 def test_the_manifests_have_pods_to_look_at() -> None:
-    assert len(PARTS) == len(named("Deployment")) + len(named("CronJob")) + 1 >= 12
-    assert sum(part.is_driver for part in PARTS) == len(PARTS) - 3
+    assert len(PARTS) == len(named("Deployment")) + len(named("CronJob")) + 1 >= 9
+    assert sum(part.is_driver for part in PARTS) == len(PARTS) - 2
 
 
 @pytest.mark.parametrize("part", PARTS, ids=lambda part: part.name)
