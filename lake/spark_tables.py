@@ -14,7 +14,7 @@ from pyspark.sql import functions as F
 
 from features.errors import SchemaError
 from features.tables import TABLES, Table
-from lake import commit_notes, hadoop_files, log, object_store, person_rows, transactions, worker_files
+from lake import arrow_tables, commit_notes, hadoop_files, log, object_store, person_rows, transactions, worker_files
 from lake.hadoop_files import HadoopFolder
 from lake.location import TableLocation, address_of, is_local, path_of
 from lake.log import Commit, CommitFollower
@@ -27,6 +27,9 @@ LOOKED_UP = {
     "delta.logRetentionDuration": "interval 1 day",
     "delta.deletedFileRetentionDuration": "interval 1 day",  # Delta wants it no longer than the log's
 }
+
+MANY_FILES = "spark.databricks.delta.autoCompact.minNumFiles"
+JOINED_BYTES = "spark.databricks.delta.autoCompact.maxFileSize"
 
 
 @dataclass(frozen=True)
@@ -122,12 +125,14 @@ class Lake:
         """Rows of few people, read by Python workers; None where they cannot read the table's files."""
         if not self.takes_files:
             return None
-        location = self.location(table)
-        opened = self._opened.setdefault(table.name, OpenTable(location))
+        location, opened = self.location(table), self._open(table)
         if not opened.refresh() or not opened.is_plain:
             return None
         near = person_rows.files_of(opened.files.values(), table.time, selection)
         return person_rows.rows_of(self.spark, location, near, table, columns, selection)
+
+    def _open(self, table: Table) -> OpenTable:
+        return self._opened.setdefault(table.name, OpenTable(self.location(table)))
 
     def read_stream(self, table: Table, max_files: int, since: int | None = None) -> DataFrame:
         """New rows of ``table`` as a stream; rewrites by maintenance and erasure are passed over.
@@ -213,10 +218,13 @@ class Lake:
         Returns:
             False where the fence says that it, or something later, is there already.
         """
-        note = commit_notes.note(batch_id, ends)
-        return transactions.commit(
-            self.spark, self.path(table), written, note=note, fence=fence, compact=table.looked_up
-        )
+        opened = self._open(table)
+        if not arrow_tables.commit(opened, written, note=commit_notes.note(batch_id, ends), fence=fence):
+            return False
+        if table.looked_up:
+            conf = self.spark.conf
+            arrow_tables.join_small(opened, int(conf.get(MANY_FILES) or 50), int(conf.get(JOINED_BYTES) or 33_554_432))
+        return True
 
     def ends_of(self, table: Table, batch_id: str) -> str | None:
         """Where a batch ends by the newest commit it made to ``table``.

@@ -37,35 +37,12 @@ def append(
     fence: tuple[str, int] | None = None,
     compact: bool = False,
 ) -> bool:
-    """Append ``rows`` to the Delta table at ``address`` in one commit. Else as :func:`commit`.
+    """Append ``rows`` to the Delta table at ``address`` in one commit, which keeps ``note`` as its ``userMetadata``.
 
     Spark's own writer notes what ``rows`` are made of. Where that is the table itself, any append of others since would
     refuse the commit; here it depends on nothing, and the caller knows that what others append changes no row of his.
 
-    Raises:
-        SchemaError: a column is not of the table's type.
-    """
-
-    def written(transaction: Any) -> list[Any]:
-        _require_types(rows, transaction, address)
-        return _files_of(transaction, rows)
-
-    return _append(spark, address, written, note, fence, compact=compact)
-
-
-def commit(
-    spark: SparkSession,
-    address: str,
-    adds: Sequence[str],
-    *,
-    note: str,
-    fence: tuple[str, int] | None = None,
-    compact: bool = False,
-) -> bool:
-    """Append files to the Delta table at ``address`` in one commit, which keeps ``note`` as its ``userMetadata``.
-
     Args:
-        adds: Delta's ``add`` actions as JSON, of files that are there (:class:`lake.worker_files.TableFiles`).
         fence: see :meth:`lake.spark_tables.Lake.append`.
         compact: whether Delta's auto compaction looks at the table afterwards, as it does after Spark's own appends. By
             itself it joins the first few files after each start, too, whatever their number: it is asked only when
@@ -73,28 +50,18 @@ def commit(
 
     Returns:
         False where the fence refuses it: that number, or a greater one, is there already.
+
+    Raises:
+        SchemaError: a column is not of the table's type.
     """
-    jvm: Any = spark.sparkContext._jvm  # noqa: SLF001
-    of_json = jvm.org.apache.spark.sql.delta.actions.Action.fromJson
-    return _append(spark, address, lambda _: [of_json(add) for add in adds], note, fence, compact=compact)
-
-
-def _append(
-    spark: SparkSession,
-    address: str,
-    files_in: Callable[[Any], list[Any]],
-    note: str,
-    fence: tuple[str, int] | None,
-    *,
-    compact: bool,
-) -> bool:
     jvm: Any = spark.sparkContext._jvm  # noqa: SLF001
     delta = jvm.org.apache.spark.sql.delta
     with _active(spark):
         transaction = _begun(spark, address)
         if fence is not None and transaction.txnVersion(fence[0]) >= fence[1]:
             return False
-        actions = files_in(transaction)
+        _require_types(rows, transaction, address)
+        actions = _files_of(transaction, rows)
         needed = int(spark.conf.get("spark.databricks.delta.autoCompact.minNumFiles", None) or 50)
         if compact and transaction.snapshot().numOfFiles() + len(actions) >= needed:
             transaction.registerPostCommitHook(getattr(getattr(delta.hooks, "AutoCompact$"), "MODULE$"))

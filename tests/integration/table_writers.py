@@ -18,6 +18,7 @@ import pyarrow as pa
 
 from features.tables import LEDGER_GAPS
 from lake import arrow_tables
+from lake.schemas import arrow_schema
 from lake.spark_tables import Lake
 from lake.worker_files import TableFiles
 from settings import load_settings
@@ -79,6 +80,22 @@ def by_workers(root: str) -> Append:
     return append
 
 
+def by_fenced(root: str) -> Append:
+    """As a driver of a query of which there is another one."""
+    table = arrow_tables.opened(root, LEDGER_GAPS)
+
+    def append(batch: str, rows: list[dict[str, Any]]) -> None:
+        with TableFiles(table.location, LEDGER_GAPS) as files:
+            files.write(pa.Table.from_pylist(rows, schema=arrow_schema(LEDGER_GAPS)))
+        number = int(batch.rpartition(":")[2])
+        arrow_tables.commit(table, files.described, note=batch, fence=("query", number))
+
+    return append
+
+
+KINDS = {"deltalake": by_deltalake, "spark": by_spark, "workers": by_workers, "fenced": by_fenced}
+
+
 def _lake(root: str) -> Lake:
     settings = load_settings("local", [f"storage.root={root}", f"storage.checkpoints={root}/checkpoints", *SPARK])
     spark = spark_session(settings)
@@ -89,13 +106,14 @@ def _lake(root: str) -> Lake:
 
 
 def main(kind: str, root: str, name: str, count: int) -> None:
-    append = {"deltalake": by_deltalake, "spark": by_spark, "workers": by_workers}[kind](root)
+    append = KINDS[kind](root)
     print("ready", flush=True)
     sys.stdin.readline()
     for number in range(count):
         append(f"{name}:{number}", rows_of(name, number))
         print(number, flush=True)
-        time.sleep(random.uniform(0, PAUSE))  # the quickest would keep the others out
+        if kind != "fenced":
+            time.sleep(random.uniform(0, PAUSE))  # the quickest would keep the others out
 
 
 if __name__ == "__main__":

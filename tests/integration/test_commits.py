@@ -10,7 +10,7 @@ import signal
 import subprocess
 import sys
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from functools import partial
@@ -87,11 +87,15 @@ class Writer:
 
 @contextmanager
 def writers(
-    root: str, count: int, name: str = "writer", env: Mapping[str, str] = MappingProxyType({})
+    root: str,
+    count: int,
+    name: str = "writer",
+    env: Mapping[str, str] = MappingProxyType({}),
+    kinds: Sequence[str] = KINDS,
 ) -> Iterator[list[Writer]]:
     """A writer of each kind; all begin at the same moment."""
     with ExitStack() as stack:
-        started = [Writer(kind, root, f"{name}-{kind}", count, env) for kind in KINDS]
+        started = [Writer(kind, root, f"{name}-{place}-{kind}", count, env) for place, kind in enumerate(kinds)]
         for writer in started:
             stack.callback(writer.stop)
         assert all(writer.is_ready() for writer in started)
@@ -149,6 +153,17 @@ def test_two_sparks_and_deltalake_write_one_table_and_nothing_told_is_lost(tmp_p
         check(DeltaTable(tmp_path / LEDGER_GAPS.name), *all_three)
 
 
+def test_of_drivers_of_one_query_that_commit_the_same_batches_one_is_let_through_for_each(tmp_path: Path) -> None:
+    with writers(str(tmp_path), 150, kinds=["fenced"] * 3) as drivers:
+        for driver in drivers:
+            driver.end()
+    table = DeltaTable(tmp_path / LEDGER_GAPS.name)
+    check(table)
+    batches = [_split(commit["userMetadata"]) for commit in table.history() if "userMetadata" in commit]
+    assert Counter(number for _, number in batches) == Counter(range(150))
+    assert len({name for name, _ in batches}) > 1  # they did meet
+
+
 def test_a_file_of_the_log_that_is_written_over_is_whole_to_readers_of_other_processes(
     spark: SparkSession, tmp_path: Path
 ) -> None:
@@ -186,11 +201,9 @@ def test_a_thread_of_its_own_commits_to_a_table_whose_newest_checkpoint_another_
     lake.create(LEDGER_GAPS)
     arrow_tables.append(lake.root, LEDGER_GAPS, rows_of("deltalake", 1), batch_id="deltalake:1")
     DeltaTable(lake.path(LEDGER_GAPS)).create_checkpoint()
-    add = json.dumps(
-        {"add": {"path": "a", "partitionValues": {}, "size": 1, "modificationTime": 1, "dataChange": True}}
-    )
+    rows = spark.createDataFrame([list(row.values()) for row in rows_of("worker", 1)], LEDGER_GAPS.schema)
     with ThreadPoolExecutor(1) as pool:
-        committing = partial(transactions.commit, spark, lake.path(LEDGER_GAPS), [add], note="worker", **asking)
+        committing = partial(transactions.append, spark, lake.path(LEDGER_GAPS), rows, note="worker", **asking)
         assert pool.submit(committing).result()
         assert pool.submit(spark.getActiveSession).result() is None  # as it was
     assert DeltaTable(lake.path(LEDGER_GAPS)).history(1)[0]["userMetadata"] == "worker"
