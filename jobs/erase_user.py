@@ -17,6 +17,7 @@ from features.errors import BehaviorError, UsageError
 from features.tables import ERASURES
 from jobs.shared.starter import finisher
 from lake.spark_tables import Lake
+from online.feed import forget
 from privacy.erased_people import secret_key
 from privacy.erasure import Erasure
 from privacy.mentions import People
@@ -77,6 +78,7 @@ def main(
                 f"goes with maintain_tables, {settings.maintenance.vacuum_hours} hours after it was written."
             )
         queued = from_rabbitmq(settings, erasure.people) if rabbitmq else []
+        forget(settings, erasure.people.ids)
         for sentence in (*erasure.from_kafka(), *queued, *examples.result(), *unreached(settings, rabbitmq=rabbitmq)):
             typer.echo(sentence)
 

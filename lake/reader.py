@@ -45,6 +45,7 @@ class Snapshot:
 
     table: Table
     version: int
+    identity: str
     schema: pa.Schema
     files: tuple[DataFile, ...]
     fragments: Mapping[str, ds.ParquetFileFragment]
@@ -232,7 +233,7 @@ def _look(kept: _Followed, table: Table) -> Snapshot | None:
         return before
     known = {} if before is None else before.fragments
     fragments = {path: known.get(path) or fragment(opened.file_system, path) for path in opened.files}
-    return Snapshot(table, opened.version, opened.schema, tuple(opened.files.values()), fragments)
+    return Snapshot(table, opened.version, opened.identity, opened.schema, tuple(opened.files.values()), fragments)
 
 
 def _empty(table: Table, columns: Sequence[str] | None, schema: pa.Schema | None = None) -> pa.Table:

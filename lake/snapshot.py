@@ -78,6 +78,11 @@ class OpenTable:
         return self.delta.version()
 
     @property
+    def identity(self) -> str:
+        """Of this very table: one that is made anew at the same place has another."""
+        return str(self.delta.metadata().id)
+
+    @property
     def schema(self) -> pa.Schema:
         return pa.schema(self.delta.schema().to_arrow())
 

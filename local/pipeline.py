@@ -47,6 +47,16 @@ class Alerting(Protocol):
     def stop(self) -> None: ...
 
 
+class Online(Protocol):
+    """Keeps at hand what the server answers about one person, in a thread of its own."""
+
+    def start(self) -> None: ...
+
+    def wake(self) -> None: ...
+
+    def stop(self) -> None: ...
+
+
 class Running(Protocol):
     """The query at work; ``catch_up`` does what it owes."""
 
@@ -68,6 +78,7 @@ class Parts:
     has_champion: Callable[[], bool]
     train: Callable[[], None]
     alerts: Callable[[], Alerting]
+    online: Online | None = None
 
 
 @dataclass
@@ -98,6 +109,9 @@ class Pipeline:
     def run(self) -> None:
         with display(self.console, self.watch, self.began) as show:
             self.running = self.parts.start()
+            if self.parts.online is not None:
+                self.parts.online.start()
+                self.running.when_scored(self.parts.online.wake)
             if not self.parts.has_champion():
                 self._learn(show)
             self.alerts = self.parts.alerts()
@@ -127,6 +141,8 @@ class Pipeline:
         if self.running is not None:
             with contextlib.suppress(Exception):
                 self.running.stop()
+        if self.parts.online is not None:
+            self.parts.online.stop()
 
     # --- stages ---
 

@@ -1,8 +1,9 @@
-"""The one pass as a service on an engine that is there: the query and its alerts, until it is stopped."""
+"""The one pass as a service on an engine that is there: the query, its alerts and the online view, until stopped."""
 
 from __future__ import annotations
 
 import logging
+from contextlib import ExitStack
 from time import monotonic
 
 from pyspark.errors import StreamingQueryException
@@ -12,6 +13,7 @@ from alerts.stream import AlertStream
 from features.errors import BehaviorError
 from kafka.guard import KafkaGuard
 from lake.spark_tables import Lake
+from online.stream import OnlineStream
 from pipeline import one_pass
 from settings import Settings
 from streams import queries
@@ -23,32 +25,40 @@ PAUSE_SECONDS = 30.0
 """Until alerts that have failed are tried again."""
 
 
-def run(spark: SparkSession, lake: Lake, settings: Settings, *, once: bool = False) -> None:
+def run(  # noqa: C901 - a list of parts, each of which may be off
+    spark: SparkSession, lake: Lake, settings: Settings, *, once: bool = False
+) -> None:
     """Run it; ``once`` takes all that is there, does what is owed, and ends.
 
     Raises:
         BehaviorError: the query failed, or, with ``once``, alerts could not be raised.
     """
-    running = one_pass.start(spark, lake, settings, once=once)
-    alerts = Alerts(settings) if settings.alerts.by_pipeline else None
-    try:
+    with ExitStack() as stack:
+        online = OnlineStream(settings) if settings.online.store != "none" else None
+        if online is not None:
+            stack.callback(online.stop)
+        alerts = Alerts(settings) if settings.alerts.by_pipeline else None
+        if alerts is not None:
+            stack.callback(alerts.stop)
+        running = one_pass.start(spark, lake, settings, once=once)
+        stack.callback(running.stop)  # the first to be stopped: the others take in what it has left
+        if online is not None:
+            running.when_scored(online.wake)
+            online.start()
         if alerts is not None and not once:
             running.when_scored(alerts.wake)
-        while not running.query.awaitTermination(1):
-            if alerts is not None and not once:
-                alerts.look_after()
+        try:
+            while not running.query.awaitTermination(1):
+                if alerts is not None and not once:
+                    alerts.look_after()
+        except StreamingQueryException as error:
+            if any(sign in str(error) for sign in queries.NO_RECORDS):
+                KafkaGuard(spark, lake, settings, INGEST.query).check()
+            raise queries.failure_of(error, settings) from None
         if once:
             running.catch_up()
             if alerts is not None:
                 alerts.raise_all()
-    except StreamingQueryException as error:
-        if any(sign in str(error) for sign in queries.NO_RECORDS):
-            KafkaGuard(spark, lake, settings, INGEST.query).check()
-        raise queries.failure_of(error, settings) from None
-    finally:
-        running.stop()
-        if alerts is not None:
-            alerts.stop()
 
 
 class Alerts:

@@ -14,6 +14,7 @@ from registry.sqlite_file import may_hold
 from serving.access.audit import Audit
 from serving.access.rate_limits import Buckets
 from serving.champion import Champion
+from serving.online_view import OnlineView
 from settings import CollectorSettings, KafkaSettings, Settings
 
 if TYPE_CHECKING:
@@ -27,6 +28,7 @@ class Services:
 
     settings: Settings
     lake: LakeReader
+    online: OnlineView
     champion: Champion
     producer: AsyncProducer
     audit: Audit
@@ -36,9 +38,11 @@ class Services:
     @classmethod
     def of(cls, settings: Settings, *, bootstrap_servers: str | None = None, topic: str | None = None) -> Services:
         limits = settings.collector
+        lake = LakeReader(settings.storage.root, seconds=settings.serving.answer_seconds)
         return cls(
             settings,
-            LakeReader(settings.storage.root, seconds=settings.serving.answer_seconds),
+            lake,
+            OnlineView(settings, lake),
             champion_of(settings),
             AsyncProducer(
                 lambda: producer_of(settings.kafka, limits, bootstrap_servers, topic),
@@ -55,7 +59,7 @@ class Services:
         self.producer.start()
         try:
             async with self.audit.running():
-                with self.champion.following():
+                with self.champion.following(), self.online.following():
                     yield
         finally:
             self.lake.close()

@@ -10,6 +10,7 @@ from settings.errors import may_quote
 from settings.loading import PROJECT, configuration_folder, load_settings, local_overrides
 from settings.maintenance import MaintenanceSettings
 from settings.models import DriftSettings, GateSettings, ModelSettings, PatternSettings
+from settings.online import OnlineSettings
 from settings.section import Section
 from settings.serving import AuditSettings, CollectorSettings, OidcSettings, ServingSettings
 from settings.settings import Settings
@@ -39,6 +40,7 @@ __all__ = [
     "MetricsSettings",
     "ModelSettings",
     "OidcSettings",
+    "OnlineSettings",
     "PatternSettings",
     "RabbitmqSettings",
     "S3Settings",

@@ -8,6 +8,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 from settings.alerts import AlertSettings
 from settings.maintenance import MaintenanceSettings
 from settings.models import DriftSettings, GateSettings, ModelSettings, PatternSettings
+from settings.online import OnlineSettings
 from settings.serving import AuditSettings, CollectorSettings, OidcSettings, ServingSettings
 from settings.sources import KafkaSettings, RabbitmqSettings
 from settings.storage import S3Settings, SparkSettings, StorageSettings
@@ -45,6 +46,7 @@ class Settings(BaseSettings):
     drift: DriftSettings
     score: ScoreSettings
     alerts: AlertSettings
+    online: OnlineSettings
     stream: StreamSettings
     patterns: PatternSettings
     maintenance: MaintenanceSettings

@@ -6,6 +6,7 @@ from typing import Any
 
 from features import tables
 from features.definitions import FEATURES
+from online.entries import SCORE_COLUMNS
 from serving.responses.json_schema import (
     NUMBER,
     TEXT,
@@ -63,17 +64,6 @@ FEEDBACK = an_object(
 )
 FEATURE_VALUES = an_object({feature.name: nullable(NUMBER) for feature in FEATURES})
 MINUTE = an_object({"window_start": TIME, "session_start": TIME, "features": FEATURE_VALUES})
-SCORE_COLUMNS = (
-    "anomaly_score",
-    "anomaly_percentile",
-    "threshold",
-    "verdict",
-    "reasons",
-    "model_version",
-    "scored_at",
-)
-"""What an answer says of a scored minute, besides which minute it is."""
-
 SCORE = {name: of_column(tables.SCORES.schema[name]) for name in ("window_start", *SCORE_COLUMNS)}
 PAST = {name: SCORE[name] for name in ("window_start", "anomaly_score", "anomaly_percentile", "verdict")}
 SEGMENT = an_object(

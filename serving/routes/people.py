@@ -16,19 +16,17 @@ from fastapi.responses import Response
 from features.definitions import FEATURE_NAMES
 from features.tables import ALERTS, FEATURE_TABLE, PATTERN_MEMBERS, SCORES, SEGMENTS, Table
 from lake.reader import LakeReader
+from online.entries import PAST, SCORE_COLUMNS
+from serving.online_view import NEWEST_ALERTS
 from serving.requests.feature_values import parse_changes
 from serving.requests.json_body import read_json
 from serving.responses.orjson_response import OrjsonResponse
 from serving.responses.problems import ProblemError
-from serving.responses.schemas import SCORE_COLUMNS
 from serving.routes import openapi
 from serving.routes.predictions import Count, predictor_of
 from serving.services import Services
 from serving.user_ids import names_of
 from settings import Settings
-
-NEWEST_ALERTS = 10
-PAST = ("window_start", "anomaly_score", "anomaly_percentile", "verdict", "model_version")
 
 UserId = Annotated[str, InPath(max_length=1000, description="the user id as events have it", examples=["user-123"])]
 Limit = Annotated[int, Query(ge=1, le=1000, description="minutes of history at most")]
@@ -36,12 +34,15 @@ Limit = Annotated[int, Query(ge=1, le=1000, description="minutes of history at m
 
 def router(services: Services, count: Count) -> APIRouter:
     routes = APIRouter(tags=["users"])
-    settings, lake = services.settings, services.lake
+    settings, lake, online = services.settings, services.lake, services.online
 
     @routes.get("/users/{user_id:path}", **openapi.USER)
     async def user(user_id: UserId, limit: Limit = 60) -> Response:
         """A user's latest features, score and reasons, segment, newest alerts, and minutes before."""
-        known = await lake.run(person, lake, settings, user_id, limit)
+        if online.is_current:
+            known = await online.person(names_of(user_id, settings).to_pylist(), limit)
+        else:
+            known = await lake.run(person, lake, settings, user_id, limit)
         if known is None:
             raise unknown(settings)
         return OrjsonResponse(known)
@@ -51,7 +52,10 @@ def router(services: Services, count: Count) -> APIRouter:
         """Score the user's newest minute with the current champion. Values in the body replace those of the minute."""
         changes = await read_json(request, services, parse_changes, empty={})
         predictor = predictor_of(services)
-        row = await lake.run(newest_minute, lake, settings, user_id)
+        if online.is_current:
+            row = await online.newest_minute(names_of(user_id, settings).to_pylist())
+        else:
+            row = await lake.run(newest_minute, lake, settings, user_id)
         if row is None:
             raise unknown(settings)
         if row["feature_version"] != predictor.model.model.feature_version:
@@ -60,7 +64,7 @@ def router(services: Services, count: Count) -> APIRouter:
                 f"{predictor.model.model.feature_version}: build features anew, or promote a model of their version."
             )
             raise ProblemError(HTTPStatus.CONFLICT, detail)
-        features = features_of(row)
+        features = row["features"]
         answer = predictor.answer({**{name: value for name, value in features.items() if value is not None}, **changes})
         count(answer["verdict"], 1)
         return OrjsonResponse(
@@ -107,9 +111,9 @@ def person(lake: LakeReader, settings: Settings, user_id: str, limit: int) -> di
 
 
 def newest_minute(lake: LakeReader, settings: Settings, user_id: str) -> dict[str, Any] | None:
-    """The newest feature row; None where there is none. Blocks."""
+    """The newest feature row, its features by name under ``features``; None where there is none. Blocks."""
     rows = minutes(lake, settings, FEATURE_TABLE, names_of(user_id, settings), 1)
-    return rows[0] if rows else None
+    return {**rows[0], "features": features_of(rows[0])} if rows else None
 
 
 def minutes(lake: LakeReader, settings: Settings, table: Table, who: pa.Array, limit: int) -> list[dict[str, Any]]:

@@ -71,6 +71,7 @@ CALLS = (
     Call("set_threshold", ("--percentile", "99")),
     Call("score_features", ONCE, beside=1),
     Call("raise_alerts", ONCE, beside=1),
+    Call("fill_online", ("--anew", "--once"), beside=1),
     Call("set_threshold", ("--alerts-per-day", "5", "--preview")),
     Call("promote_model", ("--rollback",)),
     Call("change_flow", ("--to", "one-pass")),
