@@ -120,7 +120,8 @@ def commit(there: OpenTable, adds: Sequence[str], *, note: str, fence: tuple[str
     def write() -> bool:
         if not there.refresh():
             raise FileNotFoundError(f"there is no table at {address}")
-        if fence is not None and (there.transaction_version(fence[0]) or -1) >= fence[1]:
+        newest = None if fence is None else there.transaction_version(fence[0])
+        if fence is not None and newest is not None and newest >= fence[1]:
             return False
         there.delta.create_write_transaction(actions, "append", there.delta.schema(), commit_properties=properties)
         return True
