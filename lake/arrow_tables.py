@@ -19,8 +19,8 @@ from tenacity import Retrying, retry_if_exception_type, stop_after_attempt, wait
 from features.errors import BehaviorError
 from features.tables import Table
 from lake.location import TableLocation
-from lake.schemas import arrow_schema
-from lake.snapshot import OpenTable, environment_problem, open_or_create
+from lake.schemas import arrow_schema, properties
+from lake.snapshot import OpenTable, environment_problem
 
 ATTEMPTS = 10
 """How often an append is tried that another commit came before."""
@@ -44,17 +44,19 @@ def opened(root: str, table: Table) -> OpenTable:
     Raises:
         EnvironmentProblem: the storage cannot be reached.
     """
-    location = TableLocation.under(root, table)
-    with environment_problem(f"Table {table.name} at {location.address} cannot be opened"):
-        return open_or_create(
-            location,
-            DeltaSchema.from_json(table.schema.json()),
-            about=table.about,
-            configuration={
-                "delta.dataSkippingStatsColumns": ",".join(table.statistics),
-                "delta.checkpointInterval": "20",
-            },
-        )
+    there = OpenTable(TableLocation.under(root, table))
+    make(there, table)
+    return there
+
+
+def make(there: OpenTable, table: Table) -> None:
+    """Open the table as it is now, made as declared when it is not there yet.
+
+    Raises:
+        EnvironmentProblem: the storage cannot be reached.
+    """
+    with environment_problem(f"Table {table.name} at {there.location.address} cannot be opened"):
+        there.open_or_create(DeltaSchema.from_json(table.schema.json()), table.about, properties(table))
 
 
 def append(

@@ -22,7 +22,7 @@ from deltalake.exceptions import CommitFailedError
 
 from features.errors import BehaviorError, EnvironmentProblem
 from lake.location import TableLocation
-from lake.snapshot import OpenTable, environment_problem, open_or_create
+from lake.snapshot import OpenTable, environment_problem
 
 SECONDS = 60.0
 """How long a lease lasts that is not renewed; a quarter of it passes between two renewals."""
@@ -143,7 +143,9 @@ class Lease:
 
     def _table(self) -> OpenTable:
         short = {"delta.logRetentionDuration": "interval 1 day", "delta.checkpointInterval": "50"}
-        return open_or_create(TableLocation(self.address), DeltaSchema.from_arrow(NOTHING.schema), configuration=short)
+        there = OpenTable(TableLocation(self.address))
+        there.open_or_create(DeltaSchema.from_arrow(NOTHING.schema), "locks of jobs", short)
+        return there
 
     def _read(self) -> tuple[int, str]:
         """The newest number (0: none yet) and who has the lease by it."""

@@ -107,31 +107,27 @@ class OpenTable:
             self._files_version = self.version
         return self._files
 
-    def transaction_version(self, name: str) -> int | None:
-        """The number of the newest commit under the fence ``name``; None: there is none."""
-        return self.delta.transaction_version(name)
-
-
-def open_or_create(
-    location: TableLocation, schema: DeltaSchema, *, about: str | None = None, configuration: Mapping[str, str | None]
-) -> OpenTable:
-    """The table at ``location``, made when it is not there yet."""
-    table = OpenTable(location)
-    if not table.refresh():
-        if is_local(location.address):
-            Path(location.address).mkdir(parents=True, exist_ok=True)
+    def open_or_create(self, schema: DeltaSchema, about: str, configuration: Mapping[str, str]) -> None:
+        """:meth:`refresh`, and make the table when it is not there yet."""
+        if self.refresh():
+            return
+        if is_local(self.location.address):
+            Path(self.location.address).mkdir(parents=True, exist_ok=True)
         with suppress(CommitFailedError):  # another process has just made it
             DeltaTable.create(
-                location.address,
+                self.location.address,
                 schema=schema,
                 mode="ignore",
                 description=about,
                 configuration=dict(configuration),
-                storage_options=location.options,
+                storage_options=self.location.options,
             )
-        if not table.refresh():
-            raise TableNotFoundError(f"No table at {location.address}")
-    return table
+        if not self.refresh():
+            raise TableNotFoundError(f"No table at {self.location.address}")
+
+    def transaction_version(self, name: str) -> int | None:
+        """The number of the newest commit under the fence ``name``; None: there is none."""
+        return self.delta.transaction_version(name)
 
 
 def fragment(files: fs.FileSystem, path: str) -> ds.ParquetFileFragment:

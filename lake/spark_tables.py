@@ -18,15 +18,8 @@ from lake import arrow_tables, commit_notes, hadoop_files, log, object_store, pe
 from lake.hadoop_files import HadoopFolder
 from lake.location import TableLocation, address_of, is_local, path_of
 from lake.log import Commit, CommitFollower
-from lake.snapshot import STATISTICS_GRAIN, OpenTable
-
-LOOKED_UP = {
-    # A batch opens every file of the last hours: without this, one more per batch until maintenance comes.
-    "delta.autoOptimize.autoCompact": "true",
-    # Delta lists the whole log at every look. Nobody streams from such a table, so old commits serve nobody.
-    "delta.logRetentionDuration": "interval 1 day",
-    "delta.deletedFileRetentionDuration": "interval 1 day",  # Delta wants it no longer than the log's
-}
+from lake.schemas import properties
+from lake.snapshot import STATISTICS_GRAIN, OpenTable, environment_problem
 
 MANY_FILES = "spark.databricks.delta.autoCompact.minNumFiles"
 JOINED_BYTES = "spark.databricks.delta.autoCompact.maxFileSize"
@@ -69,24 +62,24 @@ class Lake:
     def _create(self, table: Table) -> None:
         if self.exists(table):
             return
-        builder = (
-            DeltaTable.createIfNotExists(self.spark)
-            .location(self.address(table))
-            .comment(table.about)
-            .addColumns(table.schema)
-            # Only keys and times are pruned by; statistics of thirty numbers per file would cost more than a write.
-            .property("delta.dataSkippingStatsColumns", ",".join(table.statistics))
-            .property("delta.checkpointInterval", "20")
-        )
-        for name, value in LOOKED_UP.items() if table.looked_up else ():
+        if self.takes_files:  # Spark takes a second for each
+            arrow_tables.make(self._open(table), table)
+            return
+        builder = DeltaTable.createIfNotExists(self.spark).location(self.address(table)).comment(table.about)
+        for name, value in properties(table).items():
             builder = builder.property(name, value)
-        builder.execute()
+        builder.addColumns(table.schema).execute()
 
     def exists(self, table: Table) -> bool:
         return bool(DeltaTable.isDeltaTable(self.spark, self.path(table)))
 
     def version(self, table: Table) -> int:
         """Newest Delta version of ``table``."""
+        if self.takes_files:  # Spark's history takes seconds at first
+            opened = self._open(table)
+            with environment_problem(f"Table {table.name} cannot be read"):
+                if opened.refresh():
+                    return opened.version
         history = DeltaTable.forPath(self.spark, self.path(table)).history(1).select("version")
         return int(history.collect()[0][0])
 
