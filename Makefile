@@ -52,7 +52,7 @@ test-slow: setup ## the slow tests: parity repair, maintenance, erasure and back
 test-cluster: setup s3-jars ## the jobs on a Spark cluster with S3, Kafka with TLS and MLflow with logins; its parts killed
 	@.venv/bin/python -m pytest tests/cluster $(ARGS)
 
-crash: setup ## ingest, then the bridge, killed 25 times at random moments, the broker among them (make test has 5 and 3)
+crash: setup ## ingest, the one pass, the bridge: each killed 25 times at random moments, with the broker (make test: 3)
 	@BEHAVIOR_TEST_KILLS=25 .venv/bin/python -m pytest tests/integration/test_crash.py tests/integration/test_bridge_rabbitmq.py \
 		-k killed $(ARGS)
 

@@ -1,20 +1,21 @@
 """What is kept of a person: rows of the tables as the server answers them, and which of them is the newest.
 
-============ ======================= ==================================================================
-kind         place                   body
-============ ======================= ==================================================================
+============= ======================= =================================================================
+kind          place                   body
+============= ======================= =================================================================
 ``features``  (one)                   the newest minute's feature row
 ``score``     (one)                   the newest scored minute, with reasons
 ``minute``    ``window_start``        score, percentile and verdict of a scored minute
 ``alert``     start, then id          an alert
 ``segment``   (one)                   the group that the person was in on the newest mined day
-============ ======================= ==================================================================
+============= ======================= =================================================================
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from datetime import datetime
+from datetime import UTC, datetime
+from hashlib import sha256
 from typing import Any
 
 import numpy as np
@@ -24,7 +25,7 @@ import pyarrow.compute as pc
 
 from features.definitions import FEATURE_NAMES
 from features.tables import ALERTS, FEATURE_TABLE, PATTERN_MEMBERS, SCORES, Table
-from online.store import Entry
+from online.store import Entry, Kept
 
 FEATURES, SCORE, MINUTE, ALERT, SEGMENT = "features", "score", "minute", "alert", "segment"
 SCORE_COLUMNS = (
@@ -39,6 +40,11 @@ SCORE_COLUMNS = (
 """What an answer says of a scored minute, besides which minute it is."""
 PAST = ("window_start", "anomaly_score", "anomaly_percentile", "verdict", "model_version")
 """Of a scored minute what a history shows."""
+ABOUT = ("user_id", "window_start", "session_start", "feature_version")
+IN_FEATURES, IN_SCORE = (*ABOUT, *FEATURE_NAMES), ("window_start", *SCORE_COLUMNS)
+"""What is in the bodies of these kinds, in this order."""
+LAYOUT = sha256(" ".join((*IN_FEATURES, *IN_SCORE, *PAST)).encode()).hexdigest()[:16]
+"""Changes with what is in bodies: a view of another layout cannot be read."""
 
 
 def place_of(time: datetime) -> str:
@@ -48,28 +54,20 @@ def place_of(time: datetime) -> str:
 
 def of_features(rows: pa.Table) -> Iterator[Entry]:
     """Of feature rows, revisions of several minutes among them, each person's newest minute."""
-    columns = ("user_id", "window_start", "session_start", "feature_version", *FEATURE_NAMES)
-    for row, revision in _newest_of_each(rows, columns):
-        body = {
-            "user_id": row["user_id"],
-            "window_start": row["window_start"],
-            "session_start": row["session_start"],
-            "feature_version": row["feature_version"],
-            "features": {name: row[name] for name in FEATURE_NAMES},
-        }
-        yield Entry(row["user_id"], FEATURES, "", revision, orjson.dumps(body))
+    newest, ranks = _newest_of_each(rows)
+    for user, revision, body in zip(newest["user_id"].to_pylist(), ranks, _bodies(newest, IN_FEATURES), strict=True):
+        yield Entry(user, FEATURES, "", revision, body)
 
 
 def of_scores(rows: pa.Table) -> Iterator[Entry]:
     """Of rows of scores each minute's, and each person's newest one with its reasons."""
-    revisions = rows["batch_time"].cast(pa.int64()).to_pylist()
     seconds = pc.divide(rows["window_start"].cast(pa.int64()), 1_000_000).to_pylist()
-    short = rows.select(PAST).to_pylist()
-    for user, second, revision, row in zip(rows["user_id"].to_pylist(), seconds, revisions, short, strict=True):
-        yield Entry(user, MINUTE, f"{second:012d}", revision, orjson.dumps(row))
-    for row, revision in _newest_of_each(rows, ("user_id", "window_start", *SCORE_COLUMNS)):
-        body = {name: row[name] for name in ("window_start", *SCORE_COLUMNS)}
-        yield Entry(row["user_id"], SCORE, "", revision, orjson.dumps(body))
+    about = rows["user_id"].to_pylist(), seconds, rows["batch_time"].cast(pa.int64()).to_pylist()
+    for user, second, revision, body in zip(*about, _bodies(rows, PAST[1:]), strict=True):
+        yield Entry(user, MINUTE, f"{second:012d}", revision, body)
+    newest, ranks = _newest_of_each(rows)
+    for user, revision, body in zip(newest["user_id"].to_pylist(), ranks, _bodies(newest, IN_SCORE), strict=True):
+        yield Entry(user, SCORE, "", revision, body)
 
 
 def of_alerts(rows: pa.Table) -> Iterator[Entry]:
@@ -89,27 +87,46 @@ def of_members(rows: pa.Table, segments: Mapping[str, Mapping[str, Any]]) -> Ite
 
 
 COLUMNS: dict[Table, Sequence[str]] = {
-    FEATURE_TABLE: (
-        "user_id", "window_start", "session_start", "feature_version", *FEATURE_NAMES, "batch_time",
-    ),
-    SCORES: ("user_id", "window_start", *SCORE_COLUMNS, "batch_time"),
+    FEATURE_TABLE: (*IN_FEATURES, "batch_time"),
+    SCORES: ("user_id", *IN_SCORE, "batch_time"),
     ALERTS: ALERTS.columns,
     PATTERN_MEMBERS: ("user_id", "unit", "pattern_id", "day"),
-}  # fmt: skip
+}
 """What is read of the tables."""
 
 
-def _newest_of_each(rows: pa.Table, columns: Sequence[str]) -> Iterator[tuple[dict[str, Any], int]]:
-    """Each person's row of the newest minute in its newest revision, and a number that grows with both."""
-    if not rows.num_rows:
-        return
+def features_in(kept: Kept) -> dict[str, Any]:
+    """A feature row as an answer has it, with ``user_id`` and ``feature_version``."""
+    values = orjson.loads(kept.body)
+    about = dict(zip(IN_FEATURES, values[: len(ABOUT)], strict=False))
+    return {**about, "features": dict(zip(FEATURE_NAMES, values[len(ABOUT) :], strict=True))}
+
+
+def score_in(kept: Kept) -> dict[str, Any]:
+    """What an answer says of a scored minute."""
+    return dict(zip(IN_SCORE, orjson.loads(kept.body), strict=True))
+
+
+def minute_in(kept: Kept) -> dict[str, Any]:
+    """A scored minute of a history."""
+    start = datetime.fromtimestamp(int(kept.place), UTC)
+    return {PAST[0]: start, **dict(zip(PAST[1:], orjson.loads(kept.body), strict=True))}
+
+
+def _bodies(rows: pa.Table, columns: Sequence[str]) -> Iterator[bytes]:
+    """Of each row its values in this order, as a list in JSON: without names it is a third as long."""
+    return map(orjson.dumps, zip(*(rows[name].to_pylist() for name in columns), strict=True))
+
+
+def _newest_of_each(rows: pa.Table) -> tuple[pa.Table, list[int]]:
+    """Each person's row of the newest minute in its newest revision, and numbers that grow with both."""
     minutes = pc.divide(rows["window_start"].cast(pa.int64()), 60_000_000).to_numpy()
     revisions = rows["batch_time"].cast(pa.int64()).to_numpy()
     people = rows["user_id"].combine_chunks().dictionary_encode().indices.to_numpy(zero_copy_only=False)
     order = np.lexsort((revisions, minutes, people))
-    last = order[np.append(np.diff(people[order]) != 0, True)]
-    for row, place in zip(rows.select(columns).take(last).to_pylist(), last.tolist(), strict=True):
-        yield row, rank(int(minutes[place]), int(revisions[place]))
+    last = order[np.append(np.diff(people[order]) != 0, True)] if len(order) else order
+    ranks = [rank(*both) for both in zip(minutes[last].tolist(), revisions[last].tolist(), strict=True)]
+    return rows.take(last), ranks
 
 
 def rank(minute: int, revision: int) -> int:

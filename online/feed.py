@@ -37,7 +37,13 @@ EXPIRES = {SCORES: entries.MINUTE, ALERTS: entries.ALERT}
 """Tables with entries that grow old, of which kind."""
 NEWEST, IDENTITY = "newest ", "identity "
 """Before a table's name: notes with the newest time in it, in seconds since 1970, and of which table it is."""
+
 ROWS_AT_ONCE = 20_000
+
+
+def identity_of(identity: str) -> str:
+    """Of a view of the table with this identity: another one is of other tables, or of another version of ours."""
+    return f"{identity} {entries.LAYOUT}"
 
 
 class Feed:
@@ -62,10 +68,12 @@ class Feed:
         with environment_problem(f"Table {table.name} cannot be read"):
             if not there.refresh():
                 return 0
-            if self._noted.get(IDENTITY + table.name, there.identity) != there.identity:
+            mine = identity_of(there.identity)
+            if self._noted.get(IDENTITY + table.name, mine) != mine:
                 raise BehaviorError(
-                    f"The online view is of another table {table.name} than {there.location.address}. Give it a place "
-                    "of its own (online.path), or have it made anew: python -m jobs.fill_online --anew."
+                    f"The online view is of another table {table.name} than {there.location.address}, or of another "
+                    "version of the platform. Have it made anew: python -m jobs.fill_online --anew; or give it a place "
+                    "of its own (online.path)."
                 )
             known = self._noted.get(table.name)
             if known is None or int(known) > there.version:
@@ -105,7 +113,11 @@ class Feed:
                 newest = max(newest, int(pc.max(part[table.time]).as_py().timestamp()))
                 self.store.put(self._entries(table, part), {})
                 rows += part.num_rows
-        noted = {table.name: str(version), NEWEST + table.name: str(newest), IDENTITY + table.name: there.identity}
+        noted = {
+            table.name: str(version),
+            NEWEST + table.name: str(newest),
+            IDENTITY + table.name: identity_of(there.identity),
+        }
         self.store.put((), noted)
         self._noted |= noted
         return rows

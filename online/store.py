@@ -16,7 +16,7 @@ class Entry:
         kind: what it is, see :mod:`online.entries`.
         place: which of its kind, such as a minute; greater is newer.
         revision: of two entries of one place the one with the greater revision is valid.
-        body: JSON.
+        body: what is known of it, in JSON.
     """
 
     user: str

@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import logging
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
 from time import monotonic
@@ -18,8 +18,8 @@ from features.errors import BehaviorError, EnvironmentProblem
 from features.tables import ALERTS, FEATURE_TABLE, PATTERN_MEMBERS, SCORES, Table
 from lake.reader import LakeReader
 from online.configured import store_of
-from online.entries import ALERT, FEATURES, MINUTE, SCORE, SEGMENT
-from online.feed import FOLLOWED, IDENTITY, NEWEST
+from online.entries import ALERT, FEATURES, MINUTE, SCORE, SEGMENT, features_in, minute_in, score_in
+from online.feed import FOLLOWED, IDENTITY, NEWEST, identity_of
 from online.store import Kept, Store
 from settings import Settings
 
@@ -68,14 +68,12 @@ class OnlineView:
         """
         limits = {FEATURES: len(names), SCORE: len(names), MINUTE: limit, ALERT: NEWEST_ALERTS, SEGMENT: len(names)}
         kept = await self._of(names, limits)
-        latest = self._newest(FEATURE_TABLE, kept[FEATURES])
+        latest = self._newest(FEATURE_TABLE, map(features_in, kept[FEATURES]))
         if latest is None:
             return None
-        score = self._newest(SCORES, kept[SCORE])
-        alerts, history = (
-            [orjson.Fragment(one.body) for one in kept[kind] if one.place >= self._since(table)]
-            for kind, table in ((ALERT, ALERTS), (MINUTE, SCORES))
-        )
+        score = self._newest(SCORES, map(score_in, kept[SCORE]))
+        alerts = [orjson.Fragment(one.body) for one in kept[ALERT] if one.place >= self._since(ALERTS)]
+        history = [minute_in(one) for one in kept[MINUTE] if one.place >= self._since(SCORES)]
         return {
             "user_id": latest["user_id"],
             "latest": {name: latest[name] for name in ("window_start", "session_start", "features")},
@@ -88,7 +86,7 @@ class OnlineView:
     async def newest_minute(self, names: Sequence[str]) -> dict[str, Any] | None:
         """The newest feature row, its features by name under ``features``; None where there is none."""
         kept = await self._of(names, {FEATURES: len(names)})
-        return self._newest(FEATURE_TABLE, kept[FEATURES])
+        return self._newest(FEATURE_TABLE, map(features_in, kept[FEATURES]))
 
     async def _of(self, names: Sequence[str], limits: dict[str, int]) -> dict[str, list[Kept]]:
         store = self._store
@@ -100,10 +98,10 @@ class OnlineView:
             raise EnvironmentProblem("The online view did not answer in time.") from None
         return {kind: found.get(kind, []) for kind in limits}
 
-    def _newest(self, table: Table, kept: Sequence[Kept]) -> dict[str, Any] | None:
+    def _newest(self, table: Table, rows: Iterable[dict[str, Any]]) -> dict[str, Any] | None:
         """The newest minute among these, unless it is older than the days that are looked back."""
-        rows = [row for one in kept if self._place(row := orjson.loads(one.body)) >= self._since(table)]
-        return max(rows, key=lambda row: str(row["window_start"]), default=None)
+        near = [row for row in rows if self._place(row) >= self._since(table)]
+        return max(near, key=lambda row: str(row["window_start"]), default=None)
 
     def _segment(self, kept: Sequence[Kept]) -> dict[str, Any] | None:
         rows: list[dict[str, Any]] = [orjson.loads(one.body) for one in kept]
@@ -140,7 +138,7 @@ class OnlineView:
         assert self._store is not None
         tables = [there for table in FOLLOWED if (there := self.lake.snapshot(table)) is not None]
         noted = self._noted = self._store.noted()
-        if any(noted.get(IDENTITY + there.table.name) != there.identity for there in tables) or not tables:
+        if any(noted.get(IDENTITY + there.table.name) != identity_of(there.identity) for there in tables) or not tables:
             self.is_current = False
             return
         if all(int(noted[there.table.name]) >= there.version for there in tables):

@@ -1,9 +1,10 @@
-"""Ingest is killed at random moments, and the broker with it, while a producer goes on: nothing lost, nothing twice."""
+"""Killed at random moments, and the broker with it, while a producer goes on: nothing is lost, nothing comes twice."""
 
 from __future__ import annotations
 
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -17,20 +18,23 @@ import pytest
 from pyspark.sql import SparkSession
 from pyspark.sql import functions as F
 
-from features.tables import EVENTS, REJECTED_EVENTS
-from jobs import ingest_events
+from features.revisions import latest
+from features.tables import ALERTS, EVENTS, FEATURE_TABLE, REJECTED_EVENTS, SCORES, TILES
+from jobs import check_parity, ingest_events, promote_model, train_model
 from kafka.ledger import audit
 from kafka.producer import EventProducer
 from lake.spark_tables import Lake
 from local.broker import EmbeddedBroker
+from pipeline import one_pass, service
 from settings import Settings, load_settings
 from tests.conftest import JAVA
 from tests.integration.conftest import lasting_port
+from tests.integration.test_pipeline import people, send
 from tests.paths import PROJECT
 
 pytestmark = pytest.mark.integration
 
-KILLS = int(os.environ.get("BEHAVIOR_TEST_KILLS", "5"))
+KILLS = int(os.environ.get("BEHAVIOR_TEST_KILLS", "3"))
 TOPIC = "crash"
 PAUSE = 0.01
 """Seconds between two events of the producer."""
@@ -90,60 +94,123 @@ def wait_for_batch(settings: Settings, after: int, job: subprocess.Popen[bytes],
         time.sleep(0.05)
 
 
-@pytest.mark.timeout(3600)  # five starts of Spark beside whatever else the machine has to do
-def test_killed_at_random_moments_it_loses_and_doubles_nothing(
-    spark: SparkSession, own_broker: EmbeddedBroker, tmp_path: Path
-) -> None:
-    chance = random.Random(os.environ.get("BEHAVIOR_TEST_SEED", "11"))
-    changes = [
-        f"storage.root={tmp_path}/lake",
-        f"storage.checkpoints={tmp_path}/checkpoints",
-        f"kafka.bootstrap_servers={own_broker.bootstrap_servers}",
+def places(folder: Path, broker: EmbeddedBroker) -> list[str]:
+    return [
+        f"storage.root={folder}/lake",
+        f"storage.checkpoints={folder}/checkpoints",
+        f"online.path={folder}/online.db",
+        f"model.tracking_uri=sqlite:///{folder}/mlflow.db",
+        f"kafka.bootstrap_servers={broker.bootstrap_servers}",
         f"kafka.topic={TOPIC}",
+        "kafka.embedded=false",
         "kafka.max_offsets_per_trigger=1000",  # so that a backlog takes several batches, in which it may be killed
+        "alerts.kafka=false",
+        "model.trees=50",
+        "model.min_training_rows=20",
         "spark.master=local[2]",
         "spark.driver_memory=1g",
         f"spark.java_options={JAVA}",
     ]
-    settings = load_settings("local", changes)
-    lake = Lake(spark, settings.storage.root)
-    lake.create(EVENTS, REJECTED_EVENTS)
-    sender = Sender(own_broker.bootstrap_servers)
+
+
+def killed_again_and_again(job: str, changes: list[str], broker: EmbeddedBroker, folder: Path) -> Sender:
+    """Start the job and kill it at a random moment, every third time with the broker; returns who sent meanwhile."""
+    chance, settings = random.Random(os.environ.get("BEHAVIOR_TEST_SEED", "11")), load_settings("local", changes)
+    sender = Sender(broker.bootstrap_servers)
     sender.start()
     for number in range(KILLS):
-        before, log = commits(settings), tmp_path / f"job-{number}.log"
-        job = started(changes, log)
+        before, log = commits(settings), folder / f"job-{number}.log"
+        process = started(job, changes, log)
         try:
-            wait_for_batch(settings, before, job, log)
+            wait_for_batch(settings, before, process, log)
             time.sleep(chance.uniform(0.0, 2.0))  # the moment is what is random here
             if number % 3 == 2:
-                own_broker.kill()
-                own_broker.start()
-                assert not own_broker.uses_other_port
+                broker.kill()
+                broker.start()
+                assert not broker.uses_other_port
         finally:
-            os.killpg(job.pid, signal.SIGKILL)
-            job.wait()
+            os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
     sender.finish.set()
     sender.join(PATIENCE)
     assert not sender.is_alive()
     assert sender.failure is None
+    return sender
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(3600)  # five starts of Spark beside whatever else the machine has to do
+def test_ingest_killed_at_random_moments_loses_and_doubles_nothing(
+    spark: SparkSession, own_broker: EmbeddedBroker, tmp_path: Path
+) -> None:
+    changes = places(tmp_path, own_broker)
+    settings = load_settings("local", changes)
+    lake = Lake(spark, settings.storage.root)
+    lake.create(EVENTS, REJECTED_EVENTS)
+    sender = killed_again_and_again("ingest_events", changes, own_broker, tmp_path)
     at_once = load_settings("local", [*changes, "kafka.max_offsets_per_trigger=100000"])
     ingest_events.start(spark, lake, at_once, once=True).awaitTermination()
+    assert_all_is_there_once(lake, settings, sender)
 
-    entries = audit(spark, lake, settings)
+
+@pytest.mark.timeout(3600)
+def test_the_one_pass_killed_at_random_moments_loses_and_doubles_nothing_on_the_whole_way(
+    spark: SparkSession, own_broker: EmbeddedBroker, tmp_path: Path
+) -> None:
+    changes = places(tmp_path, own_broker)
+    settings = load_settings("local", changes)
+    lake = Lake(spark, settings.storage.root)
+    lake.create()
+    known = people(300)
+    with EventProducer(own_broker.bootstrap_servers, TOPIC) as producer:
+        send(producer, *known)
+    with_a_model(spark, lake, settings)
+    sender = killed_again_and_again("run_pipeline", changes, own_broker, tmp_path)
+    at_once = load_settings("local", [*changes, "kafka.max_offsets_per_trigger=100000"])
+    service.run(spark, lake, at_once, once=True)
+
+    assert_all_is_there_once(lake, settings, sender, len(known))
+    parity = check_parity.check(spark, lake, settings, None)
+    assert parity is not None
+    assert parity.differences == 0
+    newest, scored = latest(lake.read(FEATURE_TABLE), FEATURE_TABLE), latest(lake.read(SCORES), SCORES)
+    for rows in (lake.read(TILES).select(F.col("events").alias("events_per_minute")), newest, scored):
+        assert rows.agg(F.sum("events_per_minute")).collect()[0][0] == sender.events + len(known)
+    of_sessions = latest(lake.read(ALERTS), ALERTS).where("state = 'open'").groupBy("user_id", "session_start").count()
+    assert of_sessions.where("count > 1").isEmpty()
+
+
+def with_a_model(spark: SparkSession, lake: Lake, settings: Settings) -> None:
+    started = one_pass.start(spark, lake, settings, once=True)
+    started.query.awaitTermination()
+    started.stop()
+    version = train_model.train(spark, lake, settings, train_model.TrainingOptions(trial=False))
+    promote_model.promote(settings, version, force=True, why="test")
+
+
+def assert_all_is_there_once(lake: Lake, settings: Settings, sender: Sender, before: int = 0) -> None:
+    entries = audit(lake.spark, lake, settings)
     assert sum(entry.difference + entry.unread for entry in entries) == 0
     events = lake.read(EVENTS)
-    assert events.count() == sender.events
-    assert events.agg(F.count_distinct("event_id")).collect()[0][0] == sender.events
+    assert events.count() == sender.events + before
+    assert events.where("event_id LIKE 'event-%'").agg(F.count_distinct("event_id")).collect()[0][0] == sender.events
     assert lake.read(REJECTED_EVENTS).where("reason = 'not_json'").count() == sender.others
 
 
-def started(changes: list[str], log: Path) -> subprocess.Popen[bytes]:
-    """The job as a user starts it, in a process group of its own: Python and Java die in the same moment."""
+def started(job: str, changes: list[str], log: Path) -> subprocess.Popen[bytes]:
+    """The job as a user starts it, in a process group of its own: Python and Java die in the same moment.
+
+    Of an environment of one's own: with ``local``, run_pipeline would bring a broker and people along.
+    """
+    conf = log.parent / "conf"
+    if not conf.exists():
+        shutil.copytree(PROJECT / "conf", conf)
+        shutil.copy(conf / "local.yaml", conf / "site.yaml")
     words = [word for change in changes for word in ("--set", change)]
-    command = [sys.executable, "-m", "jobs.ingest_events", "--env", "local", *words]
+    command = [sys.executable, "-m", f"jobs.{job}", "--env", "site", *words]
+    env = {**os.environ, "BEHAVIOR_CONF_DIR": str(conf)}
     with log.open("wb") as out:
-        return subprocess.Popen(command, cwd=PROJECT, stdout=out, stderr=out, start_new_session=True)
+        return subprocess.Popen(command, cwd=PROJECT, env=env, stdout=out, stderr=out, start_new_session=True)
 
 
 def commits(settings: Settings) -> int:
