@@ -21,7 +21,7 @@ from features.revisions import latest_in_arrow
 from features.tables import ALERTS, EVENTS, FEATURE_TABLE, FEEDBACK, REJECTED_EVENTS, SCORES, Table
 from kafka.producer import EventProducer
 from lake import arrow_tables
-from tests.integration.whole_run import EVENTS_TOPIC, job, rows_of_anybody, running, servers, until
+from tests.integration.whole_run import EVENTS_TOPIC, PATIENCE, job, rows_of_anybody, running, servers, until
 
 pytestmark = [pytest.mark.integration, pytest.mark.slow]
 
@@ -160,9 +160,8 @@ def test_a_live_run_with_maintenance_erasure_replay_repair_and_feedback_beside_i
             analyst.join()
             spammer.join()
             job(folder, "check_ledger")
-        small = ("ingest.max_bytes=512",)
-        job(folder, "ingest_events", "--once", more=small)  # a batch that was cut off, and what came after it
-        job(folder, "change_flow", "--to", "three-queries", more=small)
+        with running(folder, "after", *rate, "--duration", "60") as last:  # what was cut off, and what is owed
+            assert last.wait(PATIENCE) == 0
         wrong = account(folder, analyst)
         sizes = {table.name: read(folder, table, table.time).num_rows for table in (EVENTS, REJECTED_EVENTS, SCORES)}
         print(f"round {number + 1}: {sizes}, {len(erased)} times every kind of job beside; {wrong}")
