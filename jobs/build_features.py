@@ -10,6 +10,7 @@ from pyspark.sql.streaming.query import StreamingQuery
 
 from features.tables import EVENTS, FEATURE_TABLE, TILES
 from features.tiles import FOLDED
+from jobs.shared.starter import finisher
 from lake.spark_tables import Lake
 from pipeline.build import build
 from settings import Settings, cli, load_settings
@@ -47,7 +48,10 @@ def main(env: cli.Environment = "local", overrides: cli.Overrides = None, once: 
     spark = spark_session(settings)
     lake = Lake(spark, settings.storage.root)
     lake.create(EVENTS, TILES, FEATURE_TABLE)
-    queries.finish(start(spark, lake, settings, once=once), settings)
+    if once:
+        finisher(spark, lake, settings)(FEATURES)  # on tables of run_pipeline: what that one owes
+    else:
+        queries.finish(start(spark, lake, settings), settings)
 
 
 if __name__ == "__main__":

@@ -12,6 +12,7 @@ from pyspark.sql.streaming.query import StreamingQuery
 
 from features.revisions import latest
 from features.tables import FEATURE_TABLE, SCORES, SHADOW_SCORES
+from jobs.shared.starter import finisher
 from lake.log import NO_VERSION
 from lake.spark_tables import Lake
 from pipeline.score import append
@@ -86,7 +87,10 @@ def main(env: cli.Environment = "local", overrides: cli.Overrides = None, once: 
     spark = spark_session(settings)
     lake = Lake(spark, settings.storage.root)
     lake.create(FEATURE_TABLE, SCORES)
-    queries.finish(start(spark, lake, settings, once=once), settings)
+    if once:
+        finisher(spark, lake, settings)(SCORING)  # on tables of run_pipeline: what that one owes
+    else:
+        queries.finish(start(spark, lake, settings), settings)
 
 
 if __name__ == "__main__":

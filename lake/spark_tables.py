@@ -231,6 +231,16 @@ class Lake:
                 return commit.note.ends
         return None
 
+    def has_commit_of(self, table: Table, batch_id: str, since: datetime) -> bool:
+        """Whether the batch has appended to ``table`` at ``since`` or later, as the log says."""
+        for version in reversed(self.versions(table)):
+            commit = log.commit_of(self.folder(table), version)
+            if commit is None or commit.at < since.timestamp():
+                return False
+            if commit.batch == batch_id:
+                return True
+        return False
+
     def newest(self, *tables: Table) -> datetime | None:
         """A time that no ``batch_time`` in ``tables`` is later than, and hardly more; None where they are empty."""
         times = [self._newest(table) for table in tables]

@@ -18,7 +18,7 @@ from lake.hadoop_files import HadoopFolder, remove, remove_folder
 from lake.spark_tables import Lake
 from settings import Settings
 from streams import queries
-from streams.checkpoints import NO_BATCH, Checkpoint
+from streams.checkpoints import Checkpoint
 from streams.flow import FEATURES, FLOW, SCORING, TOGETHER, Stream, noted
 from streams.progress import position
 
@@ -67,16 +67,10 @@ def to_three_queries(
         catch_up: does what is owed, and returns from where on something still is, by source.
 
     Raises:
-        BehaviorError: the one pass runs, or was stopped within a batch; or events are owed all the same.
+        BehaviorError: events are owed all the same.
     """
     if not is_together(settings):
         return
-    there = Checkpoint(HadoopFolder(spark, queries.checkpoint(settings, TOGETHER.folder)))
-    if max(there.planned(), default=NO_BATCH) != max(there.finished(), default=NO_BATCH):
-        raise BehaviorError(
-            f"{TOGETHER.query} was stopped within a batch, or runs. Stop it, let the batch finish (python -m "
-            f"jobs.{TOGETHER.folder} --once), then change again."
-        )
     owed_from = catch_up()
     for stream in (FEATURES, SCORING):
         assert stream.reads is not None

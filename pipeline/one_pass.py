@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from datetime import timedelta
 from functools import partial
 from time import monotonic
 from typing import TYPE_CHECKING
@@ -24,7 +25,7 @@ from pyspark.sql.pandas.types import from_arrow_schema
 from pyspark.sql.streaming.query import StreamingQuery
 
 from features.behavior import SessionRules, gathered, lean
-from features.errors import ConfigurationError
+from features.errors import BehaviorError, ConfigurationError
 from features.tables import EVENTS, FEATURE_TABLE, REJECTED_EVENTS, SCORES, SHADOW_SCORES, TABLES, TILES, Table
 from kafka.guard import KafkaGuard
 from lake.hadoop_files import HadoopFolder
@@ -55,6 +56,8 @@ log = logging.getLogger(__name__)
 
 QUERY = TOGETHER.query
 WRITTEN = (EVENTS, REJECTED_EVENTS, TILES, FEATURE_TABLE, SCORES, SHADOW_SCORES)
+LEEWAY = timedelta(minutes=10)
+"""By so much a clock may have been set back since a batch was planned."""
 IDLE_SECONDS = 5.0
 """How often it is looked for what is owed while no records come."""
 Files = dict[Table, list[str]]
@@ -104,13 +107,18 @@ def catch_up(spark: SparkSession, lake: Lake, settings: Settings) -> dict[str, l
     """Do what is owed where nobody runs the query; returns from where on something is still owed, by source.
 
     Raises:
-        BehaviorError: another process of this machine runs it.
+        BehaviorError: another process of this machine runs it, or it was stopped within a batch.
     """
     folder = queries.checkpoint(settings, INGEST.query)
     if not settings.stream.fenced:
         queries.claim(folder)
     try:
         idle = _idle(spark, lake, settings, LateModels(spark, settings))
+        if not idle.may_begin:
+            raise BehaviorError(
+                f"{QUERY} was stopped in the middle of a batch's commits. Let it finish, with its broker at work "
+                f"(python -m jobs.{INGEST.query} --once, or run_pipeline), then call this again."
+            )
         idle.catch_up()
         return idle.note()
     finally:
@@ -280,6 +288,11 @@ class Idle:
         if self._thread is not None:
             self._thread.join()
 
+    @property
+    def may_begin(self) -> bool:
+        """Whether the number of the next batch is known."""
+        return self._number() is not None
+
     def catch_up(self) -> None:
         """All that is owed, until nothing is left that can be done now."""
         while True:
@@ -312,8 +325,18 @@ class Idle:
             self.debts.before(number, query_id, self.clock)
 
     def _number(self) -> int | None:
-        """Of the next batch; None where that is not known: one that runs again may have begun already."""
+        """Of the next batch; None where one was stopped between two of its commits: its rows have their times already.
+
+        What is owed would get later times, without that batch's events, and cover them.
+        """
         if self._next is not None:
             return self._next
         planned = max(self.checkpoint.planned(), default=NO_BATCH)
-        return planned + 1 if planned == max(self.checkpoint.finished(), default=NO_BATCH) else None
+        if planned == max(self.checkpoint.finished(), default=NO_BATCH):
+            return planned + 1
+        batch, lake = self.checkpoint.batch(planned), self.debts.lake
+        if batch is None:
+            return None
+        own, since = f"{self.checkpoint.query_id}:{planned}", batch.time - LEEWAY
+        has_begun = any(lake.exists(table) and lake.has_commit_of(table, own, since) for table in WRITTEN)
+        return None if has_begun else planned
