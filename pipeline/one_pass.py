@@ -11,7 +11,7 @@ import logging
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import timedelta
 from functools import partial
@@ -147,6 +147,8 @@ class Run:
     def stop(self) -> None:
         self.query.stop()
         self.idle.stop()
+        with suppress(BehaviorError):  # logs forget after a day: whoever starts later begins as near as can be
+            self.idle.note()
         queries.let_go(self.idle.folder)
 
     def catch_up(self) -> None:

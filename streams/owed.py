@@ -7,6 +7,7 @@ the source it has taken what was owed: ``QUERY_ID/SOURCE:VERSION``.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from itertools import takewhile
@@ -14,6 +15,8 @@ from itertools import takewhile
 from features.tables import Table
 from lake.log import Commit
 from lake.spark_tables import Lake
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -58,13 +61,22 @@ class Owed:
         self._read, self._until = self.since, self.since.source - 1
 
     def look(self) -> None:
-        """Take in what was committed since the last look."""
+        """Take in what was committed since the last look.
+
+        Of commits that a log has forgotten meanwhile, since nobody looked for days, nothing can be told: what was owed
+        then counts as taken, as it nearly always is, and the log says how to make sure.
+        """
         source, result = self._read.source, self._read.result
         for commit in self.lake.commits(self.source, source):
+            if commit.version > source:
+                self._say_forgotten(self.source, source)
             source = commit.version + 1
             if commit.appends:
                 self._appends[commit.version] = commit
         for commit in self.lake.commits(self.result, result):
+            if commit.version > result:
+                self._say_forgotten(self.result, result)
+                self._until = source - 1
             result = commit.version + 1
             if commit.batch is not None:
                 self._ids.add(commit.batch)
@@ -101,6 +113,14 @@ class Owed:
             self._appends, self._ids, self.since = {}, set(), self._read
             self._until = self.since.source - 1
         return self.since
+
+    def _say_forgotten(self, table: Table, version: int) -> None:
+        log.error(
+            "The log of %s has forgotten what was committed from version %d on. If a batch had failed just then, its "
+            "events are missing in what came after it: python -m jobs.check_parity --all --repair makes sure.",
+            table.name,
+            version,
+        )
 
     def _is_under_way(self, append: Commit, before: int) -> bool:
         number = number_of(append.batch, self.query_id)

@@ -6,6 +6,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from typing import cast
 
+import pytest
+
 from features.tables import EVENTS, TILES, Table
 from lake.commit_notes import Note
 from lake.log import Commit
@@ -25,10 +27,13 @@ class Logs:
         log = self.written[table.name]
         for batch in batches:
             removed, note = (("old",), None) if batch is None else ((), Note(batch))
-            log.append(replace(APPEND, version=len(log), removed=removed, note=note))
+            log.append(replace(APPEND, version=log[-1].version + 1 if log else 0, removed=removed, note=note))
 
     def commits(self, table: Table, since: int) -> Iterator[Commit]:
-        return iter(self.written[table.name][since:])
+        return (commit for commit in self.written[table.name] if commit.version >= since)
+
+    def forget(self, table: Table, before: int) -> None:
+        self.written[table.name] = [commit for commit in self.written[table.name] if commit.version >= before]
 
 
 def owed_in(logs: Logs, since: Since | None = None) -> Owed:
@@ -91,3 +96,21 @@ def test_a_batch_that_runs_again_holds_the_position() -> None:
     owed = owed_in(logs)
     owed.drop(owed.due(6))
     assert owed.advanced(before=6) == Since(1, 0)
+
+
+def test_what_a_log_has_forgotten_is_not_taken_a_second_time(caplog: pytest.LogCaptureFixture) -> None:
+    logs = Logs()
+    logs.append(EVENTS, "q:0", "q:1", "q:2")
+    logs.append(TILES, "q:0", "q:1", "q:2", None)
+    logs.forget(TILES, 3)  # it was stopped, and maintenance went on
+    owed = owed_in(logs)
+    assert batches(owed) == []
+    assert "check_parity --all --repair" in caplog.text
+    logs.append(EVENTS, "q:3")
+    owed.look()
+    assert batches(owed) == ["q:3"]
+    caplog.clear()
+    logs.append(TILES, "q:3")
+    owed.look()
+    assert batches(owed) == []
+    assert not caplog.text
