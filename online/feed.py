@@ -1,8 +1,8 @@
 """Fills the online view: the tables' logs are followed, and what a commit has appended is kept by person.
 
 Nothing is remembered here: the view itself notes up to which version of each table it has come. Who begins without a
-note, or whose next commit is gone from the log, reads what is there of the last days. Taking a commit twice changes
-nothing, so a kill at any moment loses and doubles nothing.
+note, or whose next commit is gone from the log, or its files, reads what is there of the last days. Taking a commit
+twice changes nothing, so a kill at any moment loses and doubles nothing.
 """
 
 from __future__ import annotations
@@ -37,7 +37,6 @@ EXPIRES = {SCORES: entries.MINUTE, ALERTS: entries.ALERT}
 """Tables with entries that grow old, of which kind."""
 NEWEST, IDENTITY = "newest ", "identity "
 """Before a table's name: notes with the newest time in it, in seconds since 1970, and of which table it is."""
-
 ROWS_AT_ONCE = 20_000
 
 
@@ -82,9 +81,12 @@ class Feed:
                 return 0
             commits = CommitFollower(ArrowFolder(there.file_system), int(known))
             rows = 0
-            for commit in commits.poll(there.version):
-                added = self._rows(table, there, commit.added if commit.appends else ())
-                rows += self._keep(table, there, added, commit.version)
+            try:
+                for commit in commits.poll(there.version):
+                    added = self._rows(table, there, commit.added if commit.appends else ())
+                    rows += self._keep(table, there, added, commit.version)
+            except FileNotFoundError:  # joined with others, and deleted since
+                return rows + self._begin(table, there)
             return rows if commits.version == there.version else rows + self._begin(table, there)
 
     def _begin(self, table: Table, there: OpenTable) -> int:
@@ -97,12 +99,9 @@ class Feed:
 
     def _rows(self, table: Table, there: OpenTable, paths: Iterable[str]) -> Iterator[pa.Table]:
         for path in paths:
-            try:
-                part = fragment(there.file_system, path)
-                for batch in part.to_batches(columns=list(entries.COLUMNS[table]), batch_size=ROWS_AT_ONCE):
-                    yield pa.Table.from_batches([batch])
-            except FileNotFoundError:  # joined with others, or deleted, and vacuumed since
-                log.info("online view: file %s of %s is gone", path, table.name)
+            part = fragment(there.file_system, path)
+            for batch in part.to_batches(columns=list(entries.COLUMNS[table]), batch_size=ROWS_AT_ONCE):
+                yield pa.Table.from_batches([batch])
 
     def _keep(self, table: Table, there: OpenTable, parts: Iterable[pa.Table], version: int) -> int:
         """Keep the rows; that they are is noted with the last of them."""

@@ -102,6 +102,21 @@ def test_where_the_log_no_longer_has_the_next_commit_all_is_read(tmp_path: Path,
     assert feed.poll() == 0
 
 
+def test_where_files_of_the_next_commits_were_joined_and_deleted_all_is_read(tmp_path: Path, store: Store) -> None:
+    settings = place(tmp_path)
+    root = Path(settings.storage.root)
+    feed = Feed(store, settings)
+    feed.poll()
+    for number, user in enumerate(PEOPLE):
+        append(root, SCORES, [judged(feature_row(user, number), 0.1)])
+    table = arrow_tables.opened(str(root), SCORES).delta
+    table.optimize.compact()
+    assert table.vacuum(retention_hours=0, dry_run=False, enforce_retention_duration=False)
+    assert feed.poll() == len(PEOPLE)
+    assert [len(one[entries.MINUTE]) for one in shown(store)] == [1, 1, 1]
+    assert feed.poll() == 0
+
+
 def test_what_is_older_than_the_days_that_are_shown_is_neither_read_nor_kept(tmp_path: Path, store: Store) -> None:
     settings = place(tmp_path, "serving.look_back_days=1")
     root, day = Path(settings.storage.root), 1440
