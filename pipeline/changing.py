@@ -80,6 +80,8 @@ def to_three_queries(
                 f"Some of what was appended to {stream.reads.name} since version {since} is not in "
                 f"{stream.result.name} yet; the log says why. Let {TOGETHER.query} run until it is, then change again."
             )
+        if since >= newest:
+            lake.commit([], stream.reads, batch_id="change_flow")  # Delta's source begins at no version yet to come
         folder = queries.checkpoint(settings, stream.query)
         remove_folder(spark, folder)
         notes.write(folder, queries.BEGIN, {"version": since})

@@ -277,6 +277,10 @@ def test_changing_to_one_pass_and_back_reads_nothing_again_and_leaves_nothing_ou
     to_three_queries(*where, partial(one_pass.catch_up, *where))
     assert_whole(platform)  # those that have not run yet are where the one pass has come
     to_one_pass(*where, finisher(*where))
+    to_three_queries(*where, partial(one_pass.catch_up, *where))
+    platform.build()  # although there is nothing to be read from there on
+    platform.score()
+    to_one_pass(*where, finisher(*where))
     run(platform)
     assert_whole(platform)
     assert platform.read(TILES).agg(F.sum("events")).collect()[0][0] == 600
