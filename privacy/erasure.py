@@ -30,7 +30,7 @@ from privacy.stream_waits import StreamWaits
 from privacy.table_rows import delete_removed_files, remove_rows
 from settings import Settings
 from spark import scratch
-from streams.flow import FLOW, INGEST, Stream, personal, writer_of
+from streams.flow import FLOW, INGEST, Stream, noted, personal, writer_of
 
 
 @dataclass
@@ -120,8 +120,9 @@ class Erasure:
         """Delete files with the people in them that are in no log: killed processes left them, and refused commits.
 
         What a stream is just writing is no such file: each running batch is waited for between two looks, and a file
-        that is in no log at either look is nobody's any more. Who is no stream commits, or fails, within a minute; what
-        is committed meanwhile has rows, which are removed as such.
+        that is in no log at either look is nobody's any more. Who is no stream, and the one pass where it takes what is
+        owed between two batches, commits, or fails, within a minute; what is committed meanwhile has rows, which are
+        removed as such.
         """
         if not self.lake.takes_files:
             return
@@ -131,7 +132,7 @@ class Erasure:
             self.waits.batch_ends(stream)
         for table in tables:
             left = naming(self.lake, table, seen[table] & strays(self.lake, table), self.people)
-            if left and writer_of(table) is None:
+            if left and (writer_of(table) is None or noted(self.settings) is not None):
                 time.sleep(max(0.0, since + UNDER_WAY.total_seconds() - time.monotonic()))
                 left = sorted(strays(self.lake, table).intersection(left))
                 if again := self._remove(table):
