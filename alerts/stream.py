@@ -103,3 +103,17 @@ class AlertStream:
                 log.exception("%s failed", QUERY)
                 self.failure = BehaviorError(f"Raising alerts failed: {error}. Its trace is in the log.")
                 return
+
+
+def raise_once(settings: Settings) -> None:
+    """Raise what is due now, and send it on.
+
+    Raises:
+        BehaviorError: the storage fails, or a receiver does not take it in time.
+    """
+    stream = AlertStream(settings)
+    try:
+        stream.start(follow=False)
+        stream.drain()
+    finally:
+        stream.stop()

@@ -10,18 +10,14 @@ percentile and reasons as well.
 from __future__ import annotations
 
 import json
-import os
 import signal
-import socket
 import statistics
 import subprocess
 import sys
-import time
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from urllib.error import HTTPError, URLError
 from urllib.request import Request, urlopen
 
 import joblib
@@ -29,6 +25,7 @@ import numpy as np
 import pandas as pd
 from sklearn.ensemble import IsolationForest
 
+from benchmarks._servers import free_ports, running
 from benchmarks.report import Table
 from features.definitions import FEATURES
 from registry.mlflow_registry import Registry
@@ -199,39 +196,12 @@ def servers(rows: pd.DataFrame, registry: Registry, folder: Path) -> Iterator[Ab
 def started(
     name: str, command: list[str], place: str, bodies: Sequence[object], folder: Path, cwd: Path, **environment: str
 ) -> Iterator[Contestant]:
-    """A server in a process group of its own, up and answering; it ends with the block."""
-    file, address = folder / f"{name.partition(' ')[0]}.json", f"http://127.0.0.1:{place}"
+    """A server, up and answering; it ends with the block."""
+    short, address = name.partition(" ")[0], f"http://127.0.0.1:{place}"
+    file = folder / f"{short}.json"
     file.write_text(json.dumps([json.dumps(body) for body in bodies]), encoding="utf-8")
-    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])
-    with (folder / f"{name.partition(' ')[0]}.log").open("wb") as log:
-        process = subprocess.Popen(
-            command, cwd=cwd, env={**os.environ, "PATH": path, **environment}, stdin=subprocess.DEVNULL,
-            stdout=log, stderr=subprocess.STDOUT, start_new_session=True,
-        )  # fmt: skip
-    try:
-        wait_for(address, json.dumps(bodies[0]), process, Path(log.name))
+    with running(command, folder / f"{short}.log", cwd, lambda: post(address, json.dumps(bodies[0])), **environment):
         yield Contestant(name, address, file)
-    finally:
-        os.killpg(process.pid, 15)
-        try:
-            process.wait(20)
-        except subprocess.TimeoutExpired:
-            os.killpg(process.pid, 9)
-            process.wait()
-
-
-def wait_for(address: str, body: str, process: subprocess.Popen[bytes], log: Path) -> None:
-    end = time.monotonic() + 180
-    while time.monotonic() < end and process.poll() is None:
-        try:
-            post(address, body)
-        except (URLError, OSError) as error:
-            if isinstance(error, HTTPError) and error.code < 500:
-                raise RuntimeError(f"{address} answered {error.code}: {error.read().decode()[:500]}") from None
-            time.sleep(0.3)
-        else:
-            return
-    raise RuntimeError(f"{address} does not answer: {log.read_text(encoding='utf-8', errors='replace')[-1000:]}")
 
 
 def post(address: str, body: str) -> object:
@@ -250,11 +220,3 @@ def compare_scores(contestants: Sequence[Contestant], rows: pd.DataFrame) -> Non
         difference = abs(one["anomaly_score"] - two["predictions"][0])
         if difference > 1e-9:
             raise RuntimeError(f"The scores differ by {difference:g} on {len(rows)} rows' model.")
-
-
-def free_ports(count: int) -> list[int]:
-    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
-    ports = [one.getsockname()[1] for one in sockets]
-    for one in sockets:
-        one.close()
-    return ports

@@ -8,7 +8,6 @@ commits the rows of a thousand events a second and the feed follows. A score is 
 from __future__ import annotations
 
 import json
-import re
 import signal
 import statistics
 import subprocess
@@ -20,11 +19,13 @@ from contextlib import ExitStack, contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
+from urllib.request import urlopen
 
 import httpx
 import numpy as np
 import pyarrow as pa
 
+from benchmarks._servers import free_ports, running
 from benchmarks.report import Table
 from features.definitions import FEATURE_NAMES, FEATURE_VERSION
 from features.tables import FEATURE_TABLE, SCORES
@@ -50,7 +51,7 @@ def run(quick: bool, folder: Path) -> list[Table]:
     """See the module's text."""
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     people, asked, seconds = (20_000, 300, 5.0) if quick else (1_000_000, 3_000, 60.0)
-    overrides = [*local_overrides(folder), "serving.port=0", "serving.rate_per_second=100000", "serving.burst=100000"]
+    overrides = [*local_overrides(folder), "serving.rate_per_second=100000", "serving.burst=100000"]
     settings = load_settings("local", overrides)
     newest = datetime.now(UTC).replace(second=0, microsecond=0)
     for table in (FEATURE_TABLE, SCORES):
@@ -124,25 +125,12 @@ def history(settings: Settings, table: DeltaTable, people: int, newest: datetime
 @contextmanager
 def server(overrides: list[str], log: Path) -> Iterator[str]:
     """The real server in a process of its own; gives its address."""
-    words = [word for each in overrides for word in ("--set", each)]
-    with log.open("w+b") as out:
-        process = subprocess.Popen(
-            [sys.executable, "-m", "serving", "--env", "local", *words], cwd=PROJECT, stdout=out, stderr=out
-        )
-        try:
-            yield address_in(log, process)
-        finally:
-            process.terminate()
-            process.wait(30)
-
-
-def address_in(log: Path, process: subprocess.Popen[bytes]) -> str:
-    end = time.monotonic() + 120
-    while time.monotonic() < end and process.poll() is None:
-        if found := re.search(r"http://127\.0\.0\.1:\d+", log.read_text(encoding="utf-8", errors="replace")):
-            return found[0]
-        time.sleep(0.2)
-    raise RuntimeError(f"The server did not start: {log.read_text(encoding='utf-8', errors='replace')[-500:]}")
+    (port,) = free_ports(1)
+    address = f"http://127.0.0.1:{port}"
+    words = [word for each in (*overrides, f"serving.port={port}") for word in ("--set", each)]
+    command = [sys.executable, "-m", "serving", "--env", "local", *words]
+    with running(command, log, PROJECT, lambda: urlopen(f"{address}/health", timeout=30)):
+        yield address
 
 
 def wait_for_view(address: str) -> None:

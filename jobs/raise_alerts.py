@@ -6,7 +6,7 @@ them Kafka's kafka.alerts_topic and the webhook alerts.webhook. Needs no Spark.
 
 from __future__ import annotations
 
-from alerts.stream import AlertStream
+from alerts.stream import AlertStream, raise_once
 from settings import cli, load_settings
 from telemetry.logs import to_terminal
 
@@ -16,13 +16,13 @@ def main(env: cli.Environment = "local", overrides: cli.Overrides = None, once: 
     settings = load_settings(env, overrides or ())
     to_terminal()
     stop = cli.stop_signal()
+    if once:
+        raise_once(settings)
+        return
     stream = AlertStream(settings)
     try:
-        stream.start(follow=not once)
-        if once:
-            stream.drain()
-        else:
-            stream.wait(stop)
+        stream.start()
+        stream.wait(stop)
     finally:
         stream.stop()
 

@@ -32,7 +32,7 @@ from local.inputs import bring_up_inputs
 from local.pipeline import Parts, Pipeline
 from local.run_options import RunOptions
 from local.server_process import ServerProcess
-from online.stream import OnlineStream
+from online.stream import stream_of
 from pipeline import one_pass
 from pipeline.changing import to_one_pass
 from replay.formats.registry import AUTO, NAMES, known_format
@@ -166,8 +166,7 @@ def parts_of(spark: SparkSession, lake: Lake, settings: Settings) -> Parts:
         to_one_pass(spark, lake, settings, finisher(spark, lake, settings))
         return one_pass.start(spark, lake, settings)
 
-    online = OnlineStream(settings) if settings.online.store != "none" else None
-    return Parts(start, has_champion, train, alerts, online)
+    return Parts(start, has_champion, train, alerts, stream_of(settings))
 
 
 if __name__ == "__main__":

@@ -7,6 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from itertools import takewhile
 
 from delta.tables import DeltaTable
 from pyspark.sql import DataFrame, SparkSession
@@ -21,7 +22,6 @@ from lake.log import Commit, CommitFollower
 from lake.schemas import properties
 from lake.snapshot import STATISTICS_GRAIN, OpenTable, environment_problem
 
-MANY_FILES = "spark.databricks.delta.autoCompact.minNumFiles"
 JOINED_BYTES = "spark.databricks.delta.autoCompact.maxFileSize"
 
 
@@ -215,8 +215,8 @@ class Lake:
         if not arrow_tables.commit(opened, written, note=commit_notes.note(batch_id, ends), fence=fence):
             return False
         if table.looked_up:
-            conf = self.spark.conf
-            arrow_tables.join_small(opened, int(conf.get(MANY_FILES) or 50), int(conf.get(JOINED_BYTES) or 33_554_432))
+            most_bytes = int(self.spark.conf.get(JOINED_BYTES) or 33_554_432)
+            arrow_tables.join_small(opened, transactions.many_files(self.spark), most_bytes)
         return True
 
     def ends_of(self, table: Table, batch_id: str) -> str | None:
@@ -225,21 +225,20 @@ class Lake:
         Returns:
             None where the log has no commit of it (any more), an empty text where the commit does not say.
         """
-        for version in reversed(self.versions(table)):
-            commit = log.commit_of(self.folder(table), version)
-            if commit is not None and commit.note is not None and commit.batch == batch_id:
-                return commit.note.ends
-        return None
+        own = (commit.note for commit in self._newest_commits(table) if commit.batch == batch_id)
+        return next((note.ends for note in own if note is not None), None)
 
     def has_commit_of(self, table: Table, batch_id: str, since: datetime) -> bool:
         """Whether the batch has appended to ``table`` at ``since`` or later, as the log says."""
+        later = takewhile(lambda commit: commit.at >= since.timestamp(), self._newest_commits(table))
+        return any(commit.batch == batch_id for commit in later)
+
+    def _newest_commits(self, table: Table) -> Iterator[Commit]:
+        """The commits that the log of ``table`` still has, newest first."""
+        folder = self.folder(table)
         for version in reversed(self.versions(table)):
-            commit = log.commit_of(self.folder(table), version)
-            if commit is None or commit.at < since.timestamp():
-                return False
-            if commit.batch == batch_id:
-                return True
-        return False
+            if (commit := log.commit_of(folder, version)) is not None:
+                yield commit
 
     def newest(self, *tables: Table) -> datetime | None:
         """A time that no ``batch_time`` in ``tables`` is later than, and hardly more; None where they are empty."""

@@ -62,13 +62,17 @@ def append(
             return False
         _require_types(rows, transaction, address)
         actions = _files_of(transaction, rows)
-        needed = int(spark.conf.get("spark.databricks.delta.autoCompact.minNumFiles", None) or 50)
-        if compact and transaction.snapshot().numOfFiles() + len(actions) >= needed:
+        if compact and transaction.snapshot().numOfFiles() + len(actions) >= many_files(spark):
             transaction.registerPostCommitHook(getattr(getattr(delta.hooks, "AutoCompact$"), "MODULE$"))
         if fence is not None:
             actions.append(delta.actions.SetTransaction(*fence, jvm.scala.Option.empty()))
         _commit(jvm, transaction, actions, "Append", note)
     return True
+
+
+def many_files(spark: SparkSession) -> int:
+    """So many small files of a table are joined by whoever appends to it."""
+    return int(spark.conf.get("spark.databricks.delta.autoCompact.minNumFiles", None) or 50)
 
 
 def _begun(spark: SparkSession, address: str) -> Any:

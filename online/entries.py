@@ -47,9 +47,9 @@ LAYOUT = sha256(" ".join((*IN_FEATURES, *IN_SCORE, *PAST)).encode()).hexdigest()
 """Changes with what is in bodies: a view of another layout cannot be read."""
 
 
-def place_of(time: datetime) -> str:
-    """A time as a place: places sort as times do."""
-    return f"{int(time.timestamp()):012d}"
+def place_of(seconds: float) -> str:
+    """A time in seconds since 1970 as a place: places sort as times do."""
+    return f"{max(0, int(seconds)):012d}"
 
 
 def of_features(rows: pa.Table) -> Iterator[Entry]:
@@ -64,7 +64,7 @@ def of_scores(rows: pa.Table) -> Iterator[Entry]:
     seconds = pc.divide(rows["window_start"].cast(pa.int64()), 1_000_000).to_pylist()
     about = rows["user_id"].to_pylist(), seconds, rows["batch_time"].cast(pa.int64()).to_pylist()
     for user, second, revision, body in zip(*about, _bodies(rows, PAST[1:]), strict=True):
-        yield Entry(user, MINUTE, f"{second:012d}", revision, body)
+        yield Entry(user, MINUTE, place_of(second), revision, body)
     newest, ranks = _newest_of_each(rows)
     for user, revision, body in zip(newest["user_id"].to_pylist(), ranks, _bodies(newest, IN_SCORE), strict=True):
         yield Entry(user, SCORE, "", revision, body)
@@ -73,8 +73,9 @@ def of_scores(rows: pa.Table) -> Iterator[Entry]:
 def of_alerts(rows: pa.Table) -> Iterator[Entry]:
     """An entry for each revision."""
     for row in rows.to_pylist():
-        revision, place = _micros(row.pop("batch_time")), f"{place_of(row['session_start'])} {row['alert_id']}"
+        revision = _micros(row.pop("batch_time"))
         row.pop("batch_id")
+        place = f"{place_of(row['session_start'].timestamp())} {row['alert_id']}"
         yield Entry(row["user_id"], ALERT, place, revision, orjson.dumps(row))
 
 

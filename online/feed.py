@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import closing
 from datetime import timedelta
 from pathlib import Path
@@ -38,6 +38,11 @@ EXPIRES = {SCORES: entries.MINUTE, ALERTS: entries.ALERT}
 NEWEST, IDENTITY = "newest ", "identity "
 """Before a table's name: notes with the newest time in it, in seconds since 1970, and of which table it is."""
 ROWS_AT_ONCE = 20_000
+
+
+def oldest(noted: Mapping[str, str], table: Table, settings: Settings) -> str:
+    """The least place of ``table`` that is still shown: so many days before its newest time."""
+    return entries.place_of(int(noted.get(NEWEST + table.name, 0)) - 86_400 * settings.serving.look_back_days)
 
 
 def identity_of(identity: str) -> str:
@@ -147,11 +152,7 @@ class Feed:
 
     def expire(self) -> None:
         """Remove what is older than the days that are kept."""
-        before = {}
-        for table, kind in EXPIRES.items():
-            if (newest := self._noted.get(NEWEST + table.name)) is not None:
-                before[kind] = f"{max(0, int(newest) - int(self.days.total_seconds())):012d}"
-        self.store.expire(before)
+        self.store.expire({kind: oldest(self._noted, table, self.settings) for table, kind in EXPIRES.items()})
 
 
 def feed_of(settings: Settings, *, anew: bool = False) -> Feed:
@@ -198,7 +199,10 @@ def _wait_for_feed(store: Store, settings: Settings) -> None:
     tables = {table.name: OpenTable(TableLocation.under(settings.storage.root, table)) for table in FOLLOWED}
     versions = {name: there.version for name, there in tables.items() if there.refresh()}
     end = time.monotonic() + settings.maintenance.erase_wait_seconds
-    while any(int(store.noted().get(name, -1)) < version for name, version in versions.items()):
+    while True:
+        noted = store.noted()
+        if all(int(noted.get(name, -1)) >= version for name, version in versions.items()):
+            return
         if time.monotonic() >= end:
             raise BehaviorError(
                 "The online view has not come to what was removed, so it may take it in yet. Let it "

@@ -66,3 +66,8 @@ class OnlineStream:
             self._woken.wait(pause)
         if feed is not None:
             feed.close()
+
+
+def stream_of(settings: Settings) -> OnlineStream | None:
+    """One that is not started yet; None where the settings name no store."""
+    return None if settings.online.store == "none" else OnlineStream(settings)

@@ -9,11 +9,11 @@ from time import monotonic
 from pyspark.errors import StreamingQueryException
 from pyspark.sql import SparkSession
 
-from alerts.stream import AlertStream
+from alerts.stream import AlertStream, raise_once
 from features.errors import BehaviorError
 from kafka.guard import KafkaGuard
 from lake.spark_tables import Lake
-from online.stream import OnlineStream
+from online.stream import stream_of
 from pipeline import one_pass
 from settings import Settings
 from streams import queries
@@ -25,40 +25,41 @@ PAUSE_SECONDS = 30.0
 """Until alerts that have failed are tried again."""
 
 
-def run(  # noqa: C901 - a list of parts, each of which may be off
-    spark: SparkSession, lake: Lake, settings: Settings, *, once: bool = False
-) -> None:
+def run(spark: SparkSession, lake: Lake, settings: Settings, *, once: bool = False) -> None:
     """Run it; ``once`` takes all that is there, does what is owed, and ends.
 
     Raises:
         BehaviorError: the query failed, or, with ``once``, alerts could not be raised.
     """
     with ExitStack() as stack:
-        online = OnlineStream(settings) if settings.online.store != "none" else None
-        if online is not None:
-            stack.callback(online.stop)
-        alerts = Alerts(settings) if settings.alerts.by_pipeline else None
-        if alerts is not None:
-            stack.callback(alerts.stop)
+        online, alerts = stream_of(settings), Alerts(settings) if settings.alerts.by_pipeline and not once else None
+        for beside in (online, alerts):
+            if beside is not None:
+                stack.callback(beside.stop)
         running = one_pass.start(spark, lake, settings, once=once)
         stack.callback(running.stop)  # the first to be stopped: the others take in what it has left
+        for beside in (online, alerts):
+            if beside is not None:
+                running.when_scored(beside.wake)
         if online is not None:
-            running.when_scored(online.wake)
             online.start()
-        if alerts is not None and not once:
-            running.when_scored(alerts.wake)
-        try:
-            while not running.query.awaitTermination(1):
-                if alerts is not None and not once:
-                    alerts.look_after()
-        except StreamingQueryException as error:
-            if any(sign in str(error) for sign in queries.NO_RECORDS):
-                KafkaGuard(spark, lake, settings, INGEST.query).check()
-            raise queries.failure_of(error, settings) from None
+        _await(running, alerts, spark, lake, settings)
         if once:
             running.catch_up()
+            if settings.alerts.by_pipeline:
+                raise_once(settings)
+
+
+def _await(running: one_pass.Run, alerts: Alerts | None, spark: SparkSession, lake: Lake, settings: Settings) -> None:
+    """Until the query ends."""
+    try:
+        while not running.query.awaitTermination(1):
             if alerts is not None:
-                alerts.raise_all()
+                alerts.look_after()
+    except StreamingQueryException as error:
+        if any(sign in str(error) for sign in queries.NO_RECORDS):
+            KafkaGuard(spark, lake, settings, INGEST.query).check()
+        raise queries.failure_of(error, settings) from None
 
 
 class Alerts:
@@ -86,12 +87,6 @@ class Alerts:
             except BehaviorError as error:
                 self._failed(error)
                 self.stop()
-
-    def raise_all(self) -> None:
-        """All that is there now."""
-        self._stream = AlertStream(self.settings)
-        self._stream.start(follow=False)
-        self._stream.drain()
 
     def stop(self) -> None:
         if self._stream is not None:

@@ -18,8 +18,8 @@ from features.errors import BehaviorError, EnvironmentProblem
 from features.tables import ALERTS, FEATURE_TABLE, PATTERN_MEMBERS, SCORES, Table
 from lake.reader import LakeReader
 from online.configured import store_of
-from online.entries import ALERT, FEATURES, MINUTE, SCORE, SEGMENT, features_in, minute_in, score_in
-from online.feed import FOLLOWED, IDENTITY, NEWEST, identity_of
+from online.entries import ALERT, FEATURES, MINUTE, SCORE, SEGMENT, features_in, minute_in, place_of, score_in
+from online.feed import FOLLOWED, IDENTITY, NEWEST, identity_of, oldest
 from online.store import Kept, Store
 from settings import Settings
 
@@ -100,7 +100,7 @@ class OnlineView:
 
     def _newest(self, table: Table, rows: Iterable[dict[str, Any]]) -> dict[str, Any] | None:
         """The newest minute among these, unless it is older than the days that are looked back."""
-        near = [row for row in rows if self._place(row) >= self._since(table)]
+        near = [row for row in rows if place_of(_seconds(row["window_start"])) >= self._since(table)]
         return max(near, key=lambda row: str(row["window_start"]), default=None)
 
     def _segment(self, kept: Sequence[Kept]) -> dict[str, Any] | None:
@@ -108,14 +108,8 @@ class OnlineView:
         newest = self._noted.get(NEWEST + PATTERN_MEMBERS.name)
         return next((row for row in rows if str(_seconds(row["day"])) == newest), None)
 
-    @staticmethod
-    def _place(row: dict[str, Any]) -> str:
-        return f"{_seconds(row['window_start']):012d}"
-
     def _since(self, table: Table) -> str:
-        """The least place that is still shown."""
-        newest = int(self._noted.get(NEWEST + table.name, 0))
-        return f"{max(0, newest - 86_400 * self.settings.serving.look_back_days):012d}"
+        return oldest(self._noted, table, self.settings)
 
     def _run(self) -> None:
         while True:

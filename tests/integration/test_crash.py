@@ -11,6 +11,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -113,14 +114,42 @@ def places(folder: Path, broker: EmbeddedBroker) -> list[str]:
     ]
 
 
-def killed_again_and_again(job: str, changes: list[str], broker: EmbeddedBroker, folder: Path) -> Sender:
+@dataclass(frozen=True)
+class Site:
+    """Where the job that is killed works, and what looks at it afterwards."""
+
+    broker: EmbeddedBroker
+    folder: Path
+    changes: list[str]
+    lake: Lake
+
+    @property
+    def settings(self) -> Settings:
+        return load_settings("local", self.changes)
+
+    @property
+    def at_once(self) -> Settings:
+        """To take in what is left in one batch."""
+        return load_settings("local", [*self.changes, "kafka.max_offsets_per_trigger=100000"])
+
+
+@pytest.fixture
+def site(spark: SparkSession, own_broker: EmbeddedBroker, tmp_path: Path) -> Site:
+    changes = places(tmp_path, own_broker)
+    lake = Lake(spark, load_settings("local", changes).storage.root)
+    lake.create()
+    return Site(own_broker, tmp_path, changes, lake)
+
+
+def killed_again_and_again(job: str, site: Site) -> Sender:
     """Start the job and kill it at a random moment, every third time with the broker; returns who sent meanwhile."""
-    chance, settings = random.Random(os.environ.get("BEHAVIOR_TEST_SEED", "11")), load_settings("local", changes)
+    chance, settings = random.Random(os.environ.get("BEHAVIOR_TEST_SEED", "11")), site.settings
+    broker = site.broker
     sender = Sender(broker.bootstrap_servers)
     sender.start()
     for number in range(KILLS):
-        before, log = commits(settings), folder / f"job-{number}.log"
-        process = started(job, changes, log)
+        before, log = commits(settings), site.folder / f"job-{number}.log"
+        process = started(job, site.changes, log)
         try:
             wait_for_batch(settings, before, process, log)
             time.sleep(chance.uniform(0.0, 2.0))  # the moment is what is random here
@@ -140,37 +169,25 @@ def killed_again_and_again(job: str, changes: list[str], broker: EmbeddedBroker,
 
 @pytest.mark.slow
 @pytest.mark.timeout(3600)  # five starts of Spark beside whatever else the machine has to do
-def test_ingest_killed_at_random_moments_loses_and_doubles_nothing(
-    spark: SparkSession, own_broker: EmbeddedBroker, tmp_path: Path
-) -> None:
-    changes = places(tmp_path, own_broker)
-    settings = load_settings("local", changes)
-    lake = Lake(spark, settings.storage.root)
-    lake.create(EVENTS, REJECTED_EVENTS)
-    sender = killed_again_and_again("ingest_events", changes, own_broker, tmp_path)
-    at_once = load_settings("local", [*changes, "kafka.max_offsets_per_trigger=100000"])
-    ingest_events.start(spark, lake, at_once, once=True).awaitTermination()
-    assert_all_is_there_once(lake, settings, sender)
+def test_ingest_killed_at_random_moments_loses_and_doubles_nothing(spark: SparkSession, site: Site) -> None:
+    sender = killed_again_and_again("ingest_events", site)
+    ingest_events.start(spark, site.lake, site.at_once, once=True).awaitTermination()
+    assert_all_is_there_once(site, sender)
 
 
 @pytest.mark.timeout(3600)
 def test_the_one_pass_killed_at_random_moments_loses_and_doubles_nothing_on_the_whole_way(
-    spark: SparkSession, own_broker: EmbeddedBroker, tmp_path: Path
+    spark: SparkSession, site: Site
 ) -> None:
-    changes = places(tmp_path, own_broker)
-    settings = load_settings("local", changes)
-    lake = Lake(spark, settings.storage.root)
-    lake.create()
-    known = people(300)
-    with EventProducer(own_broker.bootstrap_servers, TOPIC) as producer:
+    known, lake = people(300), site.lake
+    with EventProducer(site.broker.bootstrap_servers, TOPIC) as producer:
         send(producer, *known)
-    with_a_model(spark, lake, settings)
-    sender = killed_again_and_again("run_pipeline", changes, own_broker, tmp_path)
-    at_once = load_settings("local", [*changes, "kafka.max_offsets_per_trigger=100000"])
-    service.run(spark, lake, at_once, once=True)
+    with_a_model(spark, lake, site.settings)
+    sender = killed_again_and_again("run_pipeline", site)
+    service.run(spark, lake, site.at_once, once=True)
 
-    assert_all_is_there_once(lake, settings, sender, len(known))
-    parity = check_parity.check(spark, lake, settings, None)
+    assert_all_is_there_once(site, sender, len(known))
+    parity = check_parity.check(spark, lake, site.settings, None)
     assert parity is not None
     assert parity.differences == 0
     newest, scored = latest(lake.read(FEATURE_TABLE), FEATURE_TABLE), latest(lake.read(SCORES), SCORES)
@@ -188,8 +205,9 @@ def with_a_model(spark: SparkSession, lake: Lake, settings: Settings) -> None:
     promote_model.promote(settings, version, force=True, why="test")
 
 
-def assert_all_is_there_once(lake: Lake, settings: Settings, sender: Sender, before: int = 0) -> None:
-    entries = audit(lake.spark, lake, settings)
+def assert_all_is_there_once(site: Site, sender: Sender, before: int = 0) -> None:
+    lake = site.lake
+    entries = audit(lake.spark, lake, site.settings)
     assert sum(entry.difference + entry.unread for entry in entries) == 0
     events = lake.read(EVENTS)
     assert events.count() == sender.events + before
