@@ -63,7 +63,7 @@ class Running(Protocol):
     @property
     def query(self) -> StreamingQuery: ...
 
-    def catch_up(self) -> None: ...
+    def catch_up(self) -> str | None: ...
 
     def when_scored(self, call: Callable[[], None]) -> None: ...
 
@@ -207,7 +207,9 @@ class Pipeline:
     def _drain(self) -> None:
         if self.running is not None:
             self.running.query.processAllAvailable()
-            self.running.catch_up()
+            left = self.running.catch_up()
+            if left is not None:
+                self.console.print(left, markup=False, highlight=False)
 
     def _learn(self, show: Any) -> None:
         """Train and promote a first model as soon as there is enough to learn from."""

@@ -7,6 +7,7 @@ The logs of the tables say what is owed, so that nothing need be remembered, and
 from __future__ import annotations
 
 import logging
+import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -20,7 +21,7 @@ from pyspark.sql import functions as F
 
 from features.behavior import SessionRules
 from features.revisions import latest
-from features.tables import EVENTS, FEATURE_ROW, FEATURE_TABLE, SCORES, SHADOW_SCORES, TILES, Table
+from features.tables import EVENTS, FEATURE_ROW, FEATURE_TABLE, SCORES, SHADOW_SCORES, Table
 from features.tiles import FOLDED
 from lake import notes
 from lake.log import Commit
@@ -28,8 +29,8 @@ from lake.spark_tables import Lake
 from lake.worker_files import TableFiles
 from pipeline.build import build
 from pipeline.workers import Models, score_rows, stamp
-from streams.flow import TOGETHER
-from streams.owed import Owed, Since
+from streams.flow import FEATURES, SCORING, TOGETHER
+from streams.owed import Owed
 from streams.queries import Batch, Clock, interruption
 
 log = logging.getLogger(__name__)
@@ -51,6 +52,7 @@ class CatchingUp:
         models: gives the models in force for a batch; None where there are none.
         listeners: called when scores are there.
         owed: how many appends were owed at the last look.
+        troubles: why what is owed by a source could not be done when it was last tried.
     """
 
     lake: Lake
@@ -60,7 +62,8 @@ class CatchingUp:
     listeners: list[Callable[[], None]] = field(default_factory=list)
     owed: int = field(default=0, init=False)
     _steps: list[Owed] = field(default_factory=list, init=False)
-    _again_at: float = field(default=float("-inf"), init=False)
+    troubles: dict[str, str] = field(default_factory=dict, init=False)
+    _again_at: dict[str, float] = field(default_factory=dict, init=False)
     _noted_at: float = field(default=float("-inf"), init=False)
 
     def before(self, number: int, query_id: str, clock: Clock) -> None:
@@ -71,6 +74,10 @@ class CatchingUp:
         self.owed = sum(len(step.due(number)) for step in (events, features))
         if monotonic() - self._noted_at > NOTE_SECONDS:
             self.note(number)
+
+    def hurry(self) -> None:
+        """Wait no longer after a failure: who ends cannot try again later."""
+        self._again_at.clear()
 
     def note(self, number: int) -> dict[str, list[int]]:
         """Note from where on the logs must be looked at, by source; ``number`` is that of the next batch."""
@@ -84,25 +91,24 @@ class CatchingUp:
     def _of(self, query_id: str) -> list[Owed]:
         if not self._steps:
             noted = notes.read(self.folder, TOGETHER.note) or {}
-            tables = ((EVENTS, TILES), (FEATURE_TABLE, SCORES))
-            self._steps = [
-                Owed(self.lake, source, result, query_id, Since(*noted.get(source.name, ())))
-                for source, result in tables
-            ]
+            self._steps = [Owed.of_step(self.lake, step, query_id, noted) for step in (FEATURES, SCORING)]
         return self._steps
 
     def _try(self, owed: Owed, number: int, take: Callable[[Sequence[Commit]], None]) -> None:
         owed.look()
-        due = owed.due(number)
-        if not due or monotonic() < self._again_at:
+        due, source = owed.due(number), owed.source.name
+        if not due:
+            self.troubles.pop(source, None)
+        if not due or monotonic() < self._again_at.get(source, float("-inf")):
             return
         try:
             take(_part(due))
         except Exception as error:
             if interruption(str(error)) is not None:
                 raise
-            self._again_at = monotonic() + PATIENCE_SECONDS
-            log.warning("%d appends to %s wait: %s", len(due), owed.source.name, error, exc_info=True)
+            self._again_at[source] = monotonic() + PATIENCE_SECONDS
+            self.troubles[source] = _reason(error)
+            log.warning("%d appends to %s wait: %s", len(due), source, error, exc_info=True)
             return
         owed.look()
 
@@ -119,6 +125,7 @@ class CatchingUp:
         batch = _batch(owed, appends, clock)
         models = self.models(batch.id)
         if models is None:
+            self.troubles[owed.source.name] = "there is no model that can score them now, the log says why"
             return
         keys = list(FEATURE_TABLE.keys)
         rows = _rows_of(self.lake, FEATURE_TABLE, "batch_id", appends)
@@ -134,6 +141,13 @@ class CatchingUp:
         one_after_another(*[partial(batch.commit, self.lake, written[table], table) for table in written_tables])
         for call in self.listeners:
             call()
+
+
+def _reason(error: Exception) -> str:
+    """What went wrong, in a line: of an error of a worker, which comes with its traces, what it says itself."""
+    text = str(error).strip() or type(error).__name__
+    said: list[str] = re.findall(r"^\s*(?:\w+\.)*(\w*(?:Error|Exception): .+)$", text, re.MULTILINE)
+    return (said[-1] if said else text.splitlines()[0])[:300]
 
 
 def one_after_another(*works: Callable[[], None]) -> None:

@@ -52,7 +52,7 @@ def to_one_pass(spark: SparkSession, lake: Lake, settings: Settings, finish: Cal
                 f"(python -m jobs.{stream.query} --once), then change again."
             )
         taken = 0 if where is None else max(where.version, 0)
-        note[stream.reads.name] = [taken, _next_version(lake, stream.result)]
+        note[stream.reads.name] = [taken, _next_version(lake, stream.last)]
     notes.write(queries.checkpoint(settings, TOGETHER.query), TOGETHER.note, note)
 
 

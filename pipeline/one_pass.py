@@ -151,9 +151,9 @@ class Run:
             self.idle.note()
         queries.let_go(self.idle.folder)
 
-    def catch_up(self) -> None:
-        """Do all that is owed, as far as that is possible now."""
-        self.idle.catch_up()
+    def catch_up(self) -> str | None:
+        """Do all that is owed, as far as that is possible now; returns a sentence where something is left."""
+        return self.idle.catch_up()
 
 
 class LateModels:
@@ -295,14 +295,23 @@ class Idle:
         """Whether the number of the next batch is known."""
         return self._number() is not None
 
-    def catch_up(self) -> None:
-        """All that is owed, until nothing is left that can be done now."""
+    def catch_up(self) -> str | None:
+        """All that is owed, until nothing is left that can be done now; a sentence where something is."""
+        self.debts.hurry()
+        left = None
         while True:
-            before = self.debts.owed
             with self._lock:
                 self._look()
-            if self.debts.owed in (0, before):
-                return
+            if self.debts.owed == 0:
+                return None
+            if self.debts.owed == left:
+                return self._left()
+            left = self.debts.owed
+
+    def _left(self) -> str:
+        reasons = [f"{source}: {trouble}" for source, trouble in self.debts.troubles.items()]
+        why = f" ({'; '.join(reasons)})" if reasons else ""
+        return f"{self.debts.owed} appends wait for features or scores{why}. {QUERY} does them when it runs again."
 
     def note(self) -> dict[str, list[int]]:
         """Note from where on something is owed."""

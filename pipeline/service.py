@@ -45,7 +45,8 @@ def run(spark: SparkSession, lake: Lake, settings: Settings, *, once: bool = Fal
             online.start()
         _await(running, alerts, spark, lake, settings)
         if once:
-            running.catch_up()
+            if (left := running.catch_up()) is not None:
+                log.error("%s", left)
             if settings.alerts.by_pipeline:
                 raise_once(settings)
 

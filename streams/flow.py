@@ -32,6 +32,7 @@ class Stream:
     Attributes:
         reads: the table it reads as a stream; None: Kafka.
         writes: the tables its batches append to; ``result`` is the one whose rows show how far it is.
+        last: of these the one that a batch of the one pass commits last: what has no commit there is owed.
         note: for one that is no Spark stream, the note beside its checkpoint that says how far it has read; of the one
             pass, what it owes.
         checkpoint: its folder, where that is not of its name.
@@ -41,6 +42,7 @@ class Stream:
     reads: Table | None
     writes: tuple[Table, ...]
     result: Table
+    last: Table
     note: str = ""
     checkpoint: str = ""
 
@@ -49,13 +51,13 @@ class Stream:
         return self.checkpoint or self.query
 
 
-INGEST = Stream("ingest_events", None, (EVENTS, REJECTED_EVENTS), EVENTS)
-FEATURES = Stream("build_features", EVENTS, (TILES, FEATURE_TABLE), FEATURE_TABLE)
-SCORING = Stream("score_features", FEATURE_TABLE, (SCORES, SHADOW_SCORES), SCORES)
-ALERTING = Stream("raise_alerts", SCORES, (ALERTS, RISK), ALERTS, note="scores")
+INGEST = Stream("ingest_events", None, (EVENTS, REJECTED_EVENTS), EVENTS, EVENTS)
+FEATURES = Stream("build_features", EVENTS, (TILES, FEATURE_TABLE), FEATURE_TABLE, TILES)
+SCORING = Stream("score_features", FEATURE_TABLE, (SCORES, SHADOW_SCORES), SCORES, SCORES)
+ALERTING = Stream("raise_alerts", SCORES, (ALERTS, RISK), ALERTS, ALERTS, note="scores")
 
 TOGETHER = Stream(
-    "run_pipeline", None, (*INGEST.writes, *FEATURES.writes, *SCORING.writes), SCORES, "owed", INGEST.query
+    "run_pipeline", None, (*INGEST.writes, *FEATURES.writes, *SCORING.writes), SCORES, TILES, "owed", INGEST.query
 )
 """The one pass, which does what the three do. It reads Kafka by the checkpoint of ``INGEST``: one of both runs."""
 

@@ -8,13 +8,15 @@ the source it has taken what was owed: ``QUERY_ID/SOURCE:VERSION``.
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import takewhile
+from typing import Self
 
 from features.tables import Table
 from lake.log import Commit
 from lake.spark_tables import Lake
+from streams.flow import Stream
 
 log = logging.getLogger(__name__)
 
@@ -56,6 +58,12 @@ class Owed:
     _appends: dict[int, Commit] = field(default_factory=dict, init=False)
     _ids: set[str] = field(default_factory=set, init=False)
     _until: int = field(default=-1, init=False)
+
+    @classmethod
+    def of_step(cls, lake: Lake, step: Stream, query_id: str, note: Mapping[str, Sequence[int]]) -> Self:
+        """What a step of the one pass owes, from where on it is ``note``-d (:func:`streams.flow.noted`)."""
+        assert step.reads is not None
+        return cls(lake, step.reads, step.last, query_id, Since(*note.get(step.reads.name, ())))
 
     def __post_init__(self) -> None:
         self._read, self._until = self.since, self.since.source - 1

@@ -22,7 +22,7 @@ from lake.spark_tables import Lake
 from settings import Settings
 from streams.checkpoints import NO_BATCH, Checkpoint
 from streams.flow import FEATURES, INGEST, SCORING, TOGETHER, Stream, noted
-from streams.owed import Owed, Since, Taken, number_of
+from streams.owed import Owed, Taken, number_of
 from streams.queries import begin_of, checkpoint
 
 STEPS = {step.query: step for step in (FEATURES, SCORING)}
@@ -130,12 +130,12 @@ def _of_step(spark: SparkSession, settings: Settings, step: Stream, note: Mappin
     """Where a step of the one pass is."""
     there = Checkpoint(HadoopFolder(spark, checkpoint(settings, INGEST.query)))
     query_id = there.query_id
-    if query_id is None or step.reads is None:
+    if query_id is None:
         return None
     planned, done = there.planned(), there.finished()
     newest = max(done, default=NO_BATCH)
     batch = there.batch(newest)
-    owed = Owed(Lake(spark, settings.storage.root), step.reads, step.result, query_id, Since(*note[step.reads.name]))
+    owed = Owed.of_step(Lake(spark, settings.storage.root), step, query_id, note)
     owed.look()
     time = BEGINNING if batch is None else batch.time
     started = max(planned, default=NO_BATCH)

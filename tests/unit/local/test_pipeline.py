@@ -51,8 +51,9 @@ class Made:
     def processAllAvailable(self) -> None:  # noqa: N802
         self.calls.append(f"drain {self.name}")
 
-    def catch_up(self) -> None:
+    def catch_up(self) -> str | None:
         self.calls.append("catch up")
+        return None
 
 
 @dataclass
