@@ -25,6 +25,7 @@ from features.tables import EVENTS, FEATURE_ROW, FEATURE_TABLE, SCORES, SHADOW_S
 from features.tiles import FOLDED
 from lake import notes
 from lake.log import Commit
+from lake.snapshot import first_line
 from lake.spark_tables import Lake
 from lake.worker_files import TableFiles
 from pipeline.build import build
@@ -145,9 +146,8 @@ class CatchingUp:
 
 def _reason(error: Exception) -> str:
     """What went wrong, in a line: of an error of a worker, which comes with its traces, what it says itself."""
-    text = str(error).strip() or type(error).__name__
-    said: list[str] = re.findall(r"^\s*(?:\w+\.)*(\w*(?:Error|Exception): .+)$", text, re.MULTILINE)
-    return (said[-1] if said else text.splitlines()[0])[:300]
+    said: list[str] = re.findall(r"^\s*(?:\w+\.)*(\w*(?:Error|Exception): .+)$", str(error), re.MULTILINE)
+    return said[-1][:300] if said else first_line(error)
 
 
 def one_after_another(*works: Callable[[], None]) -> None:

@@ -22,7 +22,7 @@ from pyspark.sql import functions as F
 
 from alerts import feedback, follower
 from alerts.follower import ScoreFollower
-from alerts.stream import AlertStream
+from alerts.stream import AlertStream, raise_once
 from features.errors import BehaviorError, EnvironmentProblem
 from features.revisions import latest, latest_in_arrow
 from features.tables import ALERTS, RISK, SCORES
@@ -351,20 +351,11 @@ def records(settings: Settings, count: int) -> list[tuple[str, dict[str, Any]]]:
     return found
 
 
-def drained(settings: Settings) -> None:
-    stream = AlertStream(settings)
-    try:
-        stream.start(follow=False)
-        stream.drain()
-    finally:
-        stream.stop()
-
-
 def test_every_revision_goes_to_kafka_once_keyed_by_its_user(scored: Scored, told: Settings) -> None:
     for step in ([row(0, 0.6)], [row(1, 0.9), row(0, 0.7, "bob")]):
         scored.arrive(*step)
-        drained(told)
-        drained(told)  # a start with nothing new sends nothing again
+        raise_once(told)
+        raise_once(told)  # a start with nothing new sends nothing again
     found = records(told, 3)
     written = arrow_tables.read(scored.root, ALERTS, ["user_id", "alert_id", "revision"]).to_pylist()
     sent = [(key, value["alert_id"], value["revision"]) for key, value in found]
@@ -381,7 +372,7 @@ def test_with_kafka_away_alerts_are_written_and_sent_when_it_is_back(scored: Sco
         stream.drain(seconds=0.5)
     stream.stop()
     assert len(scored.short()) == 1
-    drained(told)
+    raise_once(told)
     assert [key for key, _ in records(told, 1)] == ["ada"]
 
 
