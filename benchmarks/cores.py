@@ -1,8 +1,7 @@
-"""The whole way with one core and two, few and many partitions, and on a standalone cluster: rate and memory.
+"""The whole way with one core and two, and with few and many partitions of the topic: rate, and memory beside it.
 
 Each line is a driver of its own, started cold: its first catch-up warms Java up, the second counts. Spark is given so
-many cores by ``local[n]``, or two workers of one core each with a Java of their own; the broker and the sampling of
-memory have what is left.
+many cores by ``local[n]``; the broker and the sampling of memory have what is left.
 """
 
 from __future__ import annotations
@@ -18,8 +17,6 @@ from benchmarks.report import Cell, Table
 from benchmarks.whole_way import BATCH, Driver
 from local.broker import EmbeddedBroker
 
-TWO, ONE, CLUSTER = "2 cores", "1 core", "cluster of 2 workers"
-MASTERS = {TWO: "local[2]", ONE: "local[1]", CLUSTER: "local-cluster[2,1,2048]"}
 GOAL = 0.9
 
 
@@ -27,7 +24,7 @@ GOAL = 0.9
 class CatchUp:
     """One driver's second catch-up."""
 
-    spark: str
+    cores: int
     partitions: int
     seconds: float
     processor: float
@@ -37,43 +34,43 @@ class CatchUp:
 def run(quick: bool, folder: Path) -> list[Table]:
     """See the module's text."""
     events, users = (60_000, 2_000) if quick else (200_000, 10_000)
-    plan = [(TWO, 4), (ONE, 4), (CLUSTER, 4)] if quick else [(TWO, 4), (TWO, 8), (TWO, 16), (CLUSTER, 4), (ONE, 4)]
+    plan = [(2, 4), (1, 4)] if quick else [(2, 4), (2, 8), (2, 16), (1, 4)]
     with EmbeddedBroker(folder / "kafka", folder / "logs") as broker:
         for partitions in {partitions for _, partitions in plan}:
             broker.create_topic(f"bench-{partitions}", partitions)
             fill(broker.bootstrap_servers, f"bench-{partitions}", events, users)
-        runs = [_caught_up(broker.bootstrap_servers, folder, spark, partitions) for spark, partitions in plan]
+        runs = [_caught_up(broker.bootstrap_servers, folder, cores, partitions) for cores, partitions in plan]
     draw(runs, events, folder / "cores.png")
     return [_table(runs, events)]
 
 
-def _caught_up(servers: str, folder: Path, spark: str, partitions: int) -> CatchUp:
-    usage, name = Usage(), f"{list(MASTERS).index(spark)}-{partitions}"
-    with Driver(servers, folder, f"bench-{partitions}", f"spark.master={MASTERS[spark]}") as driver:
+def _caught_up(servers: str, folder: Path, cores: int, partitions: int) -> CatchUp:
+    usage, name = Usage(), f"{cores}-{partitions}"
+    with Driver(servers, folder, f"bench-{partitions}", f"spark.master=local[{cores}]") as driver:
         if not (folder / "mlflow.db").exists():
             driver.ask("train")
         driver.ask(f"way {name}-warm")
         with usage.watched():
             seconds = float(driver.ask(f"way {name}")["seconds"])
-    return CatchUp(spark, partitions, seconds, usage.cpu[0], usage.peak)
+    return CatchUp(cores, partitions, seconds, usage.cpu[0], usage.peak)
 
 
 def _table(runs: list[CatchUp], events: int) -> Table:
     base = runs[0]
     rows: list[tuple[Cell, ...]] = [
         (
-            f"{one.spark}; {one.partitions} partitions",
+            f"cores {one.cores}, partitions {one.partitions}",
             events / one.seconds, base.seconds / one.seconds, one.processor, f"{one.peak:,.0f} MB",
         )
         for one in runs
     ]  # fmt: skip
     return Table(
-        f"The whole way of {events:,} events with other numbers of cores and partitions, and on a cluster",
+        f"The whole way of {events:,} events with other numbers of cores and partitions",
         ("Spark has", "events/s", "of the first", "processor s", "peak memory"),
         tuple(rows),
         (
             f"One catch-up each, after one that warms up, in micro-batches of up to {BATCH:,} records.",
-            f"The goal: with both cores at least {GOAL} of the first, whatever the partitions, and on the cluster.",
+            f"The goal: with both cores at least {GOAL} of the first, whatever the partitions.",
             "The driver of the first line has trained the champion before that.",
             "Memory and processor seconds are of Python, Java and the broker together.",
         ),
@@ -82,9 +79,9 @@ def _table(runs: list[CatchUp], events: int) -> Table:
 
 def draw(runs: list[CatchUp], events: int, path: Path) -> None:
     """Rate and memory of each line."""
-    figure = Figure(figsize=(12, 3))
+    figure = Figure(figsize=(9, 3))
     rate, memory = figure.subplots(1, 2)
-    names = [f"{one.spark}\n{one.partitions} partitions" for one in runs]
+    names = [f"{one.cores} cores\n{one.partitions} partitions" for one in runs]
     rate.bar(names, [events / one.seconds / 1000 for one in runs], color="#1f6fb2")
     rate.set_ylabel("thousand events per second")
     memory.bar(names, [one.peak / 1000 for one in runs], color="#bbbbbb")

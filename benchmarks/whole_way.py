@@ -114,9 +114,8 @@ class Driver:
         command = [sys.executable, "-m", "benchmarks._ours", servers, topic, str(folder), str(BATCH), *overrides]
         self.errors: IO[bytes] = (folder / "ours.log").open("wb")
         self.process = subprocess.Popen(
-            command, cwd=PROJECT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self.errors, text=True,
-            env={**os.environ, "PYTHONPATH": str(PROJECT)},  # of a cluster's workers, which run elsewhere
-        )  # fmt: skip
+            command, cwd=PROJECT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self.errors, text=True
+        )
 
     def ask(self, order: str) -> dict[str, Any]:
         """Have an order done."""
