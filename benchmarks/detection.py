@@ -37,7 +37,8 @@ from features.kernel import NONE
 from scoring.flatten import flatten
 from scoring.model import Model, Parameters
 from simulation.rows import rows_from, simulated, tiles_of
-from training.evaluate import BUDGET, by_persona, by_session, with_labels
+from simulation.sites import SITES
+from training.evaluate import BUDGET, FALSE_ALARMS, by_persona, by_persona_at_false_alarms, by_session, with_labels
 from training.model import fit
 
 Floats = NDArray[np.float64]
@@ -53,6 +54,8 @@ PRINTED = {
     ("wiki", "sessions with at least 5 events"): (0.721, 0.552),
     ("wiki", "users with at least 5 events"): (0.775, None),
     ("wiki", "all users"): (0.807, 0.319),
+    ("hotel", "sessions with at least 5 events"): (0.516, 0.468),
+    ("hotel", "users with at least 5 events"): (0.455, 0.364),
 }
 """The README's figures: ROC-AUC and average precision."""
 
@@ -178,18 +181,26 @@ def scores_of(model: Model, rows: pd.DataFrame) -> Floats:
     return model.score(rows) if forest is None else forest.score(model.columns(rows).to_numpy())
 
 
-def personas(days: Iterable[int]) -> tuple[pd.DataFrame, pd.Series[float]]:
-    """On simulated days at the budget: the share found per persona, and the mean figures of all sessions together."""
-    tables, figures_of = [], []
+def personas(days: Iterable[int], site: str) -> tuple[pd.DataFrame, pd.Series[float]]:
+    """On simulated days: the shares per persona at the budget and at the false alarms, and the figures of all sessions.
+
+    The first has columns sessions, flagged, share (at the budget) and found (at the false alarms).
+    """
+    at_budget, at_alarms, figures_of = [], [], []
     for day in days:
-        rows = simulated(day)
+        rows = simulated(day, site=site)
         scorable = rows[rows["session_events"] >= MIN_EVENTS]
         scored = scorable.assign(score=scores_of(trained(scorable, day), scorable), user_id=scorable["user"])
         sessions = by_session(scored.assign(session_start=scored["first_minute"]))
-        tables.append(by_persona(sessions))
+        at_budget.append(by_persona(sessions))
+        at_alarms.append(by_persona_at_false_alarms(sessions))
         figures_of.append(with_labels(sessions))
-    grouped = pd.concat(tables).groupby(["strange", "persona"])[["sessions", "flagged"]].sum()
-    return grouped.assign(share=grouped["flagged"] / grouped["sessions"]), pd.DataFrame(figures_of).mean()
+    counted, found = (
+        pd.concat(tables).groupby(["strange", "persona"])[["sessions", "flagged"]].sum()
+        for tables in (at_budget, at_alarms)
+    )
+    shares = counted.assign(share=counted["flagged"] / counted["sessions"], found=found["flagged"] / found["sessions"])
+    return shares, pd.DataFrame(figures_of).mean()
 
 
 def data_table(data: Labelled, seeds: Iterable[int]) -> Table:
@@ -229,27 +240,24 @@ def _verdict(ours_of: Floats, printed: float | None) -> str | None:
 TOGETHER = ("roc_auc", "average_precision", "recall", "precision")
 
 
-def personas_table(days: Sequence[int]) -> Table:
+def personas_table(days: Sequence[int], site: str) -> Table:
     """Who is found on simulated days."""
-    shares, together = personas(days)
+    shares, together = personas(days, site)
     said = ", ".join(f"{name.replace('_', ' ')} {together[name]:.3f}" for name in TOGETHER)
     rows = [
         (
-            "strange" if row["strange"] else "honest",
-            row["persona"],
-            row["flagged"],
-            row["sessions"],
+            "strange" if row["strange"] else "honest", row["persona"], row["sessions"], f"{row['found']:.1%}",
             f"{row['share']:.1%}",
         )
         for row in shares.reset_index().to_dict("records")
-    ]
+    ]  # fmt: skip
     return Table(
-        f"simulated shop, days {days[0]} to {days[-1]} of 2,500 users: sessions among the strangest {BUDGET:.0%}",
-        ("kind", "persona", "found", "sessions", "share"),
+        f"simulated {site}, days {days[0]} to {days[-1]} of 2,500 users: sessions flagged",
+        ("kind", "persona", "sessions", f"at {FALSE_ALARMS:.0%} of the honest", f"among the strangest {BUDGET:.0%}"),
         tuple(sorted(rows, key=lambda row: (row[0] == "honest", row[1]))),
         (
-            f"All sessions: {said}.",
-            "About 2 % of the sessions are strange, so at this budget no more than half of them can be found.",
+            f"All sessions, at the budget of {BUDGET:.0%}: {said}.",
+            "After a take-over only sessions in which the intruder acts are strange, not the owner's own.",
         ),
     )
 
@@ -263,8 +271,11 @@ def data_folder() -> Path:
 def run(quick: bool, folder: Path) -> list[Table]:  # nothing is kept on the way
     """The labelled data sets, where they are, and simulated days: those looked at while choosing, and others."""
     place, seeds = data_folder(), range(2) if quick else SEEDS
-    sets = [labelled(place, name) for name in ("shop", "wiki")] if place.is_dir() else []
-    if not sets:
-        print(f"No labelled data in {place}: set BEHAVIOR_DATA to its folder. Only the simulated shop is measured.")
+    names = [name for name in ("shop", "wiki", "hotel") if (place / f"{name}_labels.csv").is_file()]
+    if not names:
+        print(f"No labelled data in {place}: set BEHAVIOR_DATA to its folder. Only simulated sites are measured.")
     days: list[tuple[int, ...]] = [(1,)] if quick else [(1, 2, 3), (7, 8, 9)]
-    return [*(data_table(data, seeds) for data in sets), *(personas_table(some) for some in days)]
+    return [
+        *(data_table(labelled(place, name), seeds) for name in names),
+        *(personas_table(some, site) for site in SITES for some in days),
+    ]

@@ -21,7 +21,7 @@ from features.errors import UsageError
 from kafka.pacer import Pacer
 from kafka.producer import EventProducer, producer_from
 from settings import cli, load_settings
-from simulation import Event, Label, Scenario, labels, simulate
+from simulation import SITES, Event, Label, Scenario, labels, simulate
 
 _encode = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
 
@@ -79,6 +79,7 @@ def planned(
     users: int | None,
     seed: int,
     head_start: float = 0.0,
+    site: str = "shop",
 ) -> Scenario:
     """The scenario of a run: ``duration`` seconds from now (None: endless), or the ``history`` hours before now.
 
@@ -90,11 +91,12 @@ def planned(
         raise UsageError(f"--history needs hours above 0; {history:g} was given.")
     if history is not None:
         span = timedelta(hours=history)
-        return Scenario(now - span, rate, span, seed, users, daily_rhythm=history >= 12)
+        return Scenario(now - span, rate, span, seed, users, daily_rhythm=history >= 12, site=site)
     if head_start < 0:
         raise UsageError(f"--head-start needs minutes, 0 or more; {head_start:g} was given.")
     before = timedelta(minutes=head_start)
-    return Scenario(now - before, rate, None if duration is None else before + timedelta(seconds=duration), seed, users)
+    lasting = None if duration is None else before + timedelta(seconds=duration)
+    return Scenario(now - before, rate, lasting, seed, users, site=site)
 
 
 def main(
@@ -110,6 +112,7 @@ def main(
     ] = 0.0,
     users: Annotated[int | None, typer.Option(help="Population; what the rate takes if left out.")] = None,
     seed: Annotated[int, typer.Option(help="The same seed gives the same people.")] = 17,
+    site: Annotated[str, typer.Option(help=f"Where they act: {', '.join(SITES)}.")] = "shop",
     label_file: Annotated[Path | None, typer.Option("--labels", help="CSV file for who is strange.")] = None,
     bootstrap_servers: Annotated[str | None, typer.Option(help="Broker, instead of kafka.bootstrap_servers.")] = None,
     topic: Annotated[str | None, typer.Option(help="Topic, instead of kafka.topic.")] = None,
@@ -128,6 +131,7 @@ def main(
             users=users,
             seed=seed,
             head_start=head_start,
+            site=site,
         )
         if label_file is not None:
             write_labels(labels(scenario), label_file)

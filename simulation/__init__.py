@@ -1,4 +1,4 @@
-"""Labelled behaviour, simulated: people and programs in a shop, as events of the contract. No input, no output.
+"""Labelled behaviour, simulated: people and programs on a site, as events of the contract. No input, no output.
 
 ``simulate`` gives events in order of event time, ``labels`` who is strange. Labels are never part of an event::
 
@@ -19,12 +19,11 @@ from typing import Any, NotRequired, TypedDict
 import numpy as np
 
 from simulation.engine import Columns, Stream, moments, population_size
-from simulation.personas import DEFAULT_MIX, PERSONAS
 from simulation.population import PLATFORMS, populate
 from simulation.scenario import Scenario
-from simulation.shop import ACTIONS, PAGES
+from simulation.sites import SITES
 
-__all__ = ["DEFAULT_MIX", "PERSONAS", "Columns", "Event", "Label", "Scenario", "labels", "simulate", "simulate_columns"]
+__all__ = ["SITES", "Columns", "Event", "Label", "Scenario", "labels", "simulate", "simulate_columns"]
 
 
 class Event(TypedDict):
@@ -55,13 +54,13 @@ class Label:
 
 def labels(scenario: Scenario) -> list[Label]:
     """One row for every user of the scenario, whether or not the user acts in it."""
-    population = populate(population_size(scenario), scenario.seed, scenario.mix)
+    population = populate(population_size(scenario), scenario.seed, scenario.shares, scenario.place)
     when = moments(scenario, population)
     origin = datetime.fromtimestamp(round(scenario.start.timestamp() * 1000) / 1000, UTC)
     rows = []
     for name, code, moment in zip(population.names, population.persona.tolist(), when.tolist(), strict=True):
-        persona = PERSONAS[code]
-        if persona.name != "account_takeover":
+        persona = scenario.place.personas[code]
+        if persona.role != "victim":
             rows.append(Label(name, persona.name, persona.is_anomalous))
         elif math.isfinite(moment):
             rows.append(Label(name, persona.name, True, origin + timedelta(milliseconds=round(moment * 1000))))
@@ -79,7 +78,7 @@ def simulate_columns(scenario: Scenario) -> tuple[list[str], Iterator[Columns]]:
 def simulate(scenario: Scenario) -> Iterator[Event]:
     """Events in order of event time; endless if the scenario is. The properties of a user are one shared dict."""
     stream = Stream(scenario)
-    names = stream.population.names
+    names, pages, actions = stream.population.names, stream.site.pages, stream.site.actions
     apps = [{"app": PLATFORMS[code]} for code in stream.population.platform.tolist()]
     ids = np.random.default_rng([scenario.seed, stream.origin, 2])
     for columns in stream.columns():
@@ -99,8 +98,8 @@ def simulate(scenario: Scenario) -> Iterator[Event]:
         for user, action, page, session, timestamp, sent_at, at in rows:
             event: Event = {
                 "user_id": names[user],
-                "action": ACTIONS[action],
-                "page": PAGES[page],
+                "action": actions[action],
+                "page": pages[page],
                 "timestamp": timestamp,
                 "event_id": _uuid(drawn[at : at + 32]),
                 "sent_at": sent_at,

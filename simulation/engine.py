@@ -9,11 +9,10 @@ from dataclasses import dataclass, fields
 import numpy as np
 
 from features.errors import UsageError
-from simulation.personas import BEHAVIOURS, PERSONA
-from simulation.population import Population, mean_events, mean_events_of, populate, rhythm
+from simulation.population import mean_events, mean_events_of, populate, rhythm
 from simulation.scenario import Scenario
-from simulation.shop import CAMPAIGNS, STEP_ACTION, Floats, Ints
-from simulation.visits import Visits, act
+from simulation.site import Bools, Floats, Ints, Population, Visits
+from simulation.visits import act
 
 WARM_UP = (300.0, 1200.0)
 """Seconds simulated before the start, so that visits are under way when the stream begins: at least and at most."""
@@ -29,7 +28,6 @@ FIRST_CAMPAIGN = 0.35
 """When the first campaign begins, as a share of the horizon; others follow an hour after each other."""
 CROWD_SHARE = 0.4
 """How much a campaign adds to the rate while its crowd arrives."""
-INTRUDER_CODE = len(BEHAVIOURS) - 1
 
 
 @dataclass(frozen=True)
@@ -37,7 +35,8 @@ class Columns:
     """Events as columns in order of time.
 
     ``user`` is the place in :attr:`Stream.population`, ``millis`` the event time (Unix, ms), ``action`` and
-    ``page`` are codes of ``shop.ACTIONS`` and ``shop.PAGES``, ``session`` a number or 0 where the app sends none.
+    ``page`` are codes of the site's, ``session`` a number or 0 where the app sends none; ``strange`` tells whether
+    somebody acts who should not: of an account that was taken over the intruder alone, and not its owner.
     """
 
     user: Ints
@@ -45,6 +44,7 @@ class Columns:
     action: Ints
     page: Ints
     session: Ints
+    strange: Bools
 
     def __len__(self) -> int:
         return len(self.user)
@@ -59,11 +59,6 @@ class Columns:
         return Columns(*(np.concatenate([getattr(part, c.name) for part in parts]) for c in fields(Columns)))
 
 
-def _visits(user: Ints, start: Floats, behaviour: Ints | int, campaign: int = 0) -> Visits:
-    size = len(user)
-    return Visits(user, start, np.broadcast_to(behaviour, size).astype(np.int64), np.full(size, campaign, np.int64))
-
-
 def warm_up(scenario: Scenario) -> float:
     """Seconds simulated before the start."""
     return min(WARM_UP[1], max(WARM_UP[0], WARM_UP_EVENTS / scenario.rate))
@@ -74,7 +69,7 @@ def population_size(scenario: Scenario) -> int:
     if scenario.users is not None:
         return scenario.users
     seconds = min(scenario.seconds, HORIZON) + warm_up(scenario)
-    return max(100, math.ceil(1.5 * seconds * scenario.rate / mean_events_of(scenario.mix)))
+    return max(100, math.ceil(1.5 * seconds * scenario.rate / mean_events_of(scenario.shares, scenario.place)))
 
 
 def moments(scenario: Scenario, population: Population) -> Floats:
@@ -85,8 +80,8 @@ def moments(scenario: Scenario, population: Population) -> Floats:
     horizon = scenario.seconds if math.isfinite(scenario.seconds) else HORIZON
     moment: Floats = max(horizon, HORIZON) * (0.02 + 0.96 * population.moment)
     moment[moment >= horizon] = np.inf
-    for persona in (PERSONA["power_user"], PERSONA["account_takeover"]):
-        first = np.flatnonzero(population.persona == persona)[:1]
+    for role in ("joins", "victim"):
+        first = np.flatnonzero(population.persona == scenario.place.with_role(role))[:1]
         moment[first] = horizon * (0.15 + 0.5 * population.moment[first])
     return moment
 
@@ -97,9 +92,12 @@ class Stream:
     def __init__(self, scenario: Scenario) -> None:
         self.scenario = scenario
         self.origin = round(scenario.start.timestamp() * 1000)
-        self.population = populate(population_size(scenario), scenario.seed, scenario.mix)
+        self.site = scenario.place
+        self.population = populate(population_size(scenario), scenario.seed, scenario.shares, self.site)
         self.moments = moments(scenario, self.population)
         self.rng = np.random.default_rng([scenario.seed, self.origin, 1])
+        self.joins, self.crowd, self.victim = (self.site.with_role(role) for role in ("joins", "crowd", "victim"))
+        self.intruder = self.site.intruder_code
         self.warm_up = warm_up(scenario)
         self.free_at = np.full(len(self.population.names), -self.warm_up)
         self.horizon = scenario.seconds if math.isfinite(scenario.seconds) else HORIZON
@@ -109,8 +107,8 @@ class Stream:
         self.offsets, self.events_of_visit = self._sample_usual_visits()
         self.planned_rate = self._planned_rate()
 
-    def _users(self, persona: str) -> Ints:
-        return np.flatnonzero(self.population.persona == PERSONA[persona])
+    def _users(self, persona: int) -> Ints:
+        return np.flatnonzero(self.population.persona == persona)
 
     def _refuse_impossible_rate(self) -> None:
         """A person makes a few events a minute: a rate beyond what the users can make is refused."""
@@ -132,63 +130,64 @@ class Stream:
         if odds is None:
             return np.zeros(1), 1.0
         user = rng.choice(len(odds), 4000, p=odds)
-        acts = act(_visits(user, np.zeros(4000), self.population.persona[user]), self.population, rng)
+        acts = act(self.site, Visits.of(user, np.zeros(4000), self.population.persona[user]), self.population, rng)
         return np.sort(acts.seconds), len(acts.seconds) / 4000
 
     def _planned_rate(self) -> float:
         """Events per second that campaigns, new users and take-overs add, on average over the horizon."""
         rng = np.random.default_rng([self.scenario.seed, 4])
         counted = 0.0
-        for persona, behaviour, visits in (("account_takeover", INTRUDER_CODE, 1.5), ("power_user", None, 1.0)):
+        for persona, code, visits in ((self.victim, self.intruder, 1.5), (self.joins, self.joins, 1.0)):
             user = self._users(persona)
             user = user[np.isfinite(self.moments[user])]
             if len(user):
-                code = PERSONA[persona] if behaviour is None else behaviour
-                acts = act(_visits(user, self.moments[user], code), self.population, rng)
+                acts = act(self.site, Visits.of(user, self.moments[user], code), self.population, rng)
                 counted += visits * float((acts.seconds < self.horizon).sum())
         crowd, window = self._crowd()
         if crowd:
             between = min(self.horizon, HORIZON)
             arrivals = FIRST_CAMPAIGN * between + rng.exponential(window, crowd)
-            acts = act(
-                _visits(self._users("flash_crowd")[:crowd], arrivals, PERSONA["flash_crowd"]), self.population, rng
-            )
+            visits_of_crowd = Visits.of(self._users(self.crowd)[:crowd], arrivals, self.crowd)
+            acts = act(self.site, visits_of_crowd, self.population, rng)
             counted += float((acts.seconds < between).sum()) * self.horizon / between
         return counted / self.horizon
 
     def _crowd(self) -> tuple[int, float]:
         """How many people a campaign brings, and the mean of the seconds until they come."""
         window = min(180.0, self.horizon / 6)
-        size = CROWD_SHARE * self.scenario.rate * window / mean_events(PERSONA["flash_crowd"])
-        return min(max(1, round(size)), len(self._users("flash_crowd"))), window
+        size = CROWD_SHARE * self.scenario.rate * window / mean_events(self.site, self.crowd)
+        return min(max(1, round(size)), len(self._users(self.crowd))), window
 
     def _life_events(self) -> Visits:
         """Visits fixed beforehand: new users' first, and the last one of a habit before an account is taken over."""
-        new, victims = self._users("power_user"), self._users("account_takeover")
+        new, victims = self._users(self.joins), self._users(self.victim)
         new = new[np.isfinite(self.moments[new])]
         victims = victims[np.isfinite(self.moments[victims])]
         habit = self.rng.uniform(-300.0, np.maximum(self.moments[victims] - 5.0, -299.0))
-        return _together(
-            _visits(new, self.moments[new], PERSONA["power_user"]),
-            _visits(victims, habit, PERSONA["account_takeover"]),
+        return Visits.together(
+            Visits.of(new, self.moments[new], self.joins),
+            Visits.of(victims, habit, self.victim),
         )
 
     def _intrusions(self, low: float, high: float) -> Visits:
         """Attacks on the accounts taken over in this time: one at the moment itself, and some later."""
-        victims = self._users("account_takeover")
+        victims = self._users(self.victim)
         victims = victims[(self.moments[victims] >= low) & (self.moments[victims] < high)]
         again = np.repeat(victims, self.rng.integers(0, 4, len(victims)))
         later = self.moments[again] + 600.0 + self.rng.exponential(2400.0, len(again))
-        return _together(_visits(victims, self.moments[victims], INTRUDER_CODE), _visits(again, later, INTRUDER_CODE))
+        return Visits.together(
+            Visits.of(victims, self.moments[victims], self.intruder), Visits.of(again, later, self.intruder)
+        )
 
     def _crowds(self, high: float) -> Visits:
         """Arrivals after the campaigns that begin in this time: the first early on, then about one an hour."""
-        crowd, visits = self._users("flash_crowd"), _visits(np.zeros(0, np.int64), np.zeros(0), 0)
+        crowd, visits = self._users(self.crowd), Visits.of(np.zeros(0, np.int64), np.zeros(0), 0)
         size, window = self._crowd()
         while size and (begins := FIRST_CAMPAIGN * min(self.horizon, HORIZON) + self.campaigns * HORIZON) < high:
             members = self.rng.permutation(crowd)[:size]
             arrivals = begins + self.rng.exponential(window, len(members))
-            visits = _together(visits, _visits(members, arrivals, PERSONA["flash_crowd"], self.campaigns % CAMPAIGNS))
+            campaign = self.campaigns % self.site.campaigns
+            visits = Visits.together(visits, Visits.of(members, arrivals, self.crowd, campaign))
             self.campaigns += 1
         return visits
 
@@ -196,7 +195,7 @@ class Stream:
         """Ordinary arrivals: as many as the rate needs, by those who are free, at the hours each prefers."""
         population = self.population
         free = (self.free_at <= low) & (population.visits > 0)
-        free &= (population.persona != PERSONA["power_user"]) | (self.moments <= low)
+        free &= (population.persona != self.joins) | (self.moments <= low)
         at = np.flatnonzero(free)
         hour = ((self.origin / 1000 + (low + high) / 2) / 3600) % 24
         own = population.own_hours[at]
@@ -212,7 +211,7 @@ class Stream:
                 break
             chance = np.minimum(1.0, chance + np.where(open_, missing / room * weight, 0.0))
         user = at[self.rng.random(len(at)) < chance]
-        return _visits(user, self.rng.uniform(low, high, len(user)), population.persona[user])
+        return Visits.of(user, self.rng.uniform(low, high, len(user)), population.persona[user])
 
     def _target_rate(self, low: float, hour: float) -> float:
         """Events per second to begin by ordinary arrivals, beside what is planned.
@@ -229,14 +228,15 @@ class Stream:
 
     def _events(self, visits: Visits) -> Columns:
         """The events of visits that begin; their users are busy until the last one and a rest."""
-        acts = act(visits, self.population, self.rng)
+        acts = act(self.site, visits, self.population, self.rng)
         user = visits.user[acts.visit]
         ends = visits.start.copy()
         np.maximum.at(ends, acts.visit, acts.seconds)
         np.maximum.at(self.free_at, visits.user, ends + REST[0] + self.rng.exponential(REST[1], len(visits)))
         numbers = self.rng.integers(1, 2**63 - 1, len(visits)) * self.population.sends_session[visits.user]
         millis = self.origin + np.round(acts.seconds * 1000).astype(np.int64)
-        return Columns(user, millis, STEP_ACTION[acts.step], acts.page, numbers[acts.visit])
+        strange = self.site.acts_strangely[visits.behaviour][acts.visit]
+        return Columns(user, millis, self.site.step_action[acts.step], acts.page, numbers[acts.visit], strange)
 
     def columns(self) -> Iterator[Columns]:
         """Batches of events in order of time, from the scenario's start to its end."""
@@ -247,10 +247,10 @@ class Stream:
         while low < self.scenario.seconds:
             high = 0.0 if low < 0.0 < low + step else min(low + step, self.scenario.seconds)
             extra = [self._intrusions(low, high), self._crowds(high), self.planned]
-            planned = _together(*extra)
+            planned = Visits.together(*extra)
             due = planned.start < high
             self.planned = planned.take(~due)
-            waiting.append(self._events(_together(self._usual(low, high), planned.take(due))))
+            waiting.append(self._events(Visits.together(self._usual(low, high), planned.take(due))))
             events = Columns.together(waiting)
             until = self.origin + high * 1000
             ready = events.millis < until
@@ -258,12 +258,3 @@ class Stream:
             now = events.take(ready & (events.millis >= first) & (events.millis < last))
             yield now.take(np.argsort(now.millis, kind="stable"))
             low = high
-
-
-def _together(*parts: Visits) -> Visits:
-    return Visits(
-        np.concatenate([part.user for part in parts]),
-        np.concatenate([part.start for part in parts]),
-        np.concatenate([part.behaviour for part in parts]),
-        np.concatenate([part.campaign for part in parts]),
-    )

@@ -7,13 +7,11 @@ population, and the same people come back in every run with that seed.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from functools import cache
 
 import numpy as np
 
-from simulation.personas import BEHAVIOURS, PERSONAS, Persona
-from simulation.shop import CATEGORIES, CATEGORY_RANKS, PRODUCTS, Floats, Ints
+from simulation.site import Floats, Ints, Persona, Population, Site
 
 PLATFORMS = ("web", "android", "ios")
 MAX_PROGRAM_VISIT = 3000
@@ -28,14 +26,14 @@ def rhythm(hours: Floats) -> Floats:
     return curve
 
 
-def persona_codes(draws: Floats, mix: Mapping[str, float]) -> Ints:
+def persona_codes(draws: Floats, mix: Mapping[str, float], site: Site) -> Ints:
     """A persona for each draw in [0, 1); the first users are one of each, so that none is missing."""
-    weights = np.array([max(mix.get(persona.name, 0.0), 0.0) for persona in PERSONAS])
+    weights = np.array([max(mix.get(persona.name, 0.0), 0.0) for persona in site.personas])
     codes = np.searchsorted(np.cumsum(weights / weights.sum()), draws, side="right").astype(np.int64)
     present = np.flatnonzero(weights)
     guaranteed = min(len(present), len(codes))
     codes[:guaranteed] = present[::-1][:guaranteed]
-    return np.minimum(codes, len(PERSONAS) - 1)
+    return np.minimum(codes, len(site.personas) - 1)
 
 
 def visit_events(persona: Persona, rng: np.random.Generator, size: int) -> Ints:
@@ -52,9 +50,9 @@ def visit_seconds(persona: Persona, rng: np.random.Generator, size: int) -> Floa
 
 
 @cache
-def mean_events(code: int) -> float:
+def mean_events(site: Site, code: int) -> float:
     """Mean number of events of a visit of a behaviour, over its users."""
-    persona = BEHAVIOURS[code]
+    persona = site.behaviours[code]
     rng = np.random.default_rng(code)
     if not persona.is_program:
         return float(visit_events(persona, rng, 20_000).mean())
@@ -62,58 +60,35 @@ def mean_events(code: int) -> float:
     return float(np.clip(rates * visit_seconds(persona, rng, 20_000), 1, MAX_PROGRAM_VISIT).mean())
 
 
-def mean_events_of(mix: Mapping[str, float]) -> float:
+def mean_events_of(mix: Mapping[str, float], site: Site) -> float:
     """Mean number of events of a visit, over all visits of a mix."""
-    weights = np.array([mix.get(persona.name, 0.0) * persona.visits for persona in PERSONAS])
+    weights = np.array([mix.get(persona.name, 0.0) * persona.visits for persona in site.personas])
     if not weights.any():
-        return mean_events(0)
-    return float(np.average([mean_events(code) for code in range(len(PERSONAS))], weights=weights))
+        return mean_events(site, 0)
+    return float(np.average([mean_events(site, code) for code in range(len(site.personas))], weights=weights))
 
 
-@dataclass(frozen=True)
-class Population:
-    """Users as columns. ``pace``: factor on a person's stays, or a program's mean pause in seconds.
-
-    ``visits`` is how often a user comes against others, ``events`` the mean number of events of a visit.
-    ``moment`` in [0, 1] is when a user's one event in life happens (joins, is taken over), as a share of the horizon.
-    """
-
-    names: list[str]
-    persona: Ints
-    pace: Floats
-    jitter: Floats
-    visits: Floats
-    events: Floats
-    favourite: Ints
-    hour: Floats
-    own_hours: Floats
-    platform: Ints
-    sends_session: Ints
-    moment: Floats
-    start_product: Ints
-    stride: Ints
-
-
-def populate(users: int, seed: int, mix: Mapping[str, float]) -> Population:
+def populate(users: int, seed: int, mix: Mapping[str, float], site: Site) -> Population:
     """Draw ``users`` users; the same seed and mix give the same first users whatever their number."""
 
     def stream(attribute: int) -> np.random.Generator:
         return np.random.default_rng([seed, attribute])
 
-    codes = persona_codes(stream(PERSONA_DRAW).random(users), mix)
+    personas, sections = site.personas, site.section_ranks
+    codes = persona_codes(stream(PERSONA_DRAW).random(users), mix, site)
 
     def of(values: list[float]) -> Floats:
         return np.array(values, dtype=np.float64)[codes]
 
-    programs = of([persona.is_program for persona in PERSONAS]) > 0
-    centre = [60 / persona.per_minute if persona.is_program else persona.pace for persona in PERSONAS]
-    spread = [persona.per_minute_spread if persona.is_program else persona.pace_spread for persona in PERSONAS]
+    programs = of([persona.is_program for persona in personas]) > 0
+    centre = [60 / persona.per_minute if persona.is_program else persona.pace for persona in personas]
+    spread = [persona.per_minute_spread if persona.is_program else persona.pace_spread for persona in personas]
     pace = of(centre) * np.exp(of(spread) * stream(PACE).standard_normal(users))
-    jitter_spread = of([persona.jitter_spread for persona in PERSONAS])
-    jitter = of([persona.jitter for persona in PERSONAS])
+    jitter_spread = of([persona.jitter_spread for persona in personas])
+    jitter = of([persona.jitter for persona in personas])
     jitter = jitter * np.exp(jitter_spread * stream(JITTER).standard_normal(users))
-    usual_events = of([0.0 if persona.is_program else mean_events(code) for code, persona in enumerate(PERSONAS)])
-    usual_seconds = of([60 * p.minutes * np.exp(p.minutes_spread**2 / 2) if p.is_program else 0.0 for p in PERSONAS])
+    usual_events = of([0.0 if persona.is_program else mean_events(site, code) for code, persona in enumerate(personas)])
+    usual_seconds = of([60 * p.minutes * np.exp(p.minutes_spread**2 / 2) if p.is_program else 0.0 for p in personas])
     grid = np.arange(0, 24, 0.25)
     hours = np.interp(stream(HOUR).random(users), np.cumsum(rhythm(grid)) / rhythm(grid).sum(), grid)
     names = stream(NAMES).bytes(8 * users).hex()
@@ -123,14 +98,14 @@ def populate(users: int, seed: int, mix: Mapping[str, float]) -> Population:
         persona=codes,
         pace=pace,
         jitter=np.minimum(jitter, 1.0),
-        visits=of([p.visits for p in PERSONAS]) * np.exp(0.7 * stream(VISITS).standard_normal(users)),
+        visits=of([p.visits for p in personas]) * np.exp(0.7 * stream(VISITS).standard_normal(users)),
         events=np.where(programs, np.clip(usual_seconds / pace, 1, MAX_PROGRAM_VISIT), usual_events),
-        favourite=np.minimum(np.searchsorted(CATEGORY_RANKS, stream(FAVOURITE).random(users)), CATEGORIES - 1),
+        favourite=np.minimum(np.searchsorted(sections, stream(FAVOURITE).random(users)), len(sections) - 1),
         hour=hours,
-        own_hours=np.where(programs, 0.0, of([p.own_hours for p in PERSONAS])),
+        own_hours=np.where(programs, 0.0, of([p.own_hours for p in personas])),
         platform=stream(PLATFORM).integers(0, len(PLATFORMS), users),
         sends_session=(stream(SESSIONS).random(users) < 0.6).astype(np.int64),
         moment=stream(MOMENT).random(users),
-        start_product=strides.integers(0, PRODUCTS, users),
+        start_item=strides.integers(0, site.items, users),
         stride=np.array([1, 1, 7, 37])[stream(STRIDE + 1).integers(0, 4, users)],
     )

@@ -16,9 +16,8 @@ from features.behavior import SessionRules
 from features.counts import COUNT_NAMES, COUNTS
 from features.definitions import FEATURE_NAMES
 from features.kernel import NONE, SESSION_BITS, rows_of
-from simulation import labels, simulate_columns
+from simulation import Columns, labels, simulate_columns
 from simulation.scenario import Scenario
-from simulation.shop import ACTIONS
 
 Longs = NDArray[np.int64]
 
@@ -56,30 +55,28 @@ def rows_from(tiles: pd.DataFrame, rules: SessionRules | None = None) -> pd.Data
     return rows
 
 
-def simulated(seed: int, users: int = 2500, rate: float = 2.5, rules: SessionRules | None = None) -> pd.DataFrame:
-    """Rows of a simulated day with ``persona`` and ``strange`` (an account only from its take-over on).
+def simulated(
+    seed: int, users: int = 2500, rate: float = 2.5, rules: SessionRules | None = None, site: str = "shop"
+) -> pd.DataFrame:
+    """Rows of a simulated day with ``persona`` and ``strange``: whether somebody acts in it who should not.
 
-    The shape is that of :func:`rows_from`; ``rate`` is events per second of all users together.
+    So of an account that is taken over only the intruder's minutes are strange, and not the owner's own ones. The shape
+    is that of :func:`rows_from`; ``rate`` is events per second of all users together.
     """
-    scenario = Scenario(DAY, rate, timedelta(days=1), seed, users, daily_rhythm=True)
-    batches = list(simulate_columns(scenario)[1])
-    user, millis, action, page, session = (
-        np.concatenate([getattr(batch, name) for batch in batches])
-        for name in ("user", "millis", "action", "page", "session")
-    )
-    second = millis // 1000
-    marks = np.where(session != 0, (second % 60) << 57 | (session & SESSION_BITS), NONE)
-    rows = rows_from(tiles_of(user, second, np.array(ACTIONS)[action], _spread(page), marks), rules)
-    truth = labels(scenario)
-    since = np.array([label.since.timestamp() // 60 if label.since else -np.inf for label in truth])
-    anomalous = np.array([label.is_anomalous for label in truth])
-    who = rows["user"].to_numpy(np.int64)
-    rows["persona"] = np.array([label.persona for label in truth])[who]
-    rows["strange"] = anomalous[who] & (rows["minute"].to_numpy(np.int64) >= since[who])
+    scenario = Scenario(DAY, rate, timedelta(days=1), seed, users, daily_rhythm=True, site=site)
+    events = Columns.together(list(simulate_columns(scenario)[1]))
+    second = events.millis // 1000
+    marks = np.where(events.session != 0, (second % 60) << 57 | (events.session & SESSION_BITS), NONE)
+    actions = np.array(scenario.place.actions)[events.action]
+    rows = rows_from(tiles_of(events.user, second, actions, _spread(events.page), marks), rules)
+    rows["persona"] = np.array([label.persona for label in labels(scenario)])[rows["user"].to_numpy(np.int64)]
+    acting = pd.DataFrame({"user": events.user, "minute": second // 60})[events.strange].drop_duplicates()
+    found = rows[["user", "minute"]].merge(acting, how="left", on=["user", "minute"], indicator=True)
+    rows["strange"] = (found["_merge"] == "both").to_numpy(np.bool_)
     return rows
 
 
-def trial(seeds: Iterable[int], users: int, least: int = MIN_EVENTS) -> pd.DataFrame:
+def trial(seeds: Iterable[int], users: int, least: int = MIN_EVENTS, site: str = "shop") -> pd.DataFrame:
     """Rows that can be scored, of one simulated day per seed, in the columns a model learns from and is measured by.
 
     ``user_id`` and ``session_start`` are numbers that tell users and sessions of all days apart; ``day`` is the seed.
@@ -87,7 +84,7 @@ def trial(seeds: Iterable[int], users: int, least: int = MIN_EVENTS) -> pd.DataF
     """
     days = []
     for number, seed in enumerate(seeds):
-        rows = simulated(seed, users, rate=users / 1000.0)
+        rows = simulated(seed, users, rate=users / 1000.0, site=site)
         scorable = rows[rows["session_events"] >= least]
         days.append(
             scorable.assign(user_id=scorable["user"] + number * users, session_start=scorable["first_minute"], day=seed)

@@ -8,7 +8,8 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
 from features.errors import UsageError
-from simulation.personas import DEFAULT_MIX, PERSONA
+from simulation.site import Site
+from simulation.sites import SITES
 
 
 @dataclass(frozen=True)
@@ -16,7 +17,8 @@ class Scenario:
     """A population and a span of event time; the same scenario always gives the same events.
 
     ``rate`` is the mean number of events per second of all users together. ``users`` is the population; left out,
-    it follows from the rate. ``duration`` None is endless. ``mix`` are the shares of users by persona.
+    it follows from the rate. ``duration`` None is endless. ``mix`` are the shares of users by persona, the site's own
+    where it is left out. ``site`` is a name of :data:`simulation.sites.SITES`.
     ``daily_rhythm`` makes nights quiet and evenings busy around the mean. The same seed gives the same people
     whatever the start, so a live run continues a history of the same seed; what they do depends on the start too.
 
@@ -28,8 +30,9 @@ class Scenario:
     duration: timedelta | None = None
     seed: int = 17
     users: int | None = None
-    mix: Mapping[str, float] = field(default_factory=lambda: dict(DEFAULT_MIX), hash=False)
+    mix: Mapping[str, float] | None = field(default=None, hash=False)
     daily_rhythm: bool = False
+    site: str = "shop"
 
     def __post_init__(self) -> None:
         if self.start.tzinfo is None:
@@ -42,11 +45,24 @@ class Scenario:
             raise UsageError(f"The duration must be longer than nothing; {self.duration} was given.")
         if self.seed < 0:
             raise UsageError(f"The seed must be 0 or more; {self.seed} was given.")
-        unknown = sorted(set(self.mix) - set(PERSONA))
+        if self.site not in SITES:
+            raise UsageError(f"There is no simulated site {self.site}; there are {', '.join(SITES)}.")
+        known, shares = self.place.code, self.shares
+        unknown = sorted(set(shares) - set(known))
         if unknown:
-            raise UsageError(f"There is no persona {', '.join(unknown)}; there are {', '.join(PERSONA)}.")
-        if not any(share > 0 for share in self.mix.values()) or min(self.mix.values()) < 0:
-            raise UsageError(f"The mix needs shares of 0 or more, and one above 0; {dict(self.mix)} was given.")
+            raise UsageError(f"There is no persona {', '.join(unknown)}; there are {', '.join(known)}.")
+        if not any(share > 0 for share in shares.values()) or min(shares.values()) < 0:
+            raise UsageError(f"The mix needs shares of 0 or more, and one above 0; {dict(shares)} was given.")
+
+    @property
+    def place(self) -> Site:
+        """The site."""
+        return SITES[self.site]
+
+    @property
+    def shares(self) -> Mapping[str, float]:
+        """Shares of users by persona."""
+        return self.place.mix if self.mix is None else self.mix
 
     @property
     def seconds(self) -> float:

@@ -19,7 +19,10 @@ from scoring.thresholds import Floats
 from training.model import fit
 
 SESSION = ["user_id", "session_start"]
-BUDGET = 0.01
+BUDGET = 0.02
+"""Share of all sessions that somebody looks at: about as many as are strange in the simulated days."""
+FALSE_ALARMS = 0.01
+"""Share of honest sessions that may be flagged where personas are compared; what is found there is FA1."""
 SEEDS = (1, 2, 3)
 
 
@@ -61,7 +64,23 @@ def by_persona(sessions: pd.DataFrame, budget: float = BUDGET) -> pd.DataFrame:
 
     The share is recall for a strange persona and the false alarm rate for an honest one. Strange personas come first.
     """
-    looked_at = sessions.assign(flagged=within_budget(sessions["score"].to_numpy(np.float64), budget))
+    return _per_persona(sessions, within_budget(sessions["score"].to_numpy(np.float64), budget))
+
+
+def by_persona_at_false_alarms(sessions: pd.DataFrame, share: float = FALSE_ALARMS) -> pd.DataFrame:
+    """What is found per persona where ``share`` (0 to 1) of the honest sessions are flagged; as :func:`by_persona`.
+
+    Unlike at a budget, no persona is found at another's cost. A session is flagged where it scores above so many of the
+    honest ones that at most ``share`` of these are flagged, too: equal scores find nobody.
+    """
+    scores, strange = sessions["score"].to_numpy(np.float64), sessions["strange"].to_numpy(np.bool_)
+    honest = -np.sort(-scores[~strange])
+    above = honest[int(share * len(honest))] if len(honest) else np.inf
+    return _per_persona(sessions, scores > above)
+
+
+def _per_persona(sessions: pd.DataFrame, flagged: NDArray[np.bool_]) -> pd.DataFrame:
+    looked_at = sessions.assign(flagged=flagged)
     table = looked_at.groupby(["persona", "strange"], as_index=False).agg(
         sessions=("flagged", "size"), flagged=("flagged", "sum"), share=("flagged", "mean")
     )

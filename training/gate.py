@@ -19,7 +19,7 @@ import pandas as pd
 
 from scoring.champion import LoadedModel
 from scoring.thresholds import Floats
-from simulation.personas import HONEST_BUT_STRANGE
+from simulation.sites import SITES
 from training.evaluate import SEEDS, by_persona, compare, stability, with_labels
 from training.trial import sessions_of
 
@@ -164,7 +164,7 @@ def _on_trial(champion: LoadedModel, challenger: LoadedModel, trial: pd.DataFram
         if strange:
             limit = limits.max_scenario_recall_loss
             yield _at_most(f"loss of recall: {persona}", before, after, before - after, limit, known=enough)
-        elif persona in {one.name for one in HONEST_BUT_STRANGE}:
+        elif persona in {one.name for site in SITES.values() for one in site.honest_but_strange}:
             limit = limits.max_false_alarm_rise
             yield _at_most(f"rise of false alarms: {persona}", before, after, after - before, limit, known=enough)
 

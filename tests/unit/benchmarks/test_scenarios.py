@@ -6,32 +6,34 @@ from functools import cache
 
 import pandas as pd
 
-from benchmarks.scenarios import measure
+from benchmarks.scenarios import Contest, measure
 from simulation.rows import trial
 
 BOTH = ("original design (plain)", "champion (default)")
 
 
 @cache
-def contest() -> tuple[pd.DataFrame, pd.DataFrame]:
+def contest() -> Contest:
     return measure(500, BOTH)
 
 
 def test_the_champion_finds_more_of_the_strange_than_the_original_design_at_the_same_budget() -> None:
-    recall, precision = (contest()[1].groupby("contestant")[name].mean() for name in ("recall", "average_precision"))
+    recall, precision = (
+        contest().together.groupby("contestant")[name].mean() for name in ("recall", "average_precision")
+    )
     assert recall[BOTH[1]] > recall[BOTH[0]]
     assert precision[BOTH[1]] > precision[BOTH[0]]
 
 
 def test_the_champion_calls_fewer_honest_but_strange_people_strange() -> None:
-    personas = contest()[0]
+    personas = contest().at_budget
     flagged = personas[~personas["strange"]].groupby("contestant")["flagged"].sum()
     assert flagged[BOTH[1]] < flagged[BOTH[0]]
 
 
 def test_floods_of_clicks_are_found() -> None:
     of_floods = (
-        contest()[0].query("persona == 'click_flood' and strange").groupby("contestant")[["flagged", "sessions"]]
+        contest().at_budget.query("persona == 'click_flood' and strange").groupby("contestant")[["flagged", "sessions"]]
     )
     found = of_floods.sum().loc[BOTH[1]]
     assert found["flagged"] > 0.5 * found["sessions"]

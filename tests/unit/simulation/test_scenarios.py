@@ -4,6 +4,7 @@ import json
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from functools import cache
+from hashlib import sha256
 from itertools import islice, pairwise
 
 import numpy as np
@@ -11,10 +12,10 @@ import pandas as pd
 import pytest
 
 from features.errors import UsageError
-from simulation import PERSONAS, Columns, Event, Label, Scenario, labels, simulate, simulate_columns
-from simulation.shop import ACTIONS, PAGES
+from simulation import SITES, Columns, Event, Label, Scenario, labels, simulate, simulate_columns
 
 START = datetime(2026, 3, 2, 9, tzinfo=UTC)
+PERSONAS = SITES["shop"].personas
 HOURS = Scenario(START, rate=10, duration=timedelta(hours=4), users=3000)
 TAKE_OVERS = Scenario(START, rate=5, duration=timedelta(hours=3), mix={"returning": 0.9, "account_takeover": 0.1})
 KNOWN_KEYS = {"user_id", "action", "page", "timestamp", "event_id", "session_id", "sent_at", "properties"}
@@ -32,8 +33,8 @@ def frame_of(scenario: Scenario) -> pd.DataFrame:
     columns = Columns.together(list(batches))
     persona = np.array([label.persona for label in labels(scenario)])
     frame = pd.DataFrame({"user": columns.user, "seconds": columns.millis / 1000, "persona": persona[columns.user]})
-    frame["action"] = np.array(ACTIONS)[columns.action]
-    frame["page"] = np.array(PAGES)[columns.page]
+    frame["action"] = np.array(scenario.place.actions)[columns.action]
+    frame["page"] = np.array(scenario.place.pages)[columns.page]
     frame["user_id"] = np.array(names)[columns.user]
     frame = frame.sort_values(["user", "seconds"], kind="stable")
     frame["pause"] = frame.groupby("user").seconds.diff()
@@ -278,3 +279,93 @@ def test_visits_have_several_steps_that_follow_each_other() -> None:
     paid = [steps for steps in pages if "/order/done" in steps]
     assert len(paid) > 10
     assert all(any(pair == ("/checkout", "/order/done") for pair in pairwise(steps)) for steps in paid)
+
+
+def test_the_shops_events_stay_what_models_were_measured_on() -> None:
+    """To the bit: figures of different days are to be compared."""
+    assert fingerprint(HOURS) == "8b4c1586d3dcc64f"
+    assert fingerprint(Scenario(START, 2.5, timedelta(days=1), 3, 2500, daily_rhythm=True)) == "3f4c30426301a7b2"
+
+
+def fingerprint(scenario: Scenario) -> str:
+    columns, told = Columns.together(list(simulate_columns(scenario)[1])), sha256()
+    for name in ("user", "millis", "action", "page", "session"):
+        told.update(getattr(columns, name).astype(np.int64).tobytes())
+    return told.hexdigest()[:16]
+
+
+def test_after_a_takeover_the_owner_acts_as_ever_and_only_the_intruder_strangely() -> None:
+    columns = Columns.together(list(simulate_columns(TAKE_OVERS)[1]))
+    since = {row.user_id: row.since for row in labels(TAKE_OVERS)}
+    moments = [since[name] for name in np.array(simulate_columns(TAKE_OVERS)[0])[columns.user]]
+    after = np.array(
+        [
+            moment is not None and at >= moment.timestamp()
+            for moment, at in zip(moments, columns.millis / 1000 + 0.002, strict=True)
+        ]
+    )
+    assert not columns.strange[~after].any()
+    assert 0.1 < columns.strange[after].mean() < 0.99
+
+
+# The forum: other pages, names and habits.
+
+FORUM = replace(HOURS, site="forum", mix=None)
+
+
+def in_forum(persona: str) -> pd.DataFrame:
+    return frame_of(FORUM).query("persona == @persona")
+
+
+def test_the_forum_has_words_of_its_own_and_all_of_its_people() -> None:
+    rows = labels(FORUM)
+    assert {row.persona for row in rows} == {persona.name for persona in SITES["forum"].personas}
+    assert len(frame_of(FORUM).action.unique()) == len(SITES["forum"].actions) == 13
+    assert frame_of(FORUM).action.isin(["click", "view", "interaction"]).sum() == 0
+
+
+@pytest.mark.parametrize(("rate", "seconds"), [(200, 60), (20, 3600)])
+def test_the_rate_is_held_in_the_forum_too(rate: float, seconds: int) -> None:
+    _, batches = simulate_columns(Scenario(START, rate=rate, duration=timedelta(seconds=seconds), site="forum"))
+    assert sum(map(len, batches)) / seconds == pytest.approx(rate, rel=0.15)
+
+
+def test_tabs_are_opened_one_right_after_the_other_and_read_later() -> None:
+    members = in_forum("member")
+    same = members.user == members.user.shift()
+    tabs = members[same & (members.action == "open_tab") & (members.action.shift() == "open_tab")]
+    assert tabs.pause.median() < 3
+    assert members[same & (members.action.shift() == "read")].pause.median() > 8
+
+
+def test_watchers_look_at_one_thread_again_and_again_and_are_honest() -> None:
+    watched = in_forum("watcher").groupby("user").page.agg(lambda pages: pages.value_counts(normalize=True).iloc[0])
+    assert watched.median() > 0.4
+    assert not any(row.is_anomalous for row in labels(FORUM) if row.persona == "watcher")
+
+
+def test_who_forgot_a_password_tries_again_and_then_changes_it() -> None:
+    forgot = in_forum("forgot_password").groupby("user").action.agg(list)
+    changed = [actions for actions in forgot if "profile_changed" in actions]
+    assert len(changed) > 0.5 * len(forgot)
+    assert np.median([actions[: actions.index("profile_changed")].count("login") for actions in changed]) >= 3
+
+
+@pytest.mark.parametrize(
+    ("persona", "action"),
+    [
+        ("message_spam", "message_sent"),
+        ("mass_export", "export"),
+        ("login_brute_force", "login"),
+        ("vote_flood", "vote"),
+    ],
+)
+def test_programs_of_the_forum_do_one_thing_that_people_do_too(persona: str, action: str) -> None:
+    done = frame_of(FORUM).query("action == @action")
+    assert (in_forum(persona).action == action).mean() > 0.6
+    assert (done.persona.isin(["lurker", "member", "writer", "forgot_password", "account_takeover"])).any()
+
+
+def test_a_site_that_is_not_there_is_refused_in_a_sentence() -> None:
+    with pytest.raises(UsageError, match="no simulated site bank; there are shop, forum"):
+        Scenario(START, site="bank")

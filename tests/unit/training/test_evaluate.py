@@ -10,6 +10,7 @@ from scoring.model import Parameters
 from tests.unit.training.samples import feature_rows
 from training.evaluate import (
     by_persona,
+    by_persona_at_false_alarms,
     by_session,
     compare,
     rank_correlation,
@@ -72,6 +73,22 @@ def test_personas_are_listed_strange_ones_first() -> None:
         ["browser", 2, 0, 0.0],
         ["flash_crowd", 1, 1, 1.0],
     ]
+
+
+def of_sessions(honest: list[float], strange: list[float]) -> pd.DataFrame:
+    rows = [(score, "browser", False) for score in honest] + [(score, "scraper", True) for score in strange]
+    return pd.DataFrame(rows, columns=["score", "persona", "strange"])
+
+
+def test_at_false_alarms_only_honest_sessions_use_the_allowance_up() -> None:
+    honest = [number / 100 for number in range(100)]
+    table = by_persona_at_false_alarms(of_sessions(honest, [0.97, 0.985, 2.0, 3.0, 4.0]), 0.01)
+    assert table[["persona", "flagged", "share"]].to_numpy().tolist() == [["scraper", 4, 0.8], ["browser", 1, 0.01]]
+
+
+@pytest.mark.parametrize("strange", [[], [0.5], [0.5] * 50])
+def test_equal_scores_find_nobody_at_false_alarms(strange: list[float]) -> None:
+    assert by_persona_at_false_alarms(of_sessions([0.5] * 50, strange), 0.01)["flagged"].sum() == 0
 
 
 @pytest.mark.parametrize(("budget", "flagged"), [(0.0001, 1), (0.01, 1), (0.5, 50), (1.0, 100)])

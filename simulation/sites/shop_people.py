@@ -2,49 +2,12 @@
 
 People walk the shop's page graph with heavy-tailed stays; programs act on a timer of their own with jitter.
 The figures are wide on purpose: slow floods and fast shoppers overlap, patient bots read as slowly as readers,
-and people who forgot their password try again and again. Nothing here knows what a detector measures.
+and people who forgot their password try again and again.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
-
-
-@dataclass(frozen=True)
-class Persona:
-    """A kind of visitor.
-
-    ``share`` of all users, ``visits`` relative visits per user and time. People: ``events`` is the median number
-    of events of a visit, ``pace`` multiplies the stays of :data:`simulation.shop.STEPS`. Programs
-    (``is_program``): ``per_minute`` is the median rate, ``minutes`` the median length of a visit and ``jitter``
-    the median sigma of the logarithm of its pauses. ``*_spread`` is the sigma of a value's logarithm.
-    """
-
-    name: str
-    share: float
-    visits: float
-    starts: Mapping[str, float]
-    is_anomalous: bool = False
-    is_program: bool = False
-    leanings: Mapping[str, float] = field(default_factory=dict)
-    events: float = 8.0
-    events_spread: float = 1.0
-    longest: int = 200
-    bounces: float = 0.2
-    pace: float = 1.0
-    pace_spread: float = 0.5
-    own_hours: float = 0.8
-    faithful: float = 0.5
-    per_minute: float = 0.0
-    per_minute_spread: float = 0.6
-    minutes: float = 0.0
-    minutes_spread: float = 0.7
-    jitter: float = 0.3
-    jitter_spread: float = 0.5
-    stays_on_page: bool = False
-    walks_catalogue: bool = False
-
+from simulation.site import Persona
 
 ARRIVALS = {"home": 4.0, "category": 2.0, "product": 4.0, "search": 1.0, "article": 0.5}
 
@@ -90,6 +53,7 @@ HONEST_BUT_STRANGE: tuple[Persona, ...] = (
         0.02,
         0.0,
         {"campaign": 1.0},
+        role="crowd",
         leanings={"campaign": 1.5, "add": 2.0, "category": 0.5},
         events=5.0,
         events_spread=0.8,
@@ -101,6 +65,7 @@ HONEST_BUT_STRANGE: tuple[Persona, ...] = (
         0.003,
         2.0,
         {"login": 2.0, "home": 1.0, "search": 2.0},
+        role="joins",
         leanings={"filter": 1.5, "gallery": 1.5, "add": 2.5, "search": 2.0, "quantity": 3.0},
         events=140.0,
         events_spread=0.6,
@@ -176,6 +141,7 @@ STRANGE: tuple[Persona, ...] = (
         2.5,
         {"home": 5.0, "login": 3.0, "account": 2.0, "category": 2.0},
         is_anomalous=True,
+        role="victim",
         leanings={"login": 1.5, "account": 2.0, "add": 1.2},
         events=10.0,
         events_spread=0.8,
@@ -215,8 +181,3 @@ INTRUDER = Persona(
 """Who acts in the name of a taken-over account; not a user of its own, and never a label."""
 
 PERSONAS: tuple[Persona, ...] = (*ORDINARY, *HONEST_BUT_STRANGE, *STRANGE)
-PERSONA: dict[str, int] = {persona.name: code for code, persona in enumerate(PERSONAS)}
-BEHAVIOURS: tuple[Persona, ...] = (*PERSONAS, INTRUDER)
-
-DEFAULT_MIX: dict[str, float] = {persona.name: persona.share for persona in PERSONAS}
-"""Share of users by persona; any subset with any positive weights can be given instead."""
