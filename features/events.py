@@ -11,6 +11,9 @@ Properties
     A map of texts: strings as sent, every other value as written (``19.90`` stays ``19.90``, a nested value is its
     JSON text), null as null. Fields the contract does not name are added. Where ``properties`` has that name already,
     its own value wins and the extra field is kept under its JSON path, ``$.name``. Null when there are none.
+Context
+    ``ip``, ``user_agent``, ``device_id``, ``country`` and ``outcome``, where they are fields or properties, become
+    columns (:mod:`features.context`). A value that makes no sense stays a property and is named in ``invalid_fields``.
 Times
     ISO-8601 date and time with an offset: ``2024-10-05T12:00:00.123Z``. Also taken are a blank or ``t`` for ``T``,
     ``z``, no seconds, up to nine decimals (cut to microseconds), and offsets ``+05:30``, ``+0530`` and ``+05`` up to

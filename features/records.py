@@ -12,6 +12,7 @@ from pyspark.sql import functions as F
 from pyspark.sql.pandas.types import to_arrow_schema
 
 from features.columns import shaped
+from features.context import context_of
 from features.errors import SchemaError
 from features.events import KNOWN_ACTIONS, ValidationRules
 from features.folding import people_in
@@ -136,8 +137,9 @@ def _listed(event: Event) -> tuple[Any, ...]:
 
 def _table(records: pa.RecordBatch, read: dict[str, pa.Array]) -> pa.Table:
     """The columns ``read`` from ``records``, those made of them, and all coordinates."""
+    context, read["properties"] = context_of(read["properties"])
     names = [TABLE_NAMES.get(name, name) for name in records.schema.names]
-    columns = dict(zip(names, records.columns, strict=True)) | read
+    columns = dict(zip(names, records.columns, strict=True)) | read | context._asdict()
     lower = pc.ascii_lower(columns["action"])
     columns["action"] = pc.if_else(pc.is_in(lower, pa.array(KNOWN_ACTIONS)), lower, columns["action"])
     columns["event_key"] = xxhash64(columns["event_id"])

@@ -108,8 +108,12 @@ class OpenTable:
         return self._files
 
     def open_or_create(self, schema: DeltaSchema, about: str, configuration: Mapping[str, str]) -> None:
-        """:meth:`refresh`, and make the table when it is not there yet."""
+        """:meth:`refresh`; make the table when it is not there yet, and columns that an older version did not have.
+
+        Rows that are there have null in such a column.
+        """
         if self.refresh():
+            self._add_columns(schema)
             return
         if is_local(self.location.address):
             Path(self.location.address).mkdir(parents=True, exist_ok=True)
@@ -124,6 +128,17 @@ class OpenTable:
             )
         if not self.refresh():
             raise TableNotFoundError(f"No table at {self.location.address}")
+
+    def _add_columns(self, schema: DeltaSchema) -> None:
+        there = {field.name for field in self.delta.schema().fields}
+        lacking = [field for field in schema.fields if field.name not in there]
+        if not lacking:
+            return
+        with suppress(CommitFailedError):  # another process has just done it, or writes: the next look tells
+            self.delta.alter.add_columns(lacking)
+        self._delta = None
+        if self.refresh() and {field.name for field in lacking} - {field.name for field in self.delta.schema().fields}:
+            self._add_columns(schema)
 
     def transaction_version(self, name: str) -> int | None:
         """The number of the newest commit under the fence ``name``; None: there is none."""

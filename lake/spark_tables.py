@@ -54,21 +54,33 @@ class Lake:
         return hadoop_files.absolute(self.spark, self.path(table))
 
     def create(self, *tables: Table) -> None:
-        """Create the tables that are not there yet (when none is named, all but those made on demand)."""
+        """Create the tables that are not there yet (when none is named, all but those made on demand).
+
+        Tables that an older version made get the columns that they lack, with null in the rows that are there.
+        """
         chosen = tables or [table for table in TABLES.values() if not table.on_demand]
         with ThreadPoolExecutor(max_workers=4) as pool:
             list(pool.map(self._create, chosen))
 
     def _create(self, table: Table) -> None:
-        if self.exists(table):
-            return
         if self.takes_files:  # Spark takes a second for each
             arrow_tables.make(self._open(table), table)
+            return
+        if self.exists(table):
+            self._add_columns(table)
             return
         builder = DeltaTable.createIfNotExists(self.spark).location(self.address(table)).comment(table.about)
         for name, value in properties(table).items():
             builder = builder.property(name, value)
         builder.addColumns(table.schema).execute()
+
+    def _add_columns(self, table: Table) -> None:
+        """By Java, which tries again by itself where another commit came first."""
+        there = set(self.read(table).columns)
+        lacking = [field for field in table.schema if field.name not in there]
+        if lacking:
+            named = ", ".join(f"`{field.name}` {field.dataType.simpleString()}" for field in lacking)
+            self.spark.sql(f"ALTER TABLE delta.`{self.address(table)}` ADD COLUMNS ({named})")
 
     def exists(self, table: Table) -> bool:
         return bool(DeltaTable.isDeltaTable(self.spark, self.path(table)))

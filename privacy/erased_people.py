@@ -91,12 +91,14 @@ class Privacy:
 
     def guard(self) -> Guard:
         """What is done to validated records before they are kept, as of now."""
-        erased, pseudonyms, key = self.erased(), self.settings.ingest.pseudonymise, b""
-        if pseudonyms:
+        ingest, erased, key = self.settings.ingest, self.erased(), b""
+        if ingest.pseudonymise:
             key = secret_key(self.settings, "ingest.pseudonymise replaces user ids by hashes under it")
+        elif ingest.pseudonymise_fields:
+            key = secret_key(self.settings, "ingest.pseudonymise_fields replaces values by hashes under it")
         elif erased:
             key = secret_key(self.settings, "people were erased, who are known by their hashes under it only")
-        return Guard(erased, key, pseudonyms)
+        return Guard(erased, key, ingest.pseudonymise, ingest.pseudonymise_fields)
 
     def without_erased(self, rows: DataFrame) -> DataFrame:
         """Rows with a ``user_id``, those of erased people left out."""

@@ -19,6 +19,7 @@ import pyarrow.compute as pc
 from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
+from features.maps import map_of, rows_of
 from privacy.mentions import names_in
 
 BLOCK = 64
@@ -76,11 +77,13 @@ class Guard:
         erased: keyed hashes of the erased people. Looked up one by one: their number costs memory, and no time.
         key: of the hashes; empty where nobody was erased and ids stay.
         pseudonyms: whether ids are replaced.
+        fields: columns of the context that are replaced.
     """
 
     erased: Collection[str] = frozenset()
     key: bytes = field(default=b"", repr=False)
     pseudonyms: bool = False
+    fields: tuple[str, ...] = ()
 
     def apply(self, validated: pa.Table) -> pa.Table:
         """Validated records (columns of :data:`features.packed.VALIDATED`) as they may be kept."""
@@ -94,7 +97,31 @@ class Guard:
             columns["user_id"] = _of_each(columns["user_id"], lambda one: keyed_hash_of(one, self.key), pa.string())
             for name in (*BYTES, "detail"):
                 columns[name] = pa.nulls(validated.num_rows, columns[name].type)
+        if self.fields:
+            self._replace_fields(columns)
         return pa.table(columns)
+
+    def _replace_fields(self, columns: dict[str, pa.ChunkedArray]) -> None:
+        """Hashes in place of the context's :attr:`fields`, and nothing that holds them as they came."""
+        had = columns["reason"].is_valid()
+        for name in self.fields:
+            had = pc.or_(had, columns[name].is_valid())
+            columns[name] = _of_each(columns[name], self._hash, pa.string())
+        properties = columns["properties"].combine_chunks()
+        row, used = rows_of(properties)
+        keys, items = properties.keys[used], properties.items[used]
+        of_fields = pc.is_in(keys, pa.array([*self.fields, *(f"$.{name}" for name in self.fields)]))
+        holds = np.zeros(len(properties), bool)
+        holds[row[of_fields.to_numpy(zero_copy_only=False)]] = True
+        if holds.any():
+            had = pc.or_(had, pa.array(holds))
+            hashes = _of_each(items.filter(of_fields), self._hash, pa.string())
+            columns["properties"] = map_of(row, keys, pc.replace_with_mask(items, of_fields, hashes), len(properties))
+        for name in (*BYTES, "detail"):
+            columns[name] = pc.if_else(had, pa.scalar(None, columns[name].type), columns[name])
+
+    def _hash(self, text: str) -> str:
+        return keyed_hash_of(text, self.key)
 
     def of_people(self, people: pa.Table) -> pa.Table:
         """``people`` with their column ``user_id`` as it is kept."""
@@ -119,9 +146,9 @@ class Guard:
         return pa.array(named)
 
 
-def _of_each(values: pa.ChunkedArray, make: Callable[[Any], Any], kind: pa.DataType) -> pa.Array:
+def _of_each(values: pa.Array | pa.ChunkedArray, make: Callable[[Any], Any], kind: pa.DataType) -> pa.Array:
     """``make`` of each different value; null of null."""
-    codes = values.combine_chunks().dictionary_encode()
+    codes = (values.combine_chunks() if isinstance(values, pa.ChunkedArray) else values).dictionary_encode()
     return pa.array([make(one) for one in codes.dictionary.to_pylist()], kind).take(codes.indices)
 
 

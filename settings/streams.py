@@ -20,6 +20,7 @@ class IngestSettings(Section):
     max_late_seconds: int | None = Field(None, ge=0)
     dedupe_window_seconds: int = Field(3600, ge=0)
     pseudonymise: bool = False
+    pseudonymise_fields: tuple[Literal["ip", "user_agent", "device_id"], ...] = ()
 
 
 class FeatureSettings(Section):

@@ -18,6 +18,7 @@ from typing import Any, NotRequired, TypedDict
 
 import numpy as np
 
+from simulation.context import Contexts
 from simulation.engine import Columns, Stream, moments, population_size
 from simulation.population import PLATFORMS, populate
 from simulation.scenario import Scenario
@@ -37,6 +38,11 @@ class Event(TypedDict):
     session_id: NotRequired[str]
     sent_at: str
     properties: dict[str, str]
+    ip: NotRequired[str]
+    user_agent: NotRequired[str]
+    device_id: NotRequired[str]
+    country: NotRequired[str]
+    outcome: NotRequired[str]
 
 
 @dataclass(frozen=True)
@@ -80,6 +86,7 @@ def simulate(scenario: Scenario) -> Iterator[Event]:
     stream = Stream(scenario)
     names, pages, actions = stream.population.names, stream.site.pages, stream.site.actions
     apps = [{"app": PLATFORMS[code]} for code in stream.population.platform.tolist()]
+    contexts = Contexts(stream.population, stream.site, scenario.seed)
     ids = np.random.default_rng([scenario.seed, stream.origin, 2])
     for columns in stream.columns():
         size = len(columns)
@@ -93,9 +100,11 @@ def simulate(scenario: Scenario) -> Iterator[Event]:
             _iso(columns.millis),
             _iso(columns.millis + delays),
             range(0, 32 * size, 32),
+            contexts.of(columns),
+            contexts.outcomes(columns),
             strict=True,
         )
-        for user, action, page, session, timestamp, sent_at, at in rows:
+        for user, action, page, session, timestamp, sent_at, at, place, outcome in rows:
             event: Event = {
                 "user_id": names[user],
                 "action": actions[action],
@@ -107,6 +116,10 @@ def simulate(scenario: Scenario) -> Iterator[Event]:
             }
             if session:
                 event["session_id"] = f"{session:016x}"
+            if place:
+                event.update(place)
+            if outcome:
+                event["outcome"] = outcome
             yield event
 
 

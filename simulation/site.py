@@ -162,7 +162,7 @@ class Site:
     those of them whom a false alarm would hurt; ``intruder`` acts in the name of an account that is taken over, and is
     no user of its own. ``walk`` makes events of people's visits; programs act on a timer, and ``program_pages`` tells
     which page each of their events is on. A person may favour one of the sections, as popular as ``section_ranks``
-    says; a program may go through the ``items``, one by one.
+    says; a program may go through the ``items``, one by one. ``attempts`` are the action and the page of who signs in.
     """
 
     name: str
@@ -177,6 +177,7 @@ class Site:
     section_ranks: Floats
     walk: Walk
     program_pages: ProgramPages
+    attempts: tuple[str, str]
 
     @cached_property
     def code(self) -> dict[str, int]:
@@ -205,6 +206,12 @@ class Site:
     def acts_strangely(self) -> Bools:
         """Whether what is done is strange, by behaviour: the owner of a taken-over account acts as ever."""
         return np.array([one.is_anomalous and one.role != "victim" for one in self.behaviours])
+
+    def is_attempt(self, action: Ints, page: Ints) -> Bools:
+        """Whether events are attempts to sign in."""
+        of_action, on_page = self.attempts
+        found: Bools = (action == self.actions.index(of_action)) & (page == self.pages.index(on_page))
+        return found
 
     @cached_property
     def step_code(self) -> dict[str, int]:

@@ -48,12 +48,22 @@ EVENT_FIELDS = [
     column("properties", MapType(StringType(), StringType()), "all other fields as text"),
 ]
 
+CONTEXT_COLUMNS = [
+    column("ip", StringType(), "the address it came from, in its shortest form, or a pseudonym of it"),
+    column("user_agent", StringType(), "the program it came from, as it names itself"),
+    column("device_id", StringType(), "the device it came from, as the sender names it"),
+    column("country", StringType(), "the country it came from, ISO 3166-1 alpha-2"),
+    column("outcome", StringType(), "how it ended: ok or failed"),
+    column("invalid_fields", ArrayType(StringType()), "those of these whose value makes no sense: it is in properties"),
+]
+
 EVENTS = Table(
     name="events",
     about="accepted events: parsed, typed, unique",
     schema=StructType(
         [
             *EVENT_FIELDS,
+            *CONTEXT_COLUMNS,
             column("event_key", LongType(), "hash of event_id, by which repetitions are found"),
             *COORDINATES,
         ]

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime, timedelta, timezone
 from functools import lru_cache
 
+from features.context import MAX_AGENT
 from replay.formats.base import BYTE_ORDER_MARK, LineParser
 from replay.pseudonyms import Pseudonyms, pseudonym_key
 
@@ -67,7 +68,8 @@ class AccessLogReader(LineParser):
         PATCH or DELETE, and any other method an action of its name; a view of a file that belongs to a page (by its
         extension, or below /static, /image and the like) is the action ``asset``. The page is the path: the query,
         which may hold secrets, a host and session ids in the path are left out, and bytes beyond printable ASCII are
-        written as in a URL. Status and bytes go to ``properties``.
+        written as in a URL. Status and bytes go to ``properties``, the user agent to ``user_agent``, a pseudonym of the
+        address to ``ip``; the ``outcome`` of statuses from 400 on is ``failed``.
         """
         match = _LINE.fullmatch(line.removeprefix(BYTE_ORDER_MARK))
         if match is None:
@@ -82,13 +84,21 @@ class AccessLogReader(LineParser):
         properties = {"status": status.decode()}
         if size != b"-":
             properties["bytes"] = size.decode()
+        context = {"ip": self._pseudonyms.of(address), "outcome": "failed" if status >= b"400" else "ok"}
+        if agent and agent != b"-":
+            context["user_agent"] = _unescaped(agent).decode("utf-8", "replace")[:MAX_AGENT]
         return {
             "user_id": self._pseudonyms.of(address + b"\0" + (agent or b"-")),
             "action": "asset" if is_asset and action == "view" else action,
             "page": page,
             "timestamp": when,
             "properties": properties,
+            **context,
         }
+
+
+def _unescaped(text: bytes) -> bytes:
+    return _ESCAPE.sub(lambda match: bytes.fromhex(match[1].decode()) if match[1] else match[2], text)
 
 
 @lru_cache(maxsize=4096)
@@ -123,7 +133,7 @@ def page_of(target: bytes) -> tuple[str, bool]:
     path = target[host.end() :] if host else target
     path = _SESSION.sub(b"", path.partition(b"?")[0].partition(b"#")[0])
     if b"\\" in path:
-        path = _ESCAPE.sub(lambda match: bytes.fromhex(match[1].decode()) if match[1] else match[2], path)
+        path = _unescaped(path)
     path = _UNPRINTABLE.sub(lambda match: b"%%%02X" % ord(match[0]), path)
     page = path.decode()[:PAGE_CHARACTERS] or "/"
     return page, _ASSET.match(page) is not None

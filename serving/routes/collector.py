@@ -10,12 +10,14 @@ What the answers mean
     the events of which ``unacknowledged`` has the indices; it may yet write them. After 429 and 503, send again after
     ``Retry-After`` seconds, with the same ``event_id``: then it counts once.
 What is sent
-    The event's own text, byte for byte, without the blanks around it. The key is the user id.
+    The event's own text, byte for byte, without the blanks around it. The key is the user id. With
+    ``collector.add_context`` the client's address and user agent are added at its end, where it has none of its own.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import json
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from http import HTTPStatus
 from typing import Any, NamedTuple
@@ -23,6 +25,7 @@ from typing import Any, NamedTuple
 from fastapi import APIRouter, Request
 from fastapi.responses import JSONResponse, Response
 
+from features.context import MAX_AGENT
 from features.events import ValidationRules, micros_of
 from features.validation import Event, Rejection, validate_value
 from kafka.async_producer import AsyncProducer, Record
@@ -87,7 +90,8 @@ def router(
         if not texts:
             raise ProblemError(HTTPStatus.BAD_REQUEST, "The request has no events.", accepted=0, rejected=0, errors=[])
         charge(client, len(texts) - of_bytes)
-        validated = await run_off_loop(len(body), validate_all, texts, rules, clock())
+        context = context_of(request) if limits.add_context else {}
+        validated = await run_off_loop(len(body), validate_all, texts, rules, clock(), context)
         if not validated.good:
             raise none_good(validated.errors)
         acknowledged = await producer.send([record for _, record in validated.good])
@@ -113,10 +117,33 @@ def check_origin(request: Request, limits: CollectorSettings) -> None:
         raise ProblemError(HTTPStatus.FORBIDDEN, detail)
 
 
-def validate_all(texts: list[bytes], rules: ValidationRules, now: datetime) -> Validated:
+def context_of(request: Request) -> dict[str, str]:
+    """What the request tells of the context of its events."""
+    agent = request.headers.get("user-agent", "")[:MAX_AGENT]
+    address = request.client.host if request.client else ""
+    return {name: text for name, text in (("ip", address), ("user_agent", agent)) if text}
+
+
+def with_context(text: bytes, event: Event, context: Mapping[str, str]) -> bytes:
+    """The event's text with what it does not say itself; no byte of its own is changed."""
+    own = event.properties or {}
+    lacking = {name: value for name, value in context.items() if name not in own}
+    if not lacking:
+        return text
+    return text[: text.rindex(b"}")] + b"," + json.dumps(lacking, separators=(",", ":")).encode()[1:]
+
+
+def validate_all(
+    texts: list[bytes], rules: ValidationRules, now: datetime, context: Mapping[str, str] | None = None
+) -> Validated:
+    """Each text's event or what is wrong with it; events get the ``context`` that they lack."""
     validated, moment = Validated([], []), micros_of(now)
     for index, text in enumerate(texts):
-        record = fitting(text, validate_value(text, rules, moment, moment))
+        record = validate_value(text, rules, moment, moment)
+        if context and isinstance(record, Event):
+            longer = with_context(text, record, context)
+            text = longer if len(longer) <= rules.max_bytes else text  # noqa: PLW2901
+        record = fitting(text, record)
         if isinstance(record, Event):
             validated.good.append((index, (record.user_id.encode(), text)))
         else:

@@ -223,4 +223,5 @@ FORUM = Site(
     BOARD_RANKS,
     people,
     program_pages,
+    ("login", "/login"),
 )

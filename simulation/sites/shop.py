@@ -240,4 +240,5 @@ SHOP = Site(
     CATEGORY_RANKS,
     people,
     _program_pages,
+    ("interaction", "/login"),
 )

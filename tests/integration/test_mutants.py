@@ -12,6 +12,7 @@ from confluent_kafka import Message
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
+from features.context import CONTEXT_FIELDS
 from features.events import FIELDS, REASONS, TIMES
 from features.packed import VERDICT
 from features.tables import EVENTS, REJECTED_EVENTS
@@ -20,7 +21,7 @@ from kafka.producer import EventProducer
 from serving.routes.collector import validate_all
 from streams.rules import validation_rules
 from tests.integration.conftest import Platform
-from tests.unit.features.json_reference import expected, record, spoiled, written
+from tests.unit.features.json_reference import expected_row, record, spoiled, written
 
 pytestmark = pytest.mark.integration
 
@@ -67,7 +68,8 @@ def test_spoiled_records_end_in_one_table_each_and_no_accepted_value_changes(
     platform.ingest()
 
     assert sum(e.difference + e.unread for e in audit(platform.spark, platform.lake, platform.settings)) == 0
-    taken = rows(platform.read(EVENTS), "raw", "headers", *FIELDS)
+    columns = (*FIELDS, *CONTEXT_FIELDS, "invalid_fields")
+    taken = rows(platform.read(EVENTS), "raw", "headers", *columns)
     refused = rows(platform.read(REJECTED_EVENTS), "raw", "headers", *VERDICT)
     assert sorted(row["number"] for row in (*taken, *refused)) == list(range(len(sent)))
     for row in (*taken, *refused):
@@ -78,9 +80,9 @@ def test_spoiled_records_end_in_one_table_each_and_no_accepted_value_changes(
 
     for row in taken:
         value = sent[row["number"]]
-        found = {name: row[name] for name in FIELDS}
+        found = {name: row[name] for name in columns}
         found["properties"] = dict(found["properties"]) if found["properties"] else None
-        assert found == expected(value), value
+        assert found == expected_row(value), value
 
     known = [row for row in (*taken, *refused) if row["raw"] is not None and row.get("reason") != "duplicate_event_id"]
     answer = validate_all([row["raw"] for row in known], validation_rules(platform.settings.ingest), datetime.now(UTC))

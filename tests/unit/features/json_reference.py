@@ -9,6 +9,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from features.context import CONTEXT_FIELDS
 from features.events import FIELDS, KNOWN_ACTIONS, TIMES
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -39,7 +40,7 @@ def _skip(text: str, at: int) -> int:
 
 
 def expected(value: bytes) -> dict[str, Any]:
-    """The fields of the row of an accepted event; times in microseconds since 1970."""
+    """The fields of an accepted event; times in microseconds since 1970."""
     found = members(value.decode())
     row: dict[str, Any] = {name: found.get(name, (None, ""))[0] for name in FIELDS if name != "properties"}
     for name in TIMES:
@@ -57,6 +58,38 @@ def expected(value: bytes) -> dict[str, Any]:
             properties[place] = _text(*pair)
     row["properties"] = properties or None
     return row
+
+
+def expected_row(value: bytes) -> dict[str, Any]:
+    """The same as columns of table ``events``: with the context, which is no property then."""
+    row = expected(value)
+    properties = row["properties"] or {}
+    return row | context(properties) | {"properties": properties or None}
+
+
+def context(properties: dict[str, str | None]) -> dict[str, Any]:
+    """The columns of the context; what they take is taken away from the properties."""
+    row: dict[str, Any] = dict.fromkeys((*CONTEXT_FIELDS, "invalid_fields"))
+    for name in CONTEXT_FIELDS:
+        text = properties.get(name)
+        if name in properties and all(unicodedata.category(sign) in UNSEEN for sign in text or ""):
+            del properties[name]
+        elif text is not None and (kept := KNOWN_CONTEXT.get(name, {}).get(text)):
+            row[name] = kept
+            del properties[name]
+        elif text is not None and name in ("user_agent", "device_id"):
+            row[name] = properties.pop(name)
+        elif text is not None:
+            row["invalid_fields"] = [*(row["invalid_fields"] or []), name]
+    return row
+
+
+KNOWN_CONTEXT = {
+    "ip": {"203.0.113.9": "203.0.113.9", "2001:DB8::0:1": "2001:db8::1"},
+    "country": {"DE": "DE", "fra": "FR"},
+    "outcome": {"ok": "ok", "FAILED": "failed"},
+}
+"""All good values that are sent here, and what becomes of them."""
 
 
 def _text(value: Any, written: str) -> str | None:
@@ -97,6 +130,11 @@ def record(chance: random.Random, number: int) -> dict[str, Any]:
             chance.choice(["a", "b", "page", text(4)]): chance.choice([text(30), chance.choice(NUMBERS), {"x": [1.50]}])
             for _ in range(chance.randint(0, 4))
         }
+    if chance.random() < 0.3:
+        place = found if chance.random() < 0.7 else found.setdefault("properties", {})
+        for name in chance.sample(CONTEXT_FIELDS, chance.randint(1, 5)):
+            good = [*KNOWN_CONTEXT.get(name, ("a", "Mozilla/5.0", text(9)))]
+            place[name] = chance.choice([*good, *good, *good, None, " ", "nothing real", 17, True, ["x"]])
     if chance.random() < 0.3:
         found[chance.choice(["price", "a", "tags", text(4)])] = chance.choice([19.90, [], {"k": None}, text(9), 1e-7])
     return found

@@ -10,11 +10,12 @@ from hypothesis import strategies as st
 from pyspark.sql import SparkSession
 from pyspark.sql import functions as F
 
+from features.context import CONTEXT_FIELDS
 from features.events import FIELDS, TIMES
 from features.packed import VERDICT
 from features.records import accepted, rejected, validate
 from tests.unit.features.event_cases import RULES, utc
-from tests.unit.features.json_reference import expected, record, spoiled
+from tests.unit.features.json_reference import expected_row, record, spoiled
 from tests.unit.features.test_events import RECORDS
 from tests.unit.features.test_validation import verdict
 
@@ -33,7 +34,8 @@ def test_spoiled_records_get_one_verdict_each_and_those_that_pass_keep_their_val
         (str(i).encode(), value, [], "t", 0, i, received, received, "q:0") for i, value in enumerate(values)
     ]
     validated = validate(spark.createDataFrame(rows, RECORDS), RULES).persist()
-    times = [F.unix_micros(name).alias(name) if name in TIMES else F.col(name) for name in FIELDS]
+    columns = (*FIELDS, *CONTEXT_FIELDS, "invalid_fields")
+    times = [F.unix_micros(name).alias(name) if name in TIMES else F.col(name) for name in columns]
     taken = accepted(validated).select("offset", "raw", *times).toArrow().to_pylist()
     refused = rejected(validated).select("offset", "raw", *VERDICT).toArrow().to_pylist()
     validated.unpersist()
@@ -42,6 +44,6 @@ def test_spoiled_records_get_one_verdict_each_and_those_that_pass_keep_their_val
         assert row["raw"] == values[row["offset"]]
         assert tuple(row.get(name) for name in VERDICT) == verdict(row["raw"]), row["raw"]
     for row in taken:
-        found = {name: row[name] for name in FIELDS}
+        found = {name: row[name] for name in columns}
         found["properties"] = dict(found["properties"]) if found["properties"] else None
-        assert found == expected(row["raw"]), row["raw"]
+        assert found == expected_row(row["raw"]), row["raw"]

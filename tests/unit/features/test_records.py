@@ -13,6 +13,7 @@ import pytest
 from pyspark.sql import SparkSession
 from pyspark.sql import functions as F
 
+from features.context import CONTEXT_FIELDS
 from features.events import FIELDS, TIMES
 from features.hashing import xxhash64
 from features.packed import VERDICT, null_where_empty
@@ -20,7 +21,7 @@ from features.plain_reading import plain_readings
 from features.records import validated
 from serving.routes.collector import validate_all
 from tests.unit.features.event_cases import ACCEPTED, NOON, REJECTED, RULES
-from tests.unit.features.json_reference import expected, record, spoiled
+from tests.unit.features.json_reference import expected_row, record, spoiled
 from tests.unit.features.test_packed import some_records
 
 MUTANTS = int(os.environ.get("BEHAVIOR_TEST_MUTANTS", "2000"))
@@ -58,13 +59,13 @@ def test_the_collector_answers_with_the_reason_field_and_detail_of_the_tables() 
 
 def test_accepted_records_have_every_value_as_an_independent_reading_finds_it() -> None:
     found = table_of(corpus(seed=6))
-    events = found.filter(found["reason"].is_null()).select(["raw", *FIELDS])
+    events = found.filter(found["reason"].is_null()).select(["raw", *FIELDS, *CONTEXT_FIELDS, "invalid_fields"])
     for name in TIMES:
         events = events.set_column(events.column_names.index(name), name, events[name].cast(pa.int64()))
     assert events.num_rows > MUTANTS // 20
     for row in events.to_pylist():
         raw = row.pop("raw")
-        assert row | {"properties": dict(row["properties"] or ()) or None} == expected(raw), raw
+        assert row | {"properties": dict(row["properties"] or ()) or None} == expected_row(raw), raw
 
 
 def test_the_validator_alone_says_what_both_say(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -88,6 +88,28 @@ def test_pseudonyms_replace_the_id_and_leave_no_bytes_as_they_came() -> None:
     assert {row[name] for row in (first, second) for name in ("raw", "kafka_key", "headers", "detail")} == {None}
 
 
+def test_of_fields_that_are_pseudonyms_nothing_is_left_as_it_came() -> None:
+    about = [("ip", "203.0.113.9:80"), ("plan", "gold")]
+    known = [
+        {"user_id": "ada", "ip": "203.0.113.9", "device_id": "phone", "country": "DE", "raw": b"1"},
+        {"user_id": "bob", "properties": about, "raw": b"2"},
+        {"user_id": "eve", "properties": [("plan", "gold")], "raw": b"3"},
+        {"reason": "not_json", "raw": b"{203.0.113.9", "detail": "starts with: {203.0.113.9"},
+    ]
+    place = {"topic": "t", "partition": 0, "ingest_id": "q:0"}
+    rows = pa.Table.from_pylist(
+        [{**place, "offset": number, **one} for number, one in enumerate(known)],
+        schema=to_arrow_schema(VALIDATED, timezone="UTC"),
+    )
+    ada, bob, eve, broken = Guard(key=KEY, fields=("ip", "device_id")).apply(rows).to_pylist()
+    assert (ada["ip"], ada["device_id"]) == (keyed_hash_of("203.0.113.9", KEY), keyed_hash_of("phone", KEY))
+    assert (ada["user_id"], ada["country"], ada["raw"]) == ("ada", "DE", None)
+    assert dict(bob["properties"]) == {"ip": keyed_hash_of("203.0.113.9:80", KEY), "plan": "gold"}
+    assert bob["raw"] is None
+    assert (eve["raw"], dict(eve["properties"])) == (b"3", {"plan": "gold"})
+    assert (broken["raw"], broken["detail"]) == (None, None)
+
+
 def records(*rows: tuple[bytes | None, bytes | None]) -> pa.Table:
     """Of raw, kafka_key."""
     kinds = pa.schema({

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from features.context import READ
 from features.errors import BehaviorError, ConfigurationError, UsageError
 from kafka.producer import EventProducer
 from replay.file_lines import MAX_LINE, lines
@@ -78,12 +79,24 @@ def file_of(folder: Path, *content: bytes) -> Path:
 def test_a_get_is_a_view_of_its_path_in_utc_and_keeps_no_query() -> None:
     found = event(GET)
     assert found.pop("user_id") == event(POST)["user_id"]
+    assert found.pop("ip") == event(POST)["ip"] != "203.0.113.9"
     assert found == {
         "action": "view",
         "page": "/product/7",
         "timestamp": "2019-01-22T00:26:14Z",
         "properties": {"status": "200", "bytes": "30577"},
+        "outcome": "ok",
+        "user_agent": "Firefox/64.0",
     }
+
+
+def test_a_log_tells_the_context_with_a_pseudonym_of_the_address() -> None:
+    quoted, silent = event(QUOTED), event(NO_AGENT)
+    assert quoted["ip"] == silent["ip"] == event(GET)["ip"]
+    assert READ["ip"](str(quoted["ip"])) == quoted["ip"]
+    assert quoted["user_agent"] == 'a "quoted" agent'
+    assert "user_agent" not in silent
+    assert event(GET.replace(b" 200 ", b" 404 "))["outcome"] == "failed"
 
 
 def test_a_post_is_an_interaction_and_unknown_bytes_are_left_out() -> None:

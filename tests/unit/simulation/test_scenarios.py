@@ -11,14 +11,16 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from features.context import CONTEXT_FIELDS, READ
 from features.errors import UsageError
+from features.events import FIELDS
 from simulation import SITES, Columns, Event, Label, Scenario, labels, simulate, simulate_columns
 
 START = datetime(2026, 3, 2, 9, tzinfo=UTC)
 PERSONAS = SITES["shop"].personas
 HOURS = Scenario(START, rate=10, duration=timedelta(hours=4), users=3000)
 TAKE_OVERS = Scenario(START, rate=5, duration=timedelta(hours=3), mix={"returning": 0.9, "account_takeover": 0.1})
-KNOWN_KEYS = {"user_id", "action", "page", "timestamp", "event_id", "session_id", "sent_at", "properties"}
+KNOWN_KEYS = {*FIELDS, *CONTEXT_FIELDS}
 
 
 @cache
@@ -81,6 +83,38 @@ def test_events_keep_the_contract() -> None:
         assert event["timestamp"].endswith("Z")
         assert datetime.fromisoformat(event["timestamp"]) <= datetime.fromisoformat(event["sent_at"])
         assert all(isinstance(text, str) for item in event["properties"].items() for text in item)
+
+
+def test_most_apps_say_from_where_and_each_value_is_one_that_ingest_takes() -> None:
+    says = [event for event in some_events() if "ip" in event]
+    assert 0.5 < len(says) / len(some_events()) < 0.9
+    for event in says:
+        assert all(READ[name](str(text)) == text for name, text in event.items() if name in CONTEXT_FIELDS)
+
+
+def test_an_intruder_comes_from_another_device_and_its_owner_does_not() -> None:
+    strange = {label.user_id for label in labels(TAKE_OVERS) if label.since}
+    devices = (
+        pd.DataFrame(
+            [(event["user_id"], event["device_id"]) for event in simulate(TAKE_OVERS) if "device_id" in event],
+            columns=["user_id", "device"],
+        )
+        .groupby("user_id")
+        .device.nunique()
+    )
+    assert devices[devices.index.isin(strange)].eq(2).mean() > 0.9
+    assert devices[~devices.index.isin(strange)].eq(1).all()
+
+
+def test_passwords_that_are_tried_fail_far_more_often_than_peoples() -> None:
+    tried = {label.user_id for label in labels(HOURS) if label.persona == "login_brute_force"}
+    ended = pd.DataFrame(
+        [(event["user_id"] in tried, event["outcome"]) for event in simulate(HOURS) if "outcome" in event],
+        columns=["tried", "outcome"],
+    )
+    failed = ended.outcome.eq("failed").groupby(ended.tried).mean()
+    assert failed[True] > 0.9
+    assert failed[False] < 0.2
 
 
 def test_event_ids_are_unique_and_look_like_uuids() -> None:
