@@ -59,7 +59,7 @@ def run(quick: bool, folder: Path) -> list[Table]:
     began = time.monotonic()
     words = [word for each in overrides for word in ("--set", each)]
     subprocess.run([sys.executable, "-m", "jobs.fill_online", "--anew", "--once", *words], cwd=PROJECT, check=True)
-    filled, size = time.monotonic() - began, Path(settings.online.path).stat().st_size
+    filled, size = time.monotonic() - began, Path(settings.online_path).stat().st_size
     chance = np.random.default_rng(3)
     with ExitStack() as stack:
         by_view = stack.enter_context(server([*overrides, "online.store=sqlite"], folder / "view.log"))

@@ -18,7 +18,7 @@ def store_of(settings: Settings, *, read_only: bool = False) -> Store | None:
     """
     chosen = settings.online
     if chosen.store == "sqlite":
-        return SqliteStore(chosen.path, read_only=read_only)
+        return SqliteStore(settings.online_path, read_only=read_only)
     if chosen.store == "redis":
         if chosen.redis_url is None:
             raise ConfigurationError(

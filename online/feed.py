@@ -148,7 +148,7 @@ class Feed:
     def close(self) -> None:
         """Let another one feed the store."""
         self.store.close()
-        queries.let_go(self.settings.online.path)
+        queries.let_go(self.settings.online_path)
 
     def expire(self) -> None:
         """Remove what is older than the days that are kept."""
@@ -163,7 +163,7 @@ def feed_of(settings: Settings, *, anew: bool = False) -> Feed:
         BehaviorError: another process of this machine feeds it.
     """
     if settings.online.store == "sqlite":
-        queries.claim(settings.online.path)
+        queries.claim(settings.online_path)
     store = store_of(settings)
     if store is None:
         raise ConfigurationError("online.store is none: there is no online view to fill. Set it to sqlite or redis.")
@@ -178,12 +178,12 @@ def forget(settings: Settings, users: Collection[str]) -> None:
     Raises:
         BehaviorError: a feed has not passed in time.
     """
-    if settings.online.store == "sqlite" and not Path(settings.online.path).exists():
+    if settings.online.store == "sqlite" and not Path(settings.online_path).exists():
         return
     store = store_of(settings)
     if store is None:
         return
-    is_ours = settings.online.store == "sqlite" and not queries.claimed(settings.online.path)
+    is_ours = settings.online.store == "sqlite" and not queries.claimed(settings.online_path)
     try:
         if is_ours:
             with closing(feed_of(settings)) as feed:

@@ -89,7 +89,6 @@ def local_overrides(local: Path) -> list[str]:
         f"storage.checkpoints={json.dumps(str(place / 'checkpoints'))}",
         f"model.tracking_uri={json.dumps(f'sqlite:///{place}/mlflow.db')}",
         f"patterns.reports={json.dumps(str(place / 'reports'))}",
-        f"online.path={json.dumps(str(place / 'online.db'))}",
     ]
 
 

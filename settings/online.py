@@ -13,5 +13,5 @@ class OnlineSettings(Section):
     """What is kept by person beside the tables, and in which store."""
 
     store: Literal["none", "sqlite", "redis"] = "none"
-    path: str = ".local/online.db"
+    path: str | None = None
     redis_url: SecretStr | None = Field(None, description="redis://host:6379/0, or rediss:// with TLS")

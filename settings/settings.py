@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from pydantic import Field, SecretStr
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
@@ -72,3 +74,10 @@ class Settings(BaseSettings):
     pseudonym_key: SecretStr | None = Field(
         None, description="key of the hashes of erase_user and ingest.pseudonymise; never change or lose it"
     )
+
+    @property
+    def online_path(self) -> str:
+        """The file of the online view: it belongs to its tables, and lies beside them unless conf says otherwise."""
+        root = self.storage.root.removeprefix("file://")
+        beside = Path(".local" if "://" in root else Path(root).parent, "online.db")
+        return self.online.path or str(beside)

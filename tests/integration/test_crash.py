@@ -99,7 +99,6 @@ def places(folder: Path, broker: EmbeddedBroker) -> list[str]:
     return [
         f"storage.root={folder}/lake",
         f"storage.checkpoints={folder}/checkpoints",
-        f"online.path={folder}/online.db",
         f"model.tracking_uri=sqlite:///{folder}/mlflow.db",
         f"kafka.bootstrap_servers={broker.bootstrap_servers}",
         f"kafka.topic={TOPIC}",

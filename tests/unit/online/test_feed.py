@@ -169,11 +169,11 @@ def test_while_somebody_feeds_an_erasure_waits_until_that_one_has_passed(tmp_pat
 
 def feed_of_another(settings: Settings) -> Feed:
     """As another process would ask for it."""
-    held = queries._CLAIMED.pop(settings.online.path)  # noqa: SLF001
+    held = queries._CLAIMED.pop(settings.online_path)  # noqa: SLF001
     try:
         return feed_of(settings)
     finally:
-        queries._CLAIMED[settings.online.path] = held  # noqa: SLF001
+        queries._CLAIMED[settings.online_path] = held  # noqa: SLF001
 
 
 def test_without_a_store_there_is_nothing_to_fill(tmp_path: Path) -> None:
