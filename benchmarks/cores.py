@@ -80,6 +80,7 @@ def _table(runs: list[CatchUp], events: int) -> Table:
             f"One catch-up each, after one that warms up, in micro-batches of up to {BATCH:,} records.",
             f"The goal: with two cores or two workers at least {GOAL} of the first, whatever the partitions.",
             f"Workers are of a standalone cluster, one core and {EXECUTOR_MEMORY} each; the driver is beside them.",
+            "A core of Spark is a thread of Java and a Python worker: with one, two of the machine's are busy.",
             "The driver of the first line has trained the champion before that.",
             "Memory and processor seconds are of Python, Java and the broker together.",
         ),

@@ -119,7 +119,8 @@ def catch_up(spark: SparkSession, lake: Lake, settings: Settings) -> dict[str, l
                 f"{QUERY} was stopped in the middle of a batch's commits. Let it finish, with its broker at work "
                 f"(python -m jobs.{INGEST.query} --once, or run_pipeline), then call this again."
             )
-        idle.catch_up()
+        if (left := idle.catch_up()) is not None:
+            log.error("%s", left)
         return idle.note()
     finally:
         queries.let_go(folder)

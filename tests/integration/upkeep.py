@@ -122,7 +122,6 @@ def _event(act: Act, number: int, offset: int) -> list[Any]:
     user, minutes, page = act
     row = {
         "user_id": user, "action": "view", "page": page, "timestamp": NOON + timedelta(minutes=minutes),
-        "event_id": None, "session_id": None, "sent_at": None, "properties": None, "event_key": None,
         "raw": f'{{"user_id":"{user}"}}'.encode(), "kafka_key": user.encode(), **_coordinates(number, offset),
     }  # fmt: skip
-    return [row[name] for name in EVENTS.columns]
+    return [row.get(name) for name in EVENTS.columns]
