@@ -119,7 +119,7 @@ def run(quick: bool, folder: Path) -> list[Table]:
 
 def tables(contest: Contest, site: str, users: int) -> list[Table]:
     """Who is found at the false alarms; who is called strange at the budget; and figures of all sessions."""
-    names, sessions = list(CONTESTANTS), contest.sessions()
+    names, sessions = list(contest.at_budget["contestant"].unique()), contest.sessions()
     found, flagged = (contest.shares(table)[names] for table in (contest.at_false_alarms, contest.at_budget))
     strange = sorted(name for is_strange, name in sessions.index if is_strange)
     honest = [one.name for one in SITES[site].honest_but_strange if (False, one.name) in sessions.index]
@@ -128,7 +128,7 @@ def tables(contest: Contest, site: str, users: int) -> list[Table]:
     for column, title in (("recall", "recall: all strange"), ("precision", "precision"), ("average_precision", "AP")):
         means, spreads = together[column].mean(), together[column].std(ddof=0)
         of_all.append((title, int(sessions.sum()), *(f"{means[name]:.3f} ±{spreads[name]:.3f}" for name in names)))
-    share = float(sessions.loc[[True]].sum() / sessions.sum())
+    share = float(sessions.xs(True, level="strange").sum() / sessions.sum())
     about = f"{len(SEEDS)} days of {users:,} people of the simulated {site}"
     learned = (
         "Learned from one day, tested on another day of other people; mean of three seeds, ± deviation over seeds."

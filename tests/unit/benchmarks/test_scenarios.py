@@ -6,8 +6,9 @@ from functools import cache
 
 import pandas as pd
 
-from benchmarks.scenarios import Contest, measure
+from benchmarks.scenarios import Contest, measure, tables
 from simulation.rows import trial
+from simulation.sites import SITES
 
 BOTH = ("original design (plain)", "champion (default)")
 
@@ -37,6 +38,15 @@ def test_floods_of_clicks_are_found() -> None:
     )
     found = of_floods.sum().loc[BOTH[1]]
     assert found["flagged"] > 0.5 * found["sessions"]
+
+
+def test_the_tables_have_every_strange_persona_and_the_honest_ones_that_alarms_would_hurt() -> None:
+    found, flagged = tables(contest(), "shop", 500)
+    strange = {row[0] for row in found.rows}
+    assert strange == {persona.name for persona in SITES["shop"].personas if persona.is_anomalous}
+    assert all(row[3] >= row[2] for row in found.rows if row[0] == "click_flood")  # type: ignore[operator]
+    names = {str(row[0]).removeprefix("false alarms: ") for row in flagged.rows}
+    assert {persona.name for persona in SITES["shop"].honest_but_strange} <= names
 
 
 def test_a_trial_keeps_people_of_different_days_apart_and_repeats() -> None:
