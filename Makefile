@@ -13,7 +13,7 @@ $(foreach name,$(SETTINGS),$(if $(value $(name)),$(eval export $(name))))
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help run notebooks test test-slow test-cluster crash bench check docs docs-serve zip pack s3-jars lock sbom audit clean distclean setup
+.PHONY: help run notebooks test test-slow test-cluster crash test-all bench check docs docs-serve zip pack s3-jars lock sbom audit clean distclean setup
 
 help: ## this page
 	@echo "Real-time user behaviour analysis: Kafka to anomaly scores with reasons, on Spark, Delta and MLflow."
@@ -55,6 +55,9 @@ test-cluster: setup s3-jars ## the jobs on a Spark cluster with S3, Kafka with T
 crash: setup ## ingest, the one pass, the bridge: each killed 25 times at random moments, with the broker (make test: 3)
 	@BEHAVIOR_TEST_KILLS=25 .venv/bin/python -m pytest tests/integration/test_crash.py tests/integration/test_bridge_rabbitmq.py \
 		-k killed $(ARGS)
+
+test-all: setup s3-jars ## every suite on this commit, two at a time, with a table at the end (2.5 hours on 2 cores)
+	@.venv/bin/python -m tools.suites $(NAMES)
 
 bench: setup ## figures beside what a user would pick instead (QUICK=1: small; NAMES="detection": only these, or all; WRITE=1: docs/benchmarks.md)
 	@.venv/bin/python -m benchmarks $(if $(QUICK),--quick) $(if $(WRITE),--write) $(NAMES)

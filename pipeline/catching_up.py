@@ -30,7 +30,7 @@ from lake.spark_tables import Lake
 from lake.worker_files import TableFiles
 from pipeline.build import build
 from pipeline.workers import Models, score_rows, stamp
-from streams.flow import FEATURES, SCORING, TOGETHER
+from streams.flow import AFTER_INGEST, TOGETHER
 from streams.owed import Owed
 from streams.queries import Batch, Clock, interruption
 
@@ -92,7 +92,7 @@ class CatchingUp:
     def _of(self, query_id: str) -> list[Owed]:
         if not self._steps:
             noted = notes.read(self.folder, TOGETHER.note) or {}
-            self._steps = [Owed.of_step(self.lake, step, query_id, noted) for step in (FEATURES, SCORING)]
+            self._steps = [Owed.of_step(self.lake, step, query_id, noted) for step in AFTER_INGEST]
         return self._steps
 
     def _try(self, owed: Owed, number: int, take: Callable[[Sequence[Commit]], None]) -> None:

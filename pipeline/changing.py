@@ -19,7 +19,7 @@ from lake.spark_tables import Lake
 from settings import Settings
 from streams import queries
 from streams.checkpoints import Checkpoint
-from streams.flow import FEATURES, FLOW, SCORING, TOGETHER, Stream, noted
+from streams.flow import AFTER_INGEST, FEATURES, FLOW, TOGETHER, Stream, noted
 from streams.progress import position
 
 
@@ -43,7 +43,7 @@ def to_one_pass(spark: SparkSession, lake: Lake, settings: Settings, finish: Cal
         if _has_run(spark, settings, stream):
             finish(stream)
     note: dict[str, list[int]] = {}
-    for stream in (FEATURES, SCORING):
+    for stream in AFTER_INGEST:
         assert stream.reads is not None
         where = position(spark, settings, stream.query)
         if where is not None and where.batch != where.started:
@@ -72,7 +72,7 @@ def to_three_queries(
     if not is_together(settings):
         return
     owed_from = catch_up()
-    for stream in (FEATURES, SCORING):
+    for stream in AFTER_INGEST:
         assert stream.reads is not None
         since, newest = owed_from.get(stream.reads.name, [0])[0], _next_version(lake, stream.reads)
         if stream is FEATURES and since < newest:

@@ -61,7 +61,9 @@ TOGETHER = Stream(
 )
 """The one pass, which does what the three do. It reads Kafka by the checkpoint of ``INGEST``: one of both runs."""
 
-FLOW = (INGEST, FEATURES, SCORING)
+AFTER_INGEST = (FEATURES, SCORING)
+"""What may wait, or be done by other queries, while events come in."""
+FLOW = (INGEST, *AFTER_INGEST)
 """The queries of Spark, or the steps of the one pass.
 
 ``ALERTING`` is none: it starts over when rows of ``scores`` are deleted.

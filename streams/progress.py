@@ -21,11 +21,11 @@ from lake.log import NO_VERSION, Commit
 from lake.spark_tables import Lake
 from settings import Settings
 from streams.checkpoints import NO_BATCH, Checkpoint
-from streams.flow import FEATURES, INGEST, SCORING, TOGETHER, Stream, noted
+from streams.flow import AFTER_INGEST, INGEST, TOGETHER, Stream, noted
 from streams.owed import Owed, Taken, number_of
 from streams.queries import begin_of, checkpoint
 
-STEPS = {step.query: step for step in (FEATURES, SCORING)}
+STEPS = {step.query: step for step in AFTER_INGEST}
 BEGINNING = datetime(1970, 1, 1, tzinfo=UTC)
 
 
