@@ -118,7 +118,7 @@ def _ours(
     _send(settings, TOPIC, rate, warm + hold, users=rate * SECONDS_BETWEEN)
     _drained(run.query)
     run.stop()
-    alerting.drain()
+    alerting.drain(seconds=600)
     alerting.stop()
     seen = visible(Path(lake.path(SCORES)), ["user_id", "window_start", "last_received_at"], after=before)
     events = visible(Path(lake.path(EVENTS)), ["user_id", "timestamp", "received_at"], after=-1)

@@ -50,51 +50,59 @@ class Contexts:
     """The context of a scenario's events. Drawn from streams of its own: it changes nothing of what people do."""
 
     def __init__(self, population: Population, site: Site, seed: int) -> None:
-        self.site, self.persona = site, population.persona
+        self.site, self.population = site, population
         size = len(population.names)
         chance = np.random.default_rng([seed, 100])
         self.sends: Bools = chance.random(size) < SENDS
-        country = draw(zipf_cumulative(len(COUNTRIES), 1.1), chance, size)
+        self.country = draw(zipf_cumulative(len(COUNTRIES), 1.1), chance, size)
         office = chance.integers(0, max(1, size // OFFICE_SIZE), size)
         in_office = chance.random(size) < IN_OFFICE
-        numbers = chance.integers(0, 2**24, (size, 3))
-        devices = chance.bytes(16 * size).hex()
-        agent, declares = chance.integers(0, 6, size), chance.random(size) < DECLARES
-        is_program = site.of_behaviours("is_program")[population.persona] > 0
-        self.places: list[tuple[Place, Place, Place]] = []
-        for user in range(size):
-            own = AGENTS[PLATFORMS[population.platform[user]]]
-            name = DECLARED[agent[user] % 3] if is_program[user] and declares[user] else own[agent[user] % len(own)]
-            home = office[user] if in_office[user] and not is_program[user] else numbers[user, 0]
-            networks = (DATA_CENTRE, DATA_CENTRE) if is_program[user] else (AT_HOME, ON_THE_WAY)
-            usual = [
-                Place(
-                    ip=_address(network, number), user_agent=name, device_id=devices[32 * user : 32 * user + 16],
-                    country=COUNTRIES[country[user]],
-                )
-                for network, number in zip(networks, (home, numbers[user, 1]), strict=True)
-            ]  # fmt: skip
-            intruders = Place(
-                ip=_address(ELSEWHERE, numbers[user, 2]), user_agent=AGENTS["web"][agent[user] % 3],
-                device_id=devices[32 * user + 16 : 32 * user + 32], country=COUNTRIES[-1 - numbers[user, 2] % 5],
-            )  # fmt: skip
-            self.places.append((usual[0], usual[1], intruders))
+        self.networks = chance.integers(0, 2**24, (size, 3))
+        self.devices = chance.bytes(16 * size)
+        self.agent, self.declares = chance.integers(0, 6, size), chance.random(size) < DECLARES
+        self.is_program: Bools = site.of_behaviours("is_program")[population.persona] > 0
+        at_office = in_office & ~self.is_program
+        self.networks[at_office, 0] = office[at_office]
+        self.places: dict[int, tuple[Place, Place, Place]] = {}
         self.chance = np.random.default_rng([seed, 101])
+
+    def _places_of(self, user: int) -> tuple[Place, Place, Place]:
+        """Where a user is usually, on the way, and where the intruder is; made when the user first acts."""
+        own, number = AGENTS[PLATFORMS[self.population.platform[user]]], int(self.agent[user])
+        is_program, networks = bool(self.is_program[user]), self.networks[user].tolist()
+        name = DECLARED[number % 3] if is_program and self.declares[user] else own[number % len(own)]
+        device, other = (self.devices[16 * user + at : 16 * user + at + 8].hex() for at in (0, 8))
+        where = COUNTRIES[self.country[user]]
+        usual, away = (DATA_CENTRE, DATA_CENTRE) if is_program else (AT_HOME, ON_THE_WAY)
+        return (
+            Place(ip=_address(usual, networks[0]), user_agent=name, device_id=device, country=where),
+            Place(ip=_address(away, networks[1]), user_agent=name, device_id=device, country=where),
+            Place(
+                ip=_address(ELSEWHERE, networks[2]), user_agent=AGENTS["web"][number % 3], device_id=other,
+                country=COUNTRIES[-1 - networks[2] % 5],
+            ),
+        )  # fmt: skip
 
     def of(self, columns: Columns) -> list[Place | None]:
         """Where each event comes from; None where the app does not say."""
         away = (columns.millis // BLOCK_MILLIS * 2654435761 + columns.user * 40503) % 7 < 2
-        taken_over = columns.strange & (self.persona[columns.user] == self.site.with_role("victim"))
-        which = np.where(taken_over, 2, away.astype(np.int64))
+        which = np.where(self._is_intruder(columns), 2, away.astype(np.int64))
         says = self.sends[columns.user]
+        for user in np.unique(columns.user[says]).tolist():
+            if user not in self.places:
+                self.places[user] = self._places_of(user)
         rows = zip(columns.user.tolist(), which.tolist(), says.tolist(), strict=True)
         return [self.places[user][place] if sends else None for user, place, sends in rows]
+
+    def _is_intruder(self, columns: Columns) -> Bools:
+        found: Bools = columns.strange & (self.population.persona[columns.user] == self.site.with_role("victim"))
+        return found
 
     def outcomes(self, columns: Columns) -> list[str | None]:
         """How attempts to sign in end, where the app says it; None of what is no attempt."""
         fails: Floats = np.array([FAILS.get(one.name, USUALLY_FAILS) for one in self.site.personas])
-        chance = fails[self.persona[columns.user]]
-        chance[columns.strange & (self.persona[columns.user] == self.site.with_role("victim"))] = FAILS["intruder"]
+        chance = fails[self.population.persona[columns.user]]
+        chance[self._is_intruder(columns)] = FAILS["intruder"]
         failed = self.chance.random(len(columns)) < chance
         said = self.sends[columns.user] & self.site.is_attempt(columns.action, columns.page)
         ended = np.where(said, np.where(failed, "failed", "ok"), "")
