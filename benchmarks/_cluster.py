@@ -7,6 +7,7 @@ import os
 import sys
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from functools import partial
 from pathlib import Path
 from urllib.request import urlopen
 
@@ -46,7 +47,7 @@ def standalone_cluster(folder: Path, workers: int) -> Iterator[list[str]]:
             command = [daemon, f"{of_deploy}.worker.Worker", "--host", "127.0.0.1", "--webui-port", "0"]
             command += ["--cores", "1", "--memory", "2g", "--work-dir", str(folder / f"work-{number}"), master]
             log = folder / f"worker-{number}.log"
-            stack.enter_context(running(command, log, folder, lambda up=number: has(up), **environment))  # type: ignore[misc]
+            stack.enter_context(running(command, log, folder, partial(has, number), **environment))
         conf = {
             "spark.executor.memory": EXECUTOR_MEMORY,
             "spark.executor.cores": "1",

@@ -139,13 +139,13 @@ def validate_all(
     """Each text's event or what is wrong with it; events get the ``context`` that they lack."""
     validated, moment = Validated([], []), micros_of(now)
     for index, text in enumerate(texts):
-        record = validate_value(text, rules, moment, moment)
+        record, value = validate_value(text, rules, moment, moment), text
         if context and isinstance(record, Event):
             longer = with_context(text, record, context)
-            text = longer if len(longer) <= rules.max_bytes else text  # noqa: PLW2901
-        record = fitting(text, record)
+            value = longer if len(longer) <= rules.max_bytes else text
+        record = fitting(value, record)
         if isinstance(record, Event):
-            validated.good.append((index, (record.user_id.encode(), text)))
+            validated.good.append((index, (record.user_id.encode(), value)))
         else:
             validated.errors.append({"index": index, **record._asdict()})
     return validated
