@@ -21,6 +21,8 @@ from lake.location import TableLocation, is_local
 
 STATISTICS_GRAIN = timedelta(milliseconds=1)
 """Spark cuts times in statistics to milliseconds."""
+GROWING_ATTEMPTS = 20
+"""How often columns are added beside other writers, whose commits may come first."""
 PARQUET = ds.ParquetFileFormat(read_options=ds.ParquetReadOptions(coerce_int96_timestamp_unit="us"))
 """How data files are read: with times in microseconds, also where Spark writes them in its own way (INT96)."""
 
@@ -130,15 +132,16 @@ class OpenTable:
             raise TableNotFoundError(f"No table at {self.location.address}")
 
     def _add_columns(self, schema: DeltaSchema) -> None:
-        there = {field.name for field in self.delta.schema().fields}
-        lacking = [field for field in schema.fields if field.name not in there]
-        if not lacking:
-            return
-        with suppress(CommitFailedError):  # another process has just done it, or writes: the next look tells
-            self.delta.alter.add_columns(lacking)
-        self._delta = None
-        if self.refresh() and {field.name for field in lacking} - {field.name for field in self.delta.schema().fields}:
-            self._add_columns(schema)
+        for _ in range(GROWING_ATTEMPTS):
+            there = {field.name for field in self.delta.schema().fields}
+            lacking = [field for field in schema.fields if field.name not in there]
+            if not lacking:
+                return
+            with suppress(CommitFailedError):  # another process has just done it, or writes: the next look tells
+                self.delta.alter.add_columns(lacking)
+            self._delta = None
+            self.refresh()
+        raise DeltaError("columns that it lacks could not be added: other writers always came first")
 
     def transaction_version(self, name: str) -> int | None:
         """The number of the newest commit under the fence ``name``; None: there is none."""
