@@ -3,6 +3,7 @@
 PYTHON ?= $(shell command -v python3 || command -v python3.13 || command -v python3.12 || command -v python3.11)
 LOCAL ?= .local
 ARGS ?=
+FILES ?= tests
 -include local.mk
 
 # Recipes and programs read these, where they are set, from the environment: a value may have blanks in it.
@@ -28,6 +29,7 @@ help: ## this page
 	@echo "  RATE=500      events per second; for INPUT the default is as fast as it goes"
 	@echo "  LOCAL=dir     keeps everything there: tables in lake/, mlflow.db, logs/ (default: .local)"
 	@echo "make test and make check take ARGS, further words for pytest:  make test ARGS='-k broker -x'"
+	@echo "make test and make test-slow take FILES, in place of all tests:  make test-slow FILES=tests/integration/test_kafka.py"
 	@echo
 	@echo "The set-up (Python 3.11 to 3.13 and Java 17 or newer must be there) keeps to .venv and .jars of this folder."
 	@echo "Its settings are variables: on the command line, in the environment, or for good in a file local.mk here:"
@@ -44,10 +46,10 @@ notebooks: setup ## Jupyter on notebooks/, with the tables of make run (LOCAL, t
 	@exec .venv/bin/python -m tools.notebooks
 
 test: setup ## all tests but the slow ones, with a real broker, Delta and MLflow
-	@.venv/bin/python -m pytest tests -m "not slow" -n 2 --dist loadfile --no-loadscope-reorder $(ARGS)
+	@.venv/bin/python -m pytest $(FILES) -m "not slow" -n 2 --dist loadfile --no-loadscope-reorder $(ARGS)
 
 test-slow: setup ## the slow tests: parity repair, maintenance, erasure and back-fill beside running streams
-	@.venv/bin/python -m pytest tests -m "slow and not cluster" --timeout 3600 $(ARGS)
+	@.venv/bin/python -m pytest $(FILES) -m "slow and not cluster" --timeout 3600 $(ARGS)
 
 test-cluster: setup s3-jars ## the jobs on a Spark cluster with S3, Kafka with TLS and MLflow with logins; its parts killed
 	@.venv/bin/python -m pytest tests/cluster $(ARGS)

@@ -10,17 +10,14 @@ runs by itself leaves a third of two cores idle, so two at a time take two third
 from __future__ import annotations
 
 import argparse
-import os
 import subprocess
 import sys
 import time
 from concurrent.futures import ThreadPoolExecutor, as_completed
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 PROJECT = Path(__file__).resolve().parents[1]
-SLOW = ("-m", "slow and not cluster", "--timeout", "3600")
-KILLS = 25
 MINUTES = {
     "test": 25, "test-cluster": 25, "crash": 30, "test_every_job": 32, "test_beside": 21, "test_forgotten": 14,
     "test_erasure": 12, "test_docs_stack": 12, "test_maintenance": 8, "test_commits": 7, "test_training": 6,
@@ -31,16 +28,15 @@ MINUTES = {
 
 @dataclass(frozen=True)
 class Suite:
-    """A name, the words for pytest, and what it finds in its environment."""
+    """A name, and the words for ``make`` that run it."""
 
     name: str
     words: tuple[str, ...]
-    environment: dict[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
 class Result:
-    """How a suite ended: pytest's exit code, its last line and the minutes it took."""
+    """How a suite ended: the exit code, its last line and the minutes it took."""
 
     suite: Suite
     code: int
@@ -53,19 +49,11 @@ class Result:
 
 def suites() -> list[Suite]:
     """All of them, the longest first."""
-    found = [
-        Suite("test", ("tests", "-m", "not slow", "-n", "2", "--dist", "loadfile", "--no-loadscope-reorder")),
-        Suite("test-cluster", ("tests/cluster",)),
-        Suite(
-            "crash",
-            ("tests/integration/test_crash.py", "tests/integration/test_bridge_rabbitmq.py", "-k", "killed"),
-            {"BEHAVIOR_TEST_KILLS": str(KILLS)},
-        ),
-    ]
+    found = [Suite(target, (target,)) for target in ("test", "test-cluster", "crash")]
     for file in sorted((PROJECT / "tests").rglob("test_*.py")):
         inside = file.relative_to(PROJECT)
         if "mark.slow" in file.read_text(encoding="utf-8") and inside.parts[1] != "cluster":
-            found.append(Suite(file.stem, (str(inside), *SLOW)))
+            found.append(Suite(file.stem, ("test-slow", f"FILES={inside}")))
     return sorted(found, key=lambda suite: -MINUTES.get(suite.name, 0))
 
 
@@ -73,13 +61,13 @@ def run(suite: Suite, logs: Path) -> Result:
     """Run a suite to its end; its output goes to ``logs``/NAME.log."""
     began, log, temporary = time.monotonic(), logs / f"{suite.name}.log", logs / "temporary"
     temporary.mkdir(parents=True, exist_ok=True)
-    command = [sys.executable, "-m", "pytest", "-q", "--basetemp", str(temporary / suite.name), *suite.words]
+    command = ["make", "--no-print-directory", *suite.words, f"ARGS=-q --basetemp '{temporary / suite.name}'"]
     with log.open("wb") as out:
-        environment = {**os.environ, **suite.environment}
         code = subprocess.run(
-            command, cwd=PROJECT, env=environment, stdin=subprocess.DEVNULL, stdout=out, stderr=out, check=False
+            command, cwd=PROJECT, stdin=subprocess.DEVNULL, stdout=out, stderr=out, check=False
         ).returncode
-    lines = [line for line in log.read_text(encoding="utf-8", errors="replace").splitlines() if line.strip()]
+    said = log.read_text(encoding="utf-8", errors="replace").splitlines()
+    lines = [line for line in said if line.strip() and not line.startswith("make: ")]
     return Result(suite, code, lines[-1].strip("= ") if lines else "nothing", (time.monotonic() - began) / 60)
 
 
