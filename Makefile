@@ -7,7 +7,7 @@ FILES ?= tests
 -include local.mk
 
 # Recipes and programs read these, where they are set, from the environment: a value may have blanks in it.
-SETTINGS := DURATION INPUT FORMAT RATE LOCAL JAVA_HOME PYPI_MIRROR MAVEN_MIRROR OSV_URL HTTPS_PROXY UV_CACHE_DIR
+SETTINGS := DURATION INPUT FORMAT LOG_FORMAT CLIENT_FIELD TRUSTED_HOPS FOLLOW RATE LOCAL JAVA_HOME PYPI_MIRROR MAVEN_MIRROR OSV_URL HTTPS_PROXY UV_CACHE_DIR
 $(foreach name,$(SETTINGS),$(if $(value $(name)),$(eval export $(name))))
 
 # Each of a run's programs would compile anew all that it imports: 8 s of 12. What is compiled stays in __pycache__.
@@ -23,9 +23,13 @@ help: ## this page
 	@echo
 	@echo "make run takes:"
 	@echo "  DURATION=60   seconds after which it ends by itself; without it, Ctrl-C ends it"
-	@echo "  INPUT=file    replays JSON lines or a web server's combined log (.gz too) instead of simulated users,"
+	@echo "  INPUT=file    replays events (JSON lines, an array) or a server's access log instead of simulated users, packed"
+	@echo "                or plain; a folder, a pattern of files in quotes, or - for standard input,"
 	@echo "                and ends when every line is scored"
 	@echo "  FORMAT=name   what INPUT holds, where its first lines do not tell it; a wrong name lists those there are"
+	@echo "  FOLLOW=1      waits for what a server writes to INPUT, through rotations, until Ctrl-C or DURATION"
+	@echo "  CLIENT_FIELD= where a log has who asked: forwarded (X-Forwarded-For; TRUSTED_HOPS=n: proxies of your own), or a"
+	@echo "                field's number; LOG_FORMAT= is a log's own format string, as nginx and Apache have it (in quotes)"
 	@echo "  RATE=500      events per second; for INPUT the default is as fast as it goes"
 	@echo "  LOCAL=dir     keeps everything there: tables in lake/, mlflow.db, logs/ (default: .local)"
 	@echo "make test and make check take ARGS, further words for pytest:  make test ARGS='-k broker -x'"
@@ -40,7 +44,9 @@ help: ## this page
 run: setup ## the platform on this machine: broker, Spark, Delta, MLflow; live anomalies in the terminal
 	@exec .venv/bin/python -m jobs.run_pipeline --env local --local "$$LOCAL" \
 		$${DURATION:+--duration "$$DURATION"} $${INPUT:+--input "$$INPUT"} $${FORMAT:+--format "$$FORMAT"} \
-		$${RATE:+--rate "$$RATE"}
+		$${RATE:+--rate "$$RATE"} $${LOG_FORMAT:+--log-format "$$LOG_FORMAT"} \
+		$${CLIENT_FIELD:+--client-field "$$CLIENT_FIELD"} $${TRUSTED_HOPS:+--trusted-hops "$$TRUSTED_HOPS"} \
+		$${FOLLOW:+--follow}
 
 notebooks: setup ## Jupyter on notebooks/, with the tables of make run (LOCAL, too); on this machine only, with a token
 	@exec .venv/bin/python -m tools.notebooks

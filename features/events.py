@@ -43,6 +43,7 @@ REASONS: dict[str, str] = {
     "trailing_data": "More follows the JSON object: a second event, or garbage.",
     "control_character": "A string holds a raw control character, or an escaped NUL.",
     "duplicate_key": "A key occurs twice in the same object, so which value is meant is unknown.",
+    "no_request": "A line of a server's log that asks for nothing, or nobody known: replay_file says so in its place.",
     "missing_field": "A required field is not there, or is null.",
     "wrong_type": "A field has a value of another type, or a number is beyond every range (NaN, Infinity, 1e400).",
     "empty_user_id": "user_id is empty or blank, so the event belongs to nobody.",
@@ -60,6 +61,8 @@ REQUIRED = ("user_id", "action", "page", "timestamp")
 TIMES = ("timestamp", "sent_at")
 IDS = ("event_id", "session_id")
 FIELDS = (*REQUIRED, *IDS, "sent_at", "properties")
+NO_REQUEST = "no_request"
+"""A field of what a replay sends in place of a log line of which no event can be made: why."""
 KNOWN_ACTIONS = ("click", "view", "interaction")
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)

@@ -18,13 +18,16 @@ from collections.abc import Callable, Iterable
 from datetime import date
 from typing import Any, NamedTuple
 
-from features.events import EPOCH, FIELDS, IDS, REQUIRED, TIMES, ValidationRules
+from features.events import EPOCH, FIELDS, IDS, NO_REQUEST, REQUIRED, TIMES, ValidationRules
 
 MAX_NUMBER = 1_000
 MAX_NAME = 50_000
 CLIP = 60
 """Characters of what was found that a detail quotes."""
 BLANKS = " \t\n\r"
+BRACE = 0x7B
+FRAME = 5
+"""Bytes that the serializers of a schema registry put before a value."""
 GREGORIAN_CYCLE = 400, date(401, 1, 1).toordinal() - 1
 """Years after which the calendar repeats, and their days."""
 
@@ -82,7 +85,7 @@ def validate_value(value: bytes | None, rules: ValidationRules, now: int, arrive
     record = _record_in(text, len(value), rules)
     if isinstance(record, Rejection):
         return record
-    rejection = _of_fields(text, record) or _of_blanks(record)
+    rejection = _of_replay(record) or _of_fields(text, record) or _of_blanks(record)
     if rejection is not None:
         return rejection
     times = {name: micros(record[name]) for name in TIMES if record.get(name) is not None}
@@ -118,6 +121,7 @@ _KEY_OF_NO_NUMBER = re.compile(
 )
 _OBJECT_START = re.compile(rf"{SPACE}\{{")
 _OBJECT_END = re.compile(rf"\}}{SPACE}[\x85\u2028\u2029]?\Z")
+_LOG_LINE = re.compile(r"\[[0-9]{1,2}/[A-Z][a-z]{2}/[0-9]{4}:[0-9]{2}:[0-9]{2}:[0-9]{2}")
 _BRACKET = re.compile(rf"{STRING}|([\[{{])|[\]}}]")
 
 
@@ -131,8 +135,21 @@ def _of_bytes(value: bytes, rules: ValidationRules) -> Rejection | None:
         return Rejection("too_large", None, f"{len(value)} bytes; the limit is {rules.max_bytes}")
     if _EMPTY.match(value):
         return Rejection("empty", None, f"{len(value)} bytes")
-    packed = _PACKED.get(value[:2])
+    packed = _PACKED.get(value[:2]) or _framed(value)
     return Rejection("not_json", None, packed) if packed else None
+
+
+def _framed(value: bytes) -> str | None:
+    """What is before a value that a schema registry's serializer wrote: a NUL, and four bytes of the schema's id.
+
+    UTF-16 and UTF-32 text that begins with a NUL has more of them behind its first character.
+    """
+    if value[:1] != b"\0" or len(value) <= FRAME or value[1] == BRACE:
+        return None
+    if value[FRAME] == 0 and value[FRAME - 2] == BRACE:
+        return None
+    schema = int.from_bytes(value[1:FRAME], "big")
+    return f"a schema registry's {FRAME}-byte frame (schema id {schema}) is before the value: send plain JSON"
 
 
 def _record_in(text: str, size: int, rules: ValidationRules) -> dict[str, Any] | Rejection:
@@ -203,6 +220,8 @@ def _not_json(text: str) -> Rejection:
         return Rejection("not_json", None, "has NUL bytes, as UTF-16 or UTF-32 has: send UTF-8")
     if _OBJECT_START.match(text) and not _OBJECT_END.search(text):
         return Rejection("not_json", None, "cut off: no } at the end")
+    if _LOG_LINE.search(text):  # it is not quoted: it has somebody's address
+        return Rejection("not_json", None, "a line of a server's log: replay_file makes events of them")
     return Rejection("not_json", None, f"starts with: {text[:CLIP]}")
 
 
@@ -339,6 +358,14 @@ def _of_fields(text: str, record: dict[str, Any]) -> Rejection | None:
             written = _as_written(text)[name]
             return Rejection("wrong_type", name, f"found {_kind(written)}: {written[:CLIP]}; needed {needed}")
     return None
+
+
+def _of_replay(record: dict[str, Any]) -> Rejection | None:
+    """What a replay says of a log line of which it could make no event."""
+    why = record.get(NO_REQUEST)
+    if not isinstance(why, str) or "action" in record or "page" in record:
+        return None
+    return Rejection(NO_REQUEST, None, why[: 2 * CLIP])
 
 
 def _holds(value: object, sought: Callable[[object], bool]) -> bool:

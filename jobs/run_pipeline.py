@@ -35,7 +35,10 @@ from local.server_process import ServerProcess
 from online.stream import stream_of
 from pipeline import one_pass
 from pipeline.changing import to_one_pass
+from replay.file_replay import notes_on
+from replay.formats.base import ReadingOptions
 from replay.formats.registry import AUTO, NAMES, known_format
+from replay.pseudonyms import pseudonym_key
 from settings import Settings, cli, load_settings, local_overrides
 from spark.session import spark_session
 from streams.queries import failure_of
@@ -49,12 +52,22 @@ def main(
     env: cli.Environment = "local",
     overrides: cli.Overrides = None,
     duration: Annotated[float | None, typer.Option(help="Seconds; until Ctrl-C when left out.")] = None,
-    input_file: Annotated[
-        Path | None, typer.Option("--input", help="Replay JSON lines or an access log instead of simulating.")
+    inputs: Annotated[
+        list[Path] | None,
+        typer.Option(
+            "--input",
+            help="Replay events or an access log instead of simulating: a file, a folder, - for what is piped.",
+        ),
     ] = None,
     format_name: Annotated[
-        str, typer.Option("--format", help=f"What the file holds: {', '.join(NAMES)}.", callback=known_format)
+        str, typer.Option("--format", help=f"What the files hold: {', '.join(NAMES)}.", callback=known_format)
     ] = AUTO,
+    log_format: cli.LogFormat = None,
+    client_field: cli.ClientField = None,
+    trusted_hops: cli.TrustedHops = None,
+    follow: Annotated[
+        bool, typer.Option("--follow", help="Wait for further lines of the one file, through its rotations.")
+    ] = False,
     rate: Annotated[
         float | None, typer.Option(help="Events per second [default: 100; a file: as fast as it can].")
     ] = None,
@@ -70,20 +83,21 @@ def main(
     if local is None and env == "local" and not once:
         local = Path(".local")
     if local is None:
-        refuse(duration=duration, input=input_file, rate=rate, shift_to_now=shift_to_now or None)
+        refuse(duration=duration, input=inputs, rate=rate, shift_to_now=shift_to_now or None, follow=follow or None)
         serve(load_settings(env, overrides or ()), once=once)
         return
     if once:
         raise UsageError(f"--once takes what is there on existing tables, and --local {local} runs a whole platform.")
-    if input_file is not None and not input_file.is_file():
-        raise UsageError(f"INPUT {input_file}: there is no such file.")
     if rate is not None and rate <= 0:
         raise UsageError(f"RATE is {rate:g}, needed: events per second above 0.")
-    options = RunOptions(duration, input_file, rate, shift_to_now, seed, local, format_name)
+    reading = ReadingOptions(log_format, client_field, trusted_hops)
+    options = RunOptions(duration, tuple(inputs or ()), rate, shift_to_now, seed, local, format_name, reading, follow)
     settings = load_settings(env, [*local_overrides(local), *(overrides or ())])
     sinks_of(settings)  # what is wrong with them is said before a model is trained
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     console = Console(soft_wrap=True) if not sys.stdout.isatty() else Console()
+    for note in notes_of(options):
+        plainly(console)(f"Warning: {note}")
     to_files(local / "logs", settings.log)
     began = psutil.Process().create_time() - time.time() + time.monotonic()
     with contextlib.ExitStack() as stack, ThreadPoolExecutor(1) as beside:
@@ -107,6 +121,24 @@ def main(
             raise failure_of(error, settings) from None
         pipeline.stop()
         pipeline.summary()
+
+
+def notes_of(options: RunOptions) -> list[str]:
+    """What a person should know of how the inputs are read, before anything is started.
+
+    Raises:
+        UsageError: they cannot be read.
+    """
+    if not options.inputs:
+        return []
+    return notes_on(
+        options.inputs,
+        format_name=options.format_name,
+        options=options.reading,
+        follow=options.follow,
+        twice=options.shift_to_now,
+        key=lambda: pseudonym_key(options.local / "pseudonym.key"),
+    )
 
 
 def refuse(**options: object) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
+from collections.abc import Sequence
 from pathlib import Path
 
 from features.errors import EnvironmentProblem
@@ -13,12 +15,15 @@ from telemetry.logs import keep
 class EventSource:
     """A running ``python -m <command>``, which ends when this process does; with no command, nobody sends."""
 
-    def __init__(self, command: list[str] | None, log_file: Path) -> None:
+    def __init__(self, command: list[str] | None, log_file: Path, passed: Sequence[int] = ()) -> None:
+        """``passed`` are files that it inherits, by number; here they are closed."""
         self.log_file = log_file
         self._process: subprocess.Popen[bytes] | None = None
         if command is None:
             return
-        self._process = start_beside(command, subprocess.PIPE, subprocess.STDOUT)
+        self._process = start_beside(command, subprocess.PIPE, subprocess.STDOUT, passed)
+        for number in passed:
+            os.close(number)
         assert self._process.stdout is not None
         log_file.unlink(missing_ok=True)  # what is told of a failure is of this process
         self._kept = keep(self._process.stdout, log_file)

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import contextlib
+import os
+import sys
+from pathlib import Path
 
 from rich.console import Console
 
 from local.broker import EmbeddedBroker
 from local.event_source import EventSource
 from local.run_options import RunOptions
+from replay.file_lines import STDIN
 from settings import Settings
 
 
@@ -37,13 +41,25 @@ def start_source(options: RunOptions, settings: Settings) -> EventSource:
     command: list[str] | None = None
     kafka = settings.kafka
     where = ["--env", settings.env, "--bootstrap-servers", kafka.bootstrap_servers, "--topic", kafka.topic]
-    if options.input is not None:
-        command = ["jobs.replay_file", str(options.input.resolve()), *where]
+    passed: list[int] = []
+    if options.inputs:
+        command = ["jobs.replay_file", *(_named(path, passed) for path in options.inputs), *where]
         command += ["--key-file", str((options.local / "pseudonym.key").resolve())]
         command += ["--format", options.format_name]
         command += ["--rate", str(options.rate)] if options.rate else []
         command += ["--shift-to-now"] if options.shift_to_now else []
+        command += ["--follow"] if options.follow else []
+        for name, value in vars(options.reading).items():
+            command += [f"--{name.replace('_', '-')}", str(value)] if value is not None else []
     elif options.simulates(settings):
         command = ["jobs.simulate_events", "--rate", str(options.pace), "--seed", str(options.seed), *where]
         command += ["--labels", str(options.label_file.resolve()), "--head-start", f"{options.head_start:.2f}"]
-    return EventSource(command, options.local / "logs" / "source.log")
+    return EventSource(command, options.local / "logs" / "source.log", passed)
+
+
+def _named(path: Path, passed: list[int]) -> str:
+    """A file's name for another process; what comes in by our standard input is handed over."""
+    if path != STDIN:
+        return str(path.resolve())
+    passed.append(os.dup(sys.stdin.fileno()))
+    return f"/dev/fd/{passed[-1]}"

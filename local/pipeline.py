@@ -14,9 +14,10 @@ from pyspark.sql.streaming.query import StreamingQuery
 from rich.console import Console
 
 from features.errors import BehaviorError, EnvironmentProblem, TooFewRows
-from features.tables import FEATURE_TABLE
+from features.tables import EVENTS, FEATURE_TABLE, REJECTED_EVENTS
 from lake.spark_tables import Lake
 from local.event_source import EventSource
+from local.refusals import why_nothing
 from local.run_options import RunOptions
 from local.summary import summarise
 from local.watch import Watch, display
@@ -118,7 +119,7 @@ class Pipeline:
             self.alerts.start()
             self.running.when_scored(self.alerts.wake)
             self._until(self._caught_up, show, "catching up")
-            if self.options.input is None or self.options.rate is not None:
+            if not self.options.inputs or self.options.rate is not None or self.options.follow:
                 self.watch.live_since = time.time()
             self._until(self._over, show, "live")
             self.source.stop()
@@ -189,8 +190,8 @@ class Pipeline:
         return self.watch.ingested > 0 and behind == 0
 
     def _over(self) -> bool:
-        if self.options.input is not None:
-            return self.source.ended
+        if self.options.inputs:
+            return self.source.ended or (self.options.follow and self._time_is_up())
         if self.source.ended:
             raise EnvironmentProblem(
                 f"The simulator has stopped; {self.options.local / 'logs' / 'source.log'} says why."
@@ -220,11 +221,20 @@ class Pipeline:
                 self.parts.train()
             except TooFewRows as error:
                 if self.source.ended or self._waited_in_vain():
-                    raise
+                    raise self._nothing_to_learn_from(error) from None
                 log.info("no model yet: %s", error)
                 time.sleep(PAUSE_SECONDS)
                 continue
             return
+
+    def _nothing_to_learn_from(self, error: TooFewRows) -> TooFewRows:
+        """What is to be said where there is too little for a first model: more was rejected than accepted, perhaps."""
+        counters = self.watch.counters
+        if counters[REJECTED_EVENTS.name].total <= counters[EVENTS.name].total:
+            return error
+        why = why_nothing(self.settings.storage.root)
+        accepted = counters[EVENTS.name].total
+        return error if why is None else TooFewRows(f"{accepted:,} events were accepted. {why}")
 
     def _drain_alerts(self) -> None:
         """Alerts that a receiver does not take are in their table all the same: that fails no run."""

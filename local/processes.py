@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from collections.abc import Sequence
 from typing import IO
 
 from settings import PROJECT
@@ -11,8 +12,10 @@ from settings import PROJECT
 STOP_SECONDS = 10.0
 
 
-def start_beside(command: list[str], stdout: int | IO[bytes], stderr: int | IO[bytes]) -> subprocess.Popen[bytes]:
-    """``python -m <command> --with-owner`` in the project's folder."""
+def start_beside(
+    command: list[str], stdout: int | IO[bytes], stderr: int | IO[bytes], passed: Sequence[int] = ()
+) -> subprocess.Popen[bytes]:
+    """``python -m <command> --with-owner`` in the project's folder; it inherits the files ``passed``, by number."""
     return subprocess.Popen(
         [sys.executable, "-m", *command, "--with-owner"],
         cwd=PROJECT,
@@ -20,6 +23,7 @@ def start_beside(command: list[str], stdout: int | IO[bytes], stderr: int | IO[b
         stdout=stdout,
         stderr=stderr,
         start_new_session=True,
+        pass_fds=tuple(passed),
     )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from replay.formats.base import NOTHING_SAID, ReadingOptions
 from replay.formats.registry import AUTO
 from settings import Settings
 
@@ -15,15 +16,22 @@ HEAD_START_MINUTES = 60.0
 
 @dataclass(frozen=True)
 class RunOptions:
-    """The command line of ``make run``."""
+    """The command line of ``make run``.
+
+    Attributes:
+        inputs: files that are replayed in place of simulated users; none: users are simulated.
+        follow: further lines of the one file are waited for.
+    """
 
     duration: float | None
-    input: Path | None
+    inputs: tuple[Path, ...]
     rate: float | None
     shift_to_now: bool
     seed: int
     local: Path
     format_name: str = AUTO
+    reading: ReadingOptions = NOTHING_SAID
+    follow: bool = False
 
     @property
     def pace(self) -> float:
@@ -37,7 +45,7 @@ class RunOptions:
 
     def simulates(self, settings: Settings) -> bool:
         """Whether the run makes up its users: not into a Kafka of somebody's own."""
-        return self.input is None and settings.kafka.embedded
+        return not self.inputs and settings.kafka.embedded
 
     @property
     def label_file(self) -> Path:

@@ -12,6 +12,7 @@ from rich.console import Console
 from rich.table import Table as RichTable
 
 from features.revisions import latest, latest_in_arrow
+from features.sense import doubts
 from features.tables import ALERTS, EVENTS, REJECTED_EVENTS, SCORES
 from lake import arrow_tables
 from lake.spark_tables import Lake
@@ -71,6 +72,8 @@ def summarise(console: Console, lake: Lake, watch: Watch, *, labels: Path | None
     for row in rows:
         numbers.add_row(*row)
     console.print(numbers)
+    for sentence in doubts(watch.tally):
+        console.print(f"Warning: {sentence}", markup=False, highlight=False, soft_wrap=True)
     if labels is not None:
         console.print(_by_persona(labels, by_user))
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections import Counter as Counted
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
@@ -19,10 +20,17 @@ from rich.panel import Panel
 from rich.table import Table as RichTable
 from rich.text import Text
 
+from features.sense import COUNTED, Tally
 from features.tables import EVENTS, FEATURE_TABLE, REJECTED_EVENTS, SCORES
 from lake.tail import Tail
 
 SCORE_COLUMNS = ["user_id", "window_start", "verdict", "anomaly_score", "reasons", "last_received_at", "scored_at"]
+READ = {
+    EVENTS.name: COUNTED,
+    REJECTED_EVENTS.name: ["reason"],
+    SCORES.name: SCORE_COLUMNS,
+}
+"""What is read of new rows; of other tables they are counted."""
 RATE_SECONDS = 10.0
 PLAIN_LINE_SECONDS = 5.0
 NEWEST = 8
@@ -72,6 +80,8 @@ class Watch:
     newest: deque[Anomaly] = field(default_factory=lambda: deque(maxlen=NEWEST))
     first_score_at: float | None = None
     anomalies: int = 0
+    tally: Tally = field(default_factory=Tally)
+    """What the events of this run say together."""
     live_since: float | None = None
     """Delay is measured for events that Kafka received after this moment (seconds since 1970): not the backlog."""
     began: float = field(default_factory=time.monotonic)
@@ -95,10 +105,16 @@ class Watch:
         """Read what is new; returns the new anomalies."""
         anomalies: list[Anomaly] = []
         for name, tail in self._tails.items():
-            rows = tail.poll(SCORE_COLUMNS if name == SCORES.name else None)
+            rows = tail.poll(READ.get(name))
             self.counters[name].set(tail.rows - self._before[name], time.monotonic())
-            if rows is not None:
+            if rows is None:
+                continue
+            if name == SCORES.name:
                 anomalies = self._scored(rows)
+            elif name == EVENTS.name:
+                self.tally.add_rows(rows)
+            else:
+                self.tally.add_rejected(Counted(rows["reason"].to_pylist()))
         return anomalies
 
     def _scored(self, rows: pa.Table) -> list[Anomaly]:

@@ -29,11 +29,12 @@ class Survey:
         return f"{drawn[:8]}-{drawn[8:12]}-8{drawn[13:16]}-a{drawn[17:20]}-{drawn[20:32]}"
 
 
-def survey(path: Path, reader: EventReader, now: datetime, rate: float | None = None) -> Survey:
+def survey(path: Path, reader: EventReader, now: datetime, rate: float | None = None, before: int = 0) -> Survey:
     """Read a file once before it is sent.
 
     The shift is the greatest at which no event is ahead of the clock when it is sent at ``rate`` lines per second:
-    at full speed the last event is now; at the pace of the recording or a slower one the first is.
+    at full speed the last event is now; at the pace of the recording or a slower one the first is. ``before`` lines of
+    other files are sent first.
     """
     content, number = hashlib.sha256(), 0
     headroom: timedelta | None = None
@@ -41,6 +42,6 @@ def survey(path: Path, reader: EventReader, now: datetime, rate: float | None = 
         content.update(b"%d:" % line.length + line.text)
         when = reader.time(line.text)
         if when is not None and is_measurable(when):
-            due = now + timedelta(seconds=(number - 1) / rate if rate else 0.0)
+            due = now + timedelta(seconds=(before + number - 1) / rate if rate else 0.0)
             headroom = due - when if headroom is None else min(headroom, due - when)
     return Survey(number, content.hexdigest(), headroom)

@@ -29,6 +29,22 @@ WithOwner = Annotated[
 ]
 
 
+LogFormat = Annotated[
+    str | None, typer.Option(help="A log's own format string, as nginx's log_format or Apache's LogFormat has it.")
+]
+ClientField = Annotated[
+    str | None,
+    typer.Option(
+        help="Where a log says who asked: forwarded (X-Forwarded-For), a field's number from 1, or its name where "
+        "fields have names; found by itself if left out."
+    ),
+]
+TrustedHops = Annotated[
+    int | None,
+    typer.Option(min=1, help="Proxies of your own that add to X-Forwarded-For; the first address if left out."),
+]
+
+
 def stop_signal(*, with_owner: bool = False) -> threading.Event:
     """An event that is set by Ctrl-C, by SIGTERM and, ``with_owner``, when standard input is closed."""
     stop = threading.Event()

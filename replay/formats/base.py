@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import ClassVar, NamedTuple
 
@@ -25,15 +26,47 @@ class Record(NamedTuple):
     is_event: bool
 
 
+@dataclass(frozen=True)
+class ReadingOptions:
+    """What a person may say of a file; None: it is found.
+
+    Attributes:
+        log_format: a format string of nginx or Apache.
+        client_field: the field of a log that says who asked.
+        trusted_hops: proxies of our own that add to X-Forwarded-For.
+    """
+
+    log_format: str | None = None
+    client_field: str | None = None
+    trusted_hops: int | None = None
+
+
+NOTHING_SAID = ReadingOptions()
+
+
 class EventReader(ABC):
-    """Turns each line of one file, given without its line feed, into the record that is sent."""
+    """Turns each line of one file, given without its line feed, into the record that is sent.
+
+    Attributes:
+        notes: what a person should know of how the file is read, in sentences.
+    """
 
     title: ClassVar[str]
     """The format in words, for sentences."""
 
-    def __init__(self, key: Callable[[], bytes] = pseudonym_key) -> None:
-        """``key`` gives the secret of :class:`replay.pseudonyms.Pseudonyms`: who needs it asks at the start."""
+    def __init__(
+        self,
+        key: Callable[[], bytes] = pseudonym_key,
+        options: ReadingOptions = NOTHING_SAID,
+        sample: Sequence[bytes] = (),
+    ) -> None:
+        """``sample`` are the file's first lines, for formats that learn from them.
+
+        ``key`` gives the secret of :class:`replay.pseudonyms.Pseudonyms`: who needs it asks at the start.
+        """
         self.key = key
+        self.options = options
+        self.notes: list[str] = []
 
     @staticmethod
     @abstractmethod
@@ -46,6 +79,10 @@ class EventReader(ABC):
 
         Times that are not measurable (:mod:`replay.times`) stay as they are.
         """
+
+    def cut(self, line: bytes) -> Record:
+        """The record of a line that is too long for one, of which this is the beginning."""
+        return Record(line, None, False)
 
     @abstractmethod
     def time(self, line: bytes) -> datetime | None:

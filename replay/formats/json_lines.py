@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 import re
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 
+from features.events import EPOCH
+from features.validation import micros
 from replay.formats.base import BYTE_ORDER_MARK, EventReader, Record, record_key
 from replay.times import is_measurable
 
-_STRICT_TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d+)?(?:Z|[+-]\d\d:?\d\d)")
 _BLANKS = re.compile(r"[ \t\n\r]*")
 _value = json.JSONDecoder().raw_decode
 
@@ -36,7 +37,7 @@ class JsonLinesReader(EventReader):
 
     def time(self, line: bytes) -> datetime | None:
         event = _object(line)
-        return None if event is None else _strict_time(event.get("timestamp"))
+        return None if event is None else _time_of(event.get("timestamp"))
 
 
 def _object(line: bytes) -> dict[str, object] | None:
@@ -47,12 +48,13 @@ def _object(line: bytes) -> dict[str, object] | None:
     return value if isinstance(value, dict) else None
 
 
-def _strict_time(text: object) -> datetime | None:
-    if not isinstance(text, str) or not _STRICT_TIME.fullmatch(text):
+def _time_of(text: object) -> datetime | None:
+    """The moment that ingest would read; None where it would read none, or one that is not measurable."""
+    if not isinstance(text, str) or (found := micros(text)) is None:
         return None
     try:
-        when = datetime.fromisoformat(text).astimezone(UTC)
-    except (ValueError, OverflowError):
+        when = EPOCH + timedelta(microseconds=found)
+    except OverflowError:
         return None
     return when if is_measurable(when) else None
 
@@ -67,7 +69,7 @@ def shifted(line: bytes, shift: timedelta) -> bytes:
     except UnicodeDecodeError:
         return line
     for begin, end, value in sorted(_spans(text), reverse=True):
-        when = _strict_time(value)
+        when = _time_of(value)
         if when is not None:
             moved = (when + shift).isoformat().replace("+00:00", "Z")
             text = f'{text[:begin]}"{moved}"{text[end:]}'

@@ -18,6 +18,7 @@ import pyarrow.compute as pc
 
 from features.errors import BehaviorError
 from features.revisions import latest_in_arrow
+from features.sense import COUNTED, Tally, doubts
 from features.tables import (
     ALERTS,
     DRIFT_REPORTS,
@@ -47,6 +48,8 @@ MAX_ALERTS = 20
 MAX_PATTERNS, MAX_SEGMENTS, MAX_STEPS = 8, 8, 8
 REJECTED_HOURS = 24
 SCORED = ["user_id", "verdict", "last_received_at"]
+SENSE_SECONDS, SENSE_ROWS, SENSE_EVERY = 600.0, 100_000, 15.0
+"""How many of the newest events are looked over together, and how often, in seconds."""
 LOOK_BACK = (timedelta(days=1), timedelta(days=7), None)
 """How far back alerts are looked for, the nearest first."""
 
@@ -77,6 +80,8 @@ class Board:
     patterns: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
     drift: list[dict[str, Any]] = field(default_factory=list)
     statuses: list[Status] = field(default_factory=list)
+    doubts: list[str] = field(default_factory=list)
+    """What can hardly be right about the newest events, in sentences."""
     lag: dict[int, int] | None = None
     trouble: dict[str, str] = field(default_factory=dict)
     """What could not be read: a sentence for each source."""
@@ -87,6 +92,8 @@ class Board:
     _versions: dict[str, int] = field(default_factory=dict)
     _kafka: dict[int, tuple[int, int]] = field(default_factory=dict)
     _rejected_at: float = 0.0
+    _came: deque[Commit] = field(default_factory=deque)
+    _sensed_at: float = 0.0
 
     def poll(self, now: float | None = None) -> None:
         """Look at everything but Kafka and the registry; what cannot be read becomes a sentence in ``trouble``."""
@@ -120,8 +127,10 @@ class Board:
                 self._written[table.name] = (commit.at, commit.rows)
                 if table is EVENTS:
                     self.events.series.add(commit.at, commit.rows)
+                    self._came.append(commit)
                 if table is SCORES and commit.at > now - KEPT_SECONDS:
                     self._take_scores(commit)
+        self._make_sense(now)
         self.has_tables = any(tail.version >= 0 for tail in self._tails.values())
         self.events.series.forget(now)
         self.delay.series.forget(now)
@@ -156,6 +165,23 @@ class Board:
         counts = pc.value_counts(rows["reason"]).to_pylist()
         self.rejected = Counter({count["values"]: count["counts"] for count in counts})
         self._versions[REJECTED_EVENTS.name], self._rejected_at = version, now
+
+    def _make_sense(self, now: float) -> None:
+        """Look over the newest events for what can hardly be right, at most every so often, when more came."""
+        while self._came and self._came[0].at < now - SENSE_SECONDS:
+            self._came.popleft()
+        while len(self._came) > 1 and sum(one.rows for one in self._came) > SENSE_ROWS:
+            self._came.popleft()
+        newest = self._came[-1].version if self._came else -1
+        if newest == self._versions.get(EVENTS.name, -1) or now - self._sensed_at < SENSE_EVERY:
+            return
+        self._versions[EVENTS.name], self._sensed_at = newest, now
+        tally = Tally()
+        for commit in list(self._came):
+            rows = self._tail(EVENTS).read(commit, COUNTED)
+            if rows is not None:
+                tally.add_rows(rows)
+        self.doubts = doubts(tally)
 
     def flagged(self, now: float, within: float = KEPT_SECONDS) -> tuple[int, int]:
         """User-minutes that were flagged and that were scored within the last seconds; revisions count again."""

@@ -127,6 +127,7 @@ def notes(settings: Settings, board: Board) -> list[tuple[str, str]]:
         )
         sentences.append(("care", no_tables))
     sentences += [("alarm", text) for what, text in board.trouble.items() if what != "kafka"]
+    sentences += [("care", text) for text in board.doubts]
     return sentences
 
 

@@ -14,11 +14,12 @@ from local import inputs
 from local.event_source import EventSource
 from local.inputs import start_source
 from local.run_options import RunOptions
+from replay.formats.registry import NAMES
 from settings import cli, load_settings
 
 
 def test_nobody_is_simulated_into_a_kafka_of_somebodys_own(tmp_path: Path) -> None:
-    options = RunOptions(duration=10, input=None, rate=None, shift_to_now=False, seed=1, local=tmp_path)
+    options = RunOptions(duration=10, inputs=(), rate=None, shift_to_now=False, seed=1, local=tmp_path)
     own = load_settings("local", ["kafka.embedded=false", "kafka.bootstrap_servers=127.0.0.1:1"])
     source = start_source(options, own)
     assert (source.sends, source.ended) == (False, False)
@@ -27,8 +28,8 @@ def test_nobody_is_simulated_into_a_kafka_of_somebodys_own(tmp_path: Path) -> No
 
 def test_the_format_of_a_file_is_passed_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     started: list[list[str]] = []
-    monkeypatch.setattr(inputs, "EventSource", lambda command, log_file: started.append(command))
-    options = RunOptions(duration=10, input=tmp_path / "log", rate=None, shift_to_now=False, seed=1, local=tmp_path)
+    monkeypatch.setattr(inputs, "EventSource", lambda command, *_: started.append(command))
+    options = RunOptions(duration=10, inputs=(tmp_path / "log",), rate=None, shift_to_now=False, seed=1, local=tmp_path)
     for one in (options, replace(options, format_name="access_log")):
         start_source(one, load_settings("local"))
     assert [command[command.index("--format") + 1] for command in started] == ["auto", "access_log"]
@@ -42,7 +43,7 @@ def test_an_unknown_format_is_refused_in_a_sentence_by_exit_code_2(
     with pytest.raises(SystemExit) as left:
         cli.run(module.main, ["--format", "csv", *(["file"] if job == "jobs.replay_file" else [])])
     assert left.value.code == 2
-    assert "There is no format 'csv'; needed: one of auto, events, access_log" in capsys.readouterr().err
+    assert f"There is no format 'csv'; needed: one of {', '.join(NAMES)}" in capsys.readouterr().err
 
 
 def test_a_source_that_fails_says_why(tmp_path: Path) -> None:

@@ -74,7 +74,7 @@ class Run:
             start, lambda: self.has_champion, lambda: self.calls.append("train"), lambda: Made("alerts", self.calls)
         )
         settings = load_settings("local", local_overrides(self.folder))
-        options = RunOptions(None, self.folder / "events.jsonl", None, False, 1, self.folder)
+        options = RunOptions(None, (self.folder / "events.jsonl",), None, False, 1, self.folder)
         source: Any = Made("source", self.calls)
         lake: Any = None
         return Pipeline(options, settings, lake, Console(file=io.StringIO()), source, parts, 0.0)

@@ -3,6 +3,7 @@ from __future__ import annotations
 import gzip
 import hashlib
 import json
+import re
 import threading
 from collections import Counter
 from datetime import UTC, datetime, timedelta
@@ -12,9 +13,11 @@ import pytest
 
 from features.context import READ
 from features.errors import BehaviorError, ConfigurationError, UsageError
+from features.events import EPOCH, ValidationRules
+from features.validation import Rejection, validate_value
 from kafka.producer import EventProducer
 from replay.file_lines import MAX_LINE, lines
-from replay.file_replay import Replayed, replay
+from replay.file_replay import replay
 from replay.formats.access_log import AccessLogReader
 from replay.formats.json_lines import JsonLinesReader, shifted
 from replay.formats.registry import NAMES, format_of
@@ -22,6 +25,7 @@ from replay.pseudonyms import pseudonym_key
 from tests.paths import DATA
 
 KEY = b"0123456789abcdef"
+RULES = ValidationRules(max_bytes=1_000_000, max_depth=16, oldest=EPOCH, max_future_seconds=300)
 
 GET = (
     b'203.0.113.9 - - [22/Jan/2019:03:56:14 +0330] "GET /product/7?token=s3cret HTTP/1.1" '
@@ -162,17 +166,40 @@ def test_a_user_is_address_and_agent_under_the_key() -> None:
     assert not any("203" in user and len(user) < 10 for user in users)
 
 
-@pytest.mark.parametrize("line", [HANDSHAKE, BROKEN, b"", b"hello", GET.replace(b"22/Jan", b"31/Feb"), EVENT])
-def test_what_is_no_request_is_no_event(line: bytes) -> None:
-    assert AccessLogReader(lambda: KEY).record(line) == (line, None, False)
+@pytest.mark.parametrize(
+    ("line", "why"),
+    [
+        (HANDSHAKE, "no request: \\x16\\x03\\x01"),
+        (HANDSHAKE.replace(rb"\x16\x03\x01", b"-"), "no request: -"),
+        (BROKEN, "an access log has other lines"),
+        (b"hello 203.0.113.9", "an access log has other lines"),
+        (b"\xff\xfe[2001:db8::7]:443", "an access log has other lines"),
+        (GET.replace(b"22/Jan", b"31/Feb"), "an access log has other lines"),
+    ],
+)
+def test_a_line_that_is_no_request_says_so_and_has_no_address(line: bytes, why: str) -> None:
+    record = AccessLogReader(lambda: KEY).record(line)
+    assert not record.is_event
+    assert json.loads(record.value)["no_request"] == why
+    assert not re.search(rb"203\.0|2001:db8", record.value)
+    verdict = validate_value(record.value, RULES, 0, None)
+    assert isinstance(verdict, Rejection)
+    assert (verdict.reason, verdict.detail) == ("no_request", why)
 
 
-def test_every_line_of_a_log_is_one_record_and_what_is_not_understood_goes_as_it_is(tmp_path: Path) -> None:
-    path = file_of(tmp_path, GET, BROKEN, b"", HANDSHAKE, b"\xff\xfe", IPV6)
-    records = sent(path)
-    assert [value for value, key in records if key is None] == [BROKEN, b"", HANDSHAKE, b"\xff\xfe"]
-    assert [json.loads(value)["action"] for value, key in records if key] == ["view", "asset"]
-    assert all(json.loads(value)["user_id"].encode() == key for value, key in records if key)
+def test_a_line_that_is_no_request_has_the_key_of_who_sent_it() -> None:
+    reader = AccessLogReader(lambda: KEY)
+    record = reader.record(HANDSHAKE)
+    assert record.key == reader.record(NO_AGENT).key
+    assert json.loads(record.value)["user_id"].encode() == record.key
+
+
+def test_every_line_of_a_log_is_one_record(tmp_path: Path) -> None:
+    path = file_of(tmp_path, GET, BROKEN, b"", HANDSHAKE, b"\xff\xff", EVENT, IPV6)
+    values = [value for value, _ in sent(path)]
+    assert (values[2], values[5]) == (b"", EVENT)
+    assert ["no_request" in json.loads(value) for value in values if value] == [False, True, True, True, False, False]
+    assert all(json.loads(value)["user_id"].encode() == key for value, key in sent(path) if key)
 
 
 def test_json_lines_go_byte_for_byte_keyed_by_user(tmp_path: Path) -> None:
@@ -208,7 +235,8 @@ def test_a_last_line_without_line_feed_counts_and_nothing_after_the_last_one(tmp
 def test_a_line_too_long_for_a_record_is_cut_and_still_one_record(tmp_path: Path) -> None:
     path = file_of(tmp_path, EVENT, 2_000_000 * b"x", EVENT, MAX_LINE * b"y")
     producer = Memory()
-    assert replay(path, producer) == Replayed(lines=4, raw=2, cut=1)
+    done = replay(path, producer)
+    assert (done.lines, done.raw, done.cut) == (4, 2, 1)
     assert [len(value) for value, _ in producer.records] == [len(EVENT), MAX_LINE, len(EVENT), MAX_LINE]
     assert [line.length for line in lines(path)] == [len(EVENT), 2_000_000, len(EVENT), MAX_LINE]
 
@@ -230,7 +258,7 @@ def test_an_empty_file_is_done_with_no_line(tmp_path: Path) -> None:
 
 def test_another_format_is_refused_in_a_sentence_unless_it_is_named(tmp_path: Path) -> None:
     path = file_of(tmp_path, b"user,action", b"7,click")
-    with pytest.raises(UsageError, match=r"neither JSON lines .* an access log"):
+    with pytest.raises(UsageError, match=r"neither an access log .* nor .* The first is 'user,action'"):
         sent(path)
     assert len(sent(path, format_name="events")) == 2
 
@@ -254,7 +282,7 @@ def test_a_key_is_asked_for_where_pseudonyms_are_needed_before_anything_is_sent(
 def test_a_missing_file_and_a_folder_are_refused_in_a_sentence(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=r"missing\.jsonl cannot be read: no such file"):
         sent(tmp_path / "missing.jsonl")
-    with pytest.raises(UsageError, match="cannot be read: is a directory"):
+    with pytest.raises(UsageError, match="is a folder without files"):
         sent(tmp_path)
 
 

@@ -1,0 +1,164 @@
+"""Access logs of one JSON object a line: Caddy, Traefik, nginx, Envoy and others, told by the names of their fields."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from features.errors import UsageError
+from replay.access_logs.addresses import address_in, addresses_in, client_of, is_private
+from replay.access_logs.fields import FORWARDED
+from replay.access_logs.requests import Request, method_and_target
+from replay.access_logs.times import log_time
+
+_CLIENT = (
+    "request.client_ip", "request.remote_ip", "request.remote_addr", "ClientHost", "ClientAddr", "remote_addr",
+    "remote_ip", "remoteAddr", "remoteIp", "client_ip", "clientip", "clientIp", "client.ip", "client.address",
+    "source.ip", "source.address", "httpRequest.remoteIp", "downstream_remote_address", "remote_host", "remote",
+    "client", "ip", "host_ip",
+)  # fmt: skip
+_FORWARDED = (
+    "http_x_forwarded_for", "x_forwarded_for", "xff", "forwarded_for", "request_X-Forwarded-For",
+    "request.headers.X-Forwarded-For", "x-forwarded-for", "headers.x-forwarded-for",
+)  # fmt: skip
+_TIME = (
+    "time_iso8601", "@timestamp", "StartUTC", "ts", "timestamp", "time", "start_time", "time_local", "msec", "date",
+    "StartLocal", "datetime",
+)  # fmt: skip
+_METHOD = (
+    "request.method", "RequestMethod", "request_method", "method", "http.request.method", "httpRequest.requestMethod",
+    "verb", "http_method", "requestMethod",
+)  # fmt: skip
+_TARGET = (
+    "request.uri", "RequestPath", "request_uri", "uri", "path", "url.path", "url.original", "url",
+    "httpRequest.requestUrl", "request_path", "requestUri", "http_path", "target", "x-envoy-origin-path",
+)  # fmt: skip
+_REQUEST = ("request", "request_line", "requestLine", "http.request.line")
+_STATUS = (
+    "status", "DownstreamStatus", "OriginStatus", "response_code", "http.response.status_code", "status_code",
+    "statusCode", "httpRequest.status", "response.status", "response", "code",
+)  # fmt: skip
+_SIZE = (
+    "size", "DownstreamContentSize", "body_bytes_sent", "bytes_sent", "http.response.body.bytes",
+    "httpRequest.responseSize", "bytes", "response_size",
+)  # fmt: skip
+_AGENT = (
+    "request.headers.User-Agent", "request_User-Agent", "http_user_agent", "user_agent.original", "user_agent",
+    "userAgent", "httpRequest.userAgent", "agent", "headers.user-agent", "http_user-agent", "user-agent",
+)  # fmt: skip
+_EVENT = ("user_id", "action", "page")
+
+
+@dataclass(frozen=True)
+class Objects:
+    """Reads the objects of one log; ``client_field`` is the path of the field that says who asked, or None."""
+
+    client_field: str | None = None
+    hops: int | None = None
+
+    def read(self, record: dict[str, Any]) -> Request | None:
+        """The request in a record; ``method`` is empty where there is none, ``client`` where it is not known.
+
+        None: it is no record of a request.
+        """
+        when = log_time(_time_text(record))
+        asked = _asked(record)
+        if when is None or asked is None:
+            return None
+        status, size = _first(record, _STATUS), _first(record, _SIZE)
+        agent = _first(record, _AGENT)
+        method, target = asked
+        return Request(
+            self._client(record),
+            when,
+            method,
+            target,
+            status if status.isdigit() else "",
+            size if size.isdigit() else "",
+            "" if agent == "-" else agent,
+        )
+
+    def _client(self, record: dict[str, Any]) -> str:
+        named = [] if self.client_field is None else [self.client_field]
+        asked = _FORWARDED if self.client_field == FORWARDED else named
+        for path in (*asked, *_CLIENT, *_FORWARDED):
+            if found := addresses_in(_text(record, path)):
+                return client_of(found, self.hops)
+        return ""
+
+
+def is_request(record: dict[str, Any]) -> bool:
+    """Whether a record is a request that a server answered, and no event of the contract."""
+    if all(name in record for name in _EVENT):
+        return False
+    return _asked(record) is not None and bool(_time_text(record)) and bool(_first(record, _STATUS))
+
+
+def objects_of(
+    sample: Sequence[dict[str, Any]], client_field: str | None = None, trusted_hops: int | None = None
+) -> tuple[Objects, list[str]]:
+    """What reads such a log, and what a person should know of it, in sentences.
+
+    Raises:
+        UsageError: no record of the sample has the field that was asked for.
+    """
+    found = Objects(client_field, trusted_hops)
+    paths = _FORWARDED if client_field == FORWARDED else (client_field,)
+    if client_field is not None and sample and not any(_text(record, str(path)) for record in sample for path in paths):
+        names = ", ".join(sorted(_paths(sample[0]))[:60])
+        raise UsageError(f"--client-field {client_field}: no record has it. They have {names}.")
+    clients = {found._client(record) for record in sample} - {""}  # noqa: SLF001
+    inner = bool(clients) and all(address_in(client) is not None and is_private(client) for client in clients)
+    passed = next((path for path in _FORWARDED for record in sample if addresses_in(_text(record, path))), None)
+    notes = []
+    if client_field is None and inner and passed is not None:
+        notes.append(
+            f"All clients of the first {len(sample)} records are of an inner network, and {passed} has addresses: "
+            f"behind a balancer, --client-field {FORWARDED} (CLIENT_FIELD=) takes the client from there."
+        )
+    return found, notes
+
+
+def _asked(record: dict[str, Any]) -> tuple[str, str] | None:
+    """Method and target; no method where what should ask is no request. None: nothing asks for anything."""
+    method, target = _first(record, _METHOD), _first(record, _TARGET)
+    line = f"{method} {target}" if method and target else _first(record, _REQUEST)
+    return (method_and_target(line) or ("", line)) if line else None
+
+
+def _time_text(record: dict[str, Any]) -> str:
+    for path in _TIME:
+        text = _text(record, path)
+        if text and log_time(text) is not None:
+            return text
+    return ""
+
+
+def _first(record: dict[str, Any], paths: Sequence[str]) -> str:
+    return next((text for path in paths if (text := _text(record, path))), "")
+
+
+def _text(record: dict[str, Any], path: str) -> str:
+    """What is at a path, in Latin-1 as all lines are; of a list its first member. Empty where there is no such text."""
+    value: Any = record.get(path)
+    if value is None and "." in path:
+        value = record
+        for name in path.split("."):
+            value = value.get(name) if isinstance(value, dict) else None
+    if isinstance(value, list) and value:
+        value = value[0]
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)
+    if isinstance(value, float):
+        value = f"{value:.6f}"
+    if isinstance(value, bool) or not isinstance(value, str | int):
+        return ""
+    return str(value).encode("utf-8", "replace").decode("latin-1")
+
+
+def _paths(record: dict[str, Any], before: str = "") -> list[str]:
+    found = []
+    for name, value in record.items():
+        found += _paths(value, f"{before}{name}.") if isinstance(value, dict) else [f"{before}{name}"]
+    return found

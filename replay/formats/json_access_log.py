@@ -1,0 +1,50 @@
+"""Access logs of one JSON object a line, as Caddy, Traefik, Envoy and nginx write them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from replay.access_logs.objects import is_request, objects_of
+from replay.access_logs.requests import Request
+from replay.access_logs.wrappers import object_in, text_in, unwrapped
+from replay.formats.base import BYTE_ORDER_MARK, NOTHING_SAID, ReadingOptions
+from replay.formats.requests import RequestReader
+from replay.pseudonyms import pseudonym_key
+
+
+class JsonAccessLogReader(RequestReader):
+    """Objects with a time, a request, a status and a client, by the names that servers have for them."""
+
+    title = "an access log of JSON objects"
+
+    def __init__(
+        self,
+        key: Callable[[], bytes] = pseudonym_key,
+        options: ReadingOptions = NOTHING_SAID,
+        sample: Sequence[bytes] = (),
+    ) -> None:
+        super().__init__(key, options, sample)
+        records = [record for line in sample if (record := _record_of(line)) is not None]
+        self._objects, self.notes = objects_of(records, options.client_field, options.trusted_hops)
+
+    @staticmethod
+    def recognizes(line: bytes) -> bool:
+        record = _record_of(line)
+        return record is not None and is_request(record)
+
+    def request(self, line: bytes) -> Request | None:
+        record = _record_of(line)
+        return None if record is None else self._objects.read(record)
+
+
+def _record_of(line: bytes) -> dict[str, Any] | None:
+    """The object of a line, or the one that a collector's record has as a text."""
+    text = unwrapped(line.removeprefix(BYTE_ORDER_MARK).decode("latin-1").lstrip("\0 "))
+    if not text.startswith("{"):
+        return None
+    record = object_in(text.encode("latin-1"))
+    inner = None if record is None else text_in(record)
+    if inner is not None and inner.lstrip().startswith("{"):
+        return object_in(inner.encode("latin-1")) or record
+    return record
