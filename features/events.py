@@ -110,6 +110,12 @@ class ValidationRules:
         return micros_of(self.oldest)
 
 
+DEFAULT_RULES = ValidationRules(
+    max_bytes=32_768, max_depth=32, oldest=datetime(2000, 1, 1, tzinfo=UTC), max_future_seconds=3_600
+)
+"""Those of conf/base.yaml, for senders that have no settings of ours."""
+
+
 def micros_of(moment: datetime) -> int:
     """Microseconds since 1970 of a time with a zone."""
     return (moment - EPOCH) // timedelta(microseconds=1)

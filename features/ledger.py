@@ -1,22 +1,23 @@
 """Which offsets of a Kafka partition are accounted for: exactly once, not at all, or twice.
 
-Offsets are counted in bitmaps of 32,768, which add up like sums: the tables are read once, three columns of them, and
-nothing is sorted.
+Offsets are counted in bitmaps of 32,768, which add up like sums: the tables are read once, three columns of them,
+nothing is sorted, and what is brought together is one bit an offset.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
-from pyspark.sql import DataFrame
+import numpy.typing as npt
+import pandas as pd
+from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
 BUCKET = 32_768
 """Offsets in one bitmap; Spark's ``bitmap_*`` functions fix it."""
-MAX_RANGES = 100
-"""Incomplete bitmaps of a partition that are looked at offset by offset."""
+Longs = npt.NDArray[np.int64]
 
 Partition = tuple[str, int]
 
@@ -33,6 +34,58 @@ class Range:
 
     def __str__(self) -> str:
         return f"{self.first} to {self.until - 1}" if len(self) > 1 else str(self.first)
+
+
+@dataclass(frozen=True, eq=False)
+class Ranges:
+    """Ranges that follow one another and do not touch: ``first`` and ``until`` have shape (ranges)."""
+
+    first: Longs
+    until: Longs
+
+    @classmethod
+    def of(cls, ranges: Iterable[Range]) -> Ranges:
+        """Any ranges, in any order, overlapping or not."""
+        known = [(one.first, one.until) for one in ranges if len(one)]
+        edges = np.array(sorted(known), np.int64).reshape(-1, 2)
+        highest = np.maximum.accumulate(edges[:, 1]) if len(edges) else edges[:, 1]
+        begins = np.flatnonzero(np.concatenate(([True], edges[1:, 0] > highest[:-1]))) if len(edges) else edges[:, 0]
+        ends = np.concatenate((begins[1:] - 1, [len(edges) - 1])) if len(edges) else begins
+        return cls(edges[begins, 0], highest[ends])
+
+    @property
+    def offsets(self) -> int:
+        """How many offsets are in them."""
+        return int((self.until - self.first).sum())
+
+    def __len__(self) -> int:
+        return len(self.first)
+
+    def __iter__(self) -> Iterator[Range]:
+        return (Range(first, until) for first, until in zip(self.first.tolist(), self.until.tolist(), strict=True))
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Ranges) and list(self) == list(other)
+
+    __hash__ = None  # type: ignore[assignment]
+
+    def within(self, other: Ranges) -> Ranges:
+        """What is in both."""
+        begin = np.searchsorted(other.until, self.first, "right")
+        count = np.maximum(np.searchsorted(other.first, self.until, "left") - begin, 0)
+        ours = np.repeat(np.arange(len(self)), count)
+        theirs = np.arange(count.sum()) - np.repeat(np.cumsum(count) - count, count) + np.repeat(begin, count)
+        return Ranges(
+            np.maximum(self.first[ours], other.first[theirs]), np.minimum(self.until[ours], other.until[theirs])
+        )
+
+    def without(self, other: Ranges) -> Ranges:
+        """What is in these and in none of the others."""
+        low, high = np.array([np.iinfo(np.int64).min]), np.array([np.iinfo(np.int64).max])
+        return self.within(Ranges(np.concatenate((low, other.until)), np.concatenate((other.first, high))))
+
+
+NO_RANGES = Ranges.of(())
 
 
 @dataclass(frozen=True)
@@ -55,23 +108,7 @@ class Account:
     rejected: int = 0
     twice: int = 0
     strange: int = 0
-    missing: tuple[Range, ...] = ()
-
-
-def split(span: Range, by: Iterable[Range]) -> tuple[list[Range], list[Range]]:
-    """``span`` as the parts that are in one of the ranges ``by``, and the parts that are in none."""
-    inside, outside, first = [], [], span.first
-    for other in sorted(by, key=lambda one: one.first):
-        begin, until = max(first, other.first), min(span.until, other.until)
-        if until <= begin:
-            continue
-        if begin > first:
-            outside.append(Range(first, begin))
-        inside.append(Range(begin, until))
-        first = until
-    if first < span.until:
-        outside.append(Range(first, span.until))
-    return inside, outside
+    missing: Ranges = field(default_factory=lambda: NO_RANGES)
 
 
 def record_kinds(events: DataFrame, rejected: DataFrame) -> DataFrame:
@@ -93,57 +130,50 @@ def accounts(rows: DataFrame, read: Mapping[Partition, Range]) -> list[Account]:
         "topic string, partition int, first bigint, until bigint",
     )
     placed = rows.join(F.broadcast(known), ["topic", "partition"], "left").where("until IS NULL OR offset < until")
-    inside = F.col("offset") >= F.col("first")
-    counted = (
-        placed.withColumn("inside", F.coalesce(inside, F.lit(False)))
-        .groupBy("topic", "partition", "inside", F.expr(f"offset DIV {BUCKET}").alias("bucket"))
-        .agg(
-            F.expr(f"bitmap_count(bitmap_construct_agg(offset % {BUCKET}))").alias("offsets"),
-            *[F.count_if(F.col("kind") == kind).alias(kind) for kind in ("event", "duplicate", "rejected")],
-        )
-        .toPandas()
-    )
+    inside = F.coalesce(F.col("offset") >= F.col("first"), F.lit(False))
+    counts = [F.count_if(F.col("kind") == kind).alias(kind) for kind in ("event", "duplicate", "rejected")]
+    counted = bitmaps(placed.withColumn("inside", inside), "inside", *counts)
     ledger = []
     for topic, partition in sorted({*read, *zip(counted["topic"], counted["partition"].astype(int), strict=True)}):
         own = counted[(counted["topic"] == topic) & (counted["partition"] == partition)]
         good, span = own[own["inside"]], read.get((topic, partition), Range(0, 0))
         sums = {kind: int(good[kind].sum()) for kind in ("event", "duplicate", "rejected")}
-        offsets = dict(zip(good["bucket"].astype(int), good["offsets"].astype(int), strict=True))
-        gaps = [piece for piece in _pieces(span) if offsets.get(piece.first // BUCKET, 0) < len(piece)]
-        missing = _missing(rows.where((F.col("topic") == topic) & (F.col("partition") == partition)), gaps, offsets)
+        there = offsets_of(good)
         ledger.append(
             Account(
                 topic, partition, span, sums["event"], sums["duplicate"], sums["rejected"],
-                twice=sum(sums.values()) - sum(offsets.values()),
+                twice=sum(sums.values()) - there.offsets,
                 strange=int(own[~own["inside"]][["event", "duplicate", "rejected"]].to_numpy().sum()),
-                missing=tuple(missing),
+                missing=Ranges.of([span]).without(there),
             )
         )  # fmt: skip
     return ledger
 
 
-def _pieces(span: Range) -> Iterator[Range]:
-    """``span`` cut at the borders of bitmaps."""
-    first = span.first
-    while first < span.until:
-        border = (first // BUCKET + 1) * BUCKET
-        yield Range(first, min(border, span.until))
-        first = border
+def bitmaps(rows: DataFrame, *more: str | Column) -> pd.DataFrame:
+    """The offsets of ``rows`` (topic, partition, offset), one bit each: a bitmap for every 32,768 of a partition.
+
+    Names among ``more`` are further groups, columns are further sums.
+    """
+    names, sums = [one for one in more if isinstance(one, str)], [one for one in more if not isinstance(one, str)]
+    return (
+        rows.groupBy("topic", "partition", *names, F.expr(f"offset DIV {BUCKET}").alias("bucket"))
+        .agg(F.expr(f"bitmap_construct_agg(offset % {BUCKET})").alias("bitmap"), *sums)
+        .toPandas()
+    )
 
 
-def _missing(rows: DataFrame, gaps: list[Range], offsets: Mapping[int, int]) -> list[Range]:
-    """The ranges of ``gaps`` that ``rows`` lack, joined where they touch."""
-    partly = [gap for gap in gaps if offsets.get(gap.first // BUCKET, 0)][:MAX_RANGES]
-    there = np.empty(0, np.int64)
-    if partly:
-        buckets = [gap.first // BUCKET for gap in partly]
-        there = rows.where(F.expr(f"offset DIV {BUCKET}").isin(buckets)).select("offset").toArrow()["offset"].to_numpy()
-    missing: list[Range] = []
-    for gap in gaps:
-        lacking = np.setdiff1d(np.arange(gap.first, gap.until), there)
-        for run in np.split(lacking, np.flatnonzero(np.diff(lacking) > 1) + 1):
-            first, until = int(run[0]), int(run[-1]) + 1
-            if missing and missing[-1].until == first:
-                first = missing.pop().first
-            missing.append(Range(first, until))
-    return missing
+def offsets_of(counted: pd.DataFrame) -> Ranges:
+    """The offsets that :func:`bitmaps` of one partition hold."""
+    counted = counted.sort_values("bucket")
+    first, until = [], []
+    for bucket, bitmap in zip(counted["bucket"].tolist(), counted["bitmap"], strict=True):
+        bits = np.unpackbits(np.frombuffer(bitmap, np.uint8), bitorder="little")
+        edges = np.flatnonzero(np.diff(bits, prepend=0, append=0)) + bucket * BUCKET
+        first.append(edges[::2])
+        until.append(edges[1::2])
+    if not first:
+        return NO_RANGES
+    begin, end = np.concatenate(first), np.concatenate(until)
+    apart = begin[1:] != end[:-1]  # those of two bitmaps may touch
+    return Ranges(begin[np.concatenate(([True], apart))], end[np.concatenate((apart, [True]))])

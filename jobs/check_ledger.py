@@ -8,6 +8,7 @@ Exit code 1 when an offset was lost, or is accounted for twice.
 from __future__ import annotations
 
 import uuid
+from itertools import islice
 from typing import Annotated
 
 import typer
@@ -31,6 +32,9 @@ from spark.session import spark_session
 from streams.queries import in_few_files
 from streams.rules import validation_rules
 
+MAX_SHOWN = 20
+"""Ranges of a kind that are shown of a partition."""
+
 
 def repair(spark: SparkSession, lake: Lake, settings: Settings) -> tuple[list[Entry], int]:
     """Take the lost offsets that Kafka still has from it again; what was found before that, and how many are back.
@@ -45,9 +49,9 @@ def repair(spark: SparkSession, lake: Lake, settings: Settings) -> tuple[list[En
     with alone(spark, settings, "check_ledger --repair"):
         entries = audit(spark, lake, settings)
         lost = {
-            (entry.account.topic, entry.account.partition): ranges
+            (entry.account.topic, entry.account.partition): list(entry.missing[LOST])
             for entry in entries
-            if (ranges := [finding.offsets for finding in entry.findings if finding.what == LOST])
+            if len(entry.missing[LOST])
         }
         return entries, _take_again(spark, lake, settings, lost) if lost else 0
 
@@ -77,15 +81,19 @@ def show(entries: list[Entry], console: Console) -> None:
         table.add_column(title, justify="left" if title == "topic" else "right")
     for entry in entries:
         own = entry.account
-        missing = sum(map(len, own.missing))
+        missing = own.missing.offsets
         numbers = (own.events, own.duplicates, own.rejected, own.twice + own.strange, missing, entry.unread)
         read = str(own.read) if len(own.read) else "none"
         table.add_row(own.topic, str(own.partition), read, *[f"{number:,}" for number in numbers])
     console.print(table)
     for entry in entries:
         name = f"{entry.account.topic} {entry.account.partition}"
-        for finding in entry.findings:
-            console.print(f"{name}: offsets {finding.offsets} {finding.what}", markup=False, highlight=False)
+        for what, ranges in entry.missing.items():
+            for offsets in islice(ranges, MAX_SHOWN):
+                console.print(f"{name}: offsets {offsets} {what}", markup=False, highlight=False)
+            if len(ranges) > MAX_SHOWN:
+                more = f"{len(ranges) - MAX_SHOWN:,} more ranges {what}, {ranges.offsets:,} offsets in all"
+                console.print(f"{name}: {more}", markup=False, highlight=False)
         if entry.account.strange:
             console.print(f"{name}: {entry.account.strange} rows at offsets that were never read", markup=False)
     total = sum(entry.difference for entry in entries)
@@ -106,7 +114,7 @@ def main(
     show(entries, console)
     if back:
         console.print(f"{back:,} records taken from Kafka again; build_features reads them next.", highlight=False)
-    elif any(finding.what == LOST for entry in entries for finding in entry.findings):
+    elif any(len(entry.missing[LOST]) for entry in entries):
         console.print("Kafka still has what is lost: --repair takes it again.", highlight=False)
     if any(entry.difference for entry in entries):
         raise typer.Exit(1)

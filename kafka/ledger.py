@@ -2,16 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from contextlib import closing
 from dataclasses import dataclass
+from functools import reduce
 
+import numpy as np
 from confluent_kafka import Consumer, KafkaException, TopicPartition
-from pyspark.sql import SparkSession
+from pyspark.sql import DataFrame, SparkSession
 
 from features.errors import BehaviorError, EnvironmentProblem
-from features.ledger import Account, Partition, Range, accounts, record_kinds, split
+from features.ledger import (
+    NO_RANGES,
+    Account,
+    Partition,
+    Range,
+    Ranges,
+    accounts,
+    bitmaps,
+    offsets_of,
+    record_kinds,
+)
 from features.tables import EVENTS, LEDGER_GAPS, REJECTED_EVENTS
+from kafka import source
 from kafka.connection import librdkafka_options
 from lake.hadoop_files import HadoopFolder
 from lake.spark_tables import Lake
@@ -22,14 +35,17 @@ from streams.queries import checkpoint
 
 PATIENCE = 20.0
 """Seconds to wait for an answer of the broker."""
+MAX_PARTS, WORTH_A_PART = 8, 100_000
+"""Kafka is read in at most so many parts of a partition, apart by more than so many offsets: each costs a query."""
+HIGHEST = 2**63 - 1
 LOST, GONE, KNOWN, EMPTY = "lost", "gone", "known gap", "empty"
 
 
 @dataclass(frozen=True)
 class Finding:
-    """Offsets without a row: ``lost`` (Kafka has the first of them), ``gone`` (Kafka no longer has them), ``known gap``
-    (gone, and ingest was told to go on without them) or ``empty`` (no record is there, but perhaps the marker of a
-    transaction)."""
+    """Offsets without a row: ``lost`` (Kafka has them), ``gone`` (Kafka no longer has them), ``known gap`` (gone, and
+    ingest was told to go on without them) or ``empty`` (no record is there: the marker of a transaction, a record of an
+    aborted one, or one that was compacted away)."""
 
     offsets: Range
     what: str
@@ -37,16 +53,22 @@ class Finding:
 
 @dataclass(frozen=True)
 class Entry:
-    """The account of one partition, beside what the broker says."""
+    """The account of one partition, beside what the broker says: offsets without a row, by what became of them."""
 
     account: Account
-    findings: tuple[Finding, ...]
+    missing: Mapping[str, Ranges]
     unread: int
+
+    @property
+    def findings(self) -> tuple[Finding, ...]:
+        """All of :attr:`missing`, in the order of the offsets."""
+        found = [Finding(offsets, what) for what, ranges in self.missing.items() for offsets in ranges]
+        return tuple(sorted(found, key=lambda finding: finding.offsets.first))
 
     @property
     def difference(self) -> int:
         """Offsets that are not accounted for exactly once."""
-        absent = sum(len(finding.offsets) for finding in self.findings if finding.what not in (EMPTY, KNOWN))
+        absent = sum(ranges.offsets for what, ranges in self.missing.items() if what not in (EMPTY, KNOWN))
         return absent + self.account.twice + self.account.strange
 
 
@@ -58,16 +80,85 @@ def audit(spark: SparkSession, lake: Lake, settings: Settings) -> list[Entry]:
         EnvironmentProblem: no broker answers.
     """
     known = accounts(record_kinds(lake.read(EVENTS), lake.read(REJECTED_EVENTS)), read_offsets(spark, settings))
-    gaps = noted_gaps(lake)
+    gaps, ends = noted_gaps(lake), _ends(settings, known)
+    held: dict[Partition, Ranges] = {}
+    for account in known:
+        place = (account.topic, account.partition)
+        low, _ = ends[place]
+        held[place] = account.missing.without(Ranges.of(gaps.get(place, ()))).within(Ranges.of([Range(low, HIGHEST)]))
+    there = _held_by_kafka(spark, settings, held)
+    return [_entry(account, gaps, ends, there) for account in known]
+
+
+def _entry(
+    account: Account,
+    gaps: Mapping[Partition, Iterable[Range]],
+    ends: Mapping[Partition, tuple[int, int]],
+    there: Mapping[Partition, Ranges],
+) -> Entry:
+    place = (account.topic, account.partition)
+    low, high = ends[place]
+    noted = Ranges.of(gaps.get(place, ()))
+    rest = account.missing.without(noted)
+    held = rest.within(Ranges.of([Range(low, HIGHEST)]))
+    in_kafka = there.get(place, NO_RANGES)
+    missing = {
+        KNOWN: account.missing.within(noted),
+        GONE: rest.without(held),
+        EMPTY: held.without(in_kafka),
+        LOST: held.within(in_kafka),
+    }
+    return Entry(account, missing, max(0, high - account.read.until))
+
+
+def _ends(settings: Settings, known: Iterable[Account]) -> dict[Partition, tuple[int, int]]:
+    """First and next offset of each partition, as the broker says."""
     options = {**librdkafka_options(settings.kafka), "group.id": "check_ledger", "enable.auto.commit": "false"}
     with closing(Consumer(options)) as consumer:
         try:
-            return [_entry(consumer, account, gaps.get((account.topic, account.partition), ())) for account in known]
+            return {
+                (one.topic, one.partition): consumer.get_watermark_offsets(
+                    TopicPartition(one.topic, one.partition), timeout=PATIENCE
+                )
+                for one in known
+            }
         except KafkaException as error:
             raise EnvironmentProblem(
                 f"The broker at {settings.kafka.bootstrap_servers} does not say what it holds: {error.args[0]}. "
                 "See that it runs and that kafka.security_protocol and the settings below it fit its listener."
             ) from None
+
+
+def _held_by_kafka(
+    spark: SparkSession, settings: Settings, held: Mapping[Partition, Ranges]
+) -> dict[Partition, Ranges]:
+    """Which of these offsets have a record in Kafka.
+
+    Kafka is read once, from the first of a partition's offsets to the last; where they lie far apart, in several parts.
+    """
+    parts = {place: _parts(ranges) for place, ranges in held.items() if len(ranges)}
+    if not parts:
+        return {}
+    rounds = [
+        {place: [ranges[number]] for place, ranges in parts.items() if number < len(ranges)}
+        for number in range(max(map(len, parts.values())))
+    ]
+    reads = [source.read_ranges(spark, settings.kafka, spans) for spans in rounds]
+    counted = bitmaps(reduce(DataFrame.unionAll, [read.select("topic", "partition", "offset") for read in reads]))
+    return {
+        (topic, number): offsets_of(counted[(counted["topic"] == topic) & (counted["partition"] == number)])
+        for topic, number in parts
+    }
+
+
+def _parts(ranges: Ranges) -> list[Range]:
+    """At most :data:`MAX_PARTS` ranges that hold all of these, cut where most offsets lie between them."""
+    between = ranges.first[1:] - ranges.until[:-1]
+    widest = np.sort(np.argsort(between)[::-1][: MAX_PARTS - 1])
+    cuts = widest[between[widest] > WORTH_A_PART]
+    first = ranges.first[np.concatenate(([0], cuts + 1))].tolist()
+    until = ranges.until[np.concatenate((cuts, [len(ranges) - 1]))].tolist()
+    return [Range(begin, end) for begin, end in zip(first, until, strict=True)]
 
 
 def read_offsets(spark: SparkSession, settings: Settings) -> dict[Partition, Range]:
@@ -92,32 +183,3 @@ def noted_gaps(lake: Lake) -> dict[Partition, tuple[Range, ...]]:
         place = (row["topic"], row["partition"])
         gaps[place] = (*gaps.get(place, ()), Range(row["first"], row["until"]))
     return gaps
-
-
-def _entry(consumer: Consumer, account: Account, gaps: Iterable[Range]) -> Entry:
-    place = TopicPartition(account.topic, account.partition)
-    low, high = consumer.get_watermark_offsets(place, timeout=PATIENCE)
-    findings: list[Finding] = []
-    for missing in account.missing:
-        noted, others = split(missing, gaps)
-        findings += [Finding(gap, KNOWN) for gap in noted]
-        findings += [finding for other in others for finding in _broker_says(consumer, account, other, low)]
-    return Entry(account, tuple(findings), max(0, high - account.read.until))
-
-
-def _broker_says(consumer: Consumer, account: Account, missing: Range, low: int) -> Iterable[Finding]:
-    """What the broker says of offsets without a row."""
-    if missing.first < low:
-        yield Finding(Range(missing.first, min(low, missing.until)), GONE)
-    first = max(low, missing.first)
-    if first >= missing.until:
-        return
-    consumer.assign([TopicPartition(account.topic, account.partition, first)])
-    message = consumer.poll(PATIENCE)
-    if message is not None and message.error():
-        raise KafkaException(message.error())
-    at = missing.until if message is None else min(int(message.offset() or 0), missing.until)
-    if at > first:
-        yield Finding(Range(first, at), EMPTY)
-    if at < missing.until:
-        yield Finding(Range(at, missing.until), LOST)

@@ -24,6 +24,8 @@ from typing import Self
 from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
 from features.errors import EnvironmentProblem, UsageError
+from features.events import DEFAULT_RULES, REASONS, ValidationRules
+from features.validation import Rejection, validate_value
 from kafka.connection import librdkafka_options
 from settings import KafkaSettings
 
@@ -46,11 +48,12 @@ class EventProducer:
 
     ``send`` puts an event into a bounded queue that is sent in the background; where the broker does not keep up it
     waits for room, at most ``timeout`` seconds, and then raises. ``flush`` waits until everything is acknowledged.
-    ``delivered`` and ``failed`` count the acknowledgements so far. ``options`` are further settings of librdkafka.
+    ``delivered`` and ``failed`` count the acknowledgements so far. ``options`` are further settings of librdkafka,
+    ``rules`` the limits that ingest has (``ingest.*``), where they are others than by default.
     Not to be shared after a fork.
 
     Raises:
-        UsageError: a setting is unknown to the client, or an event lacks what the contract needs.
+        UsageError: a setting is unknown to the client, or ingest would reject an event.
         EnvironmentProblem: the broker cannot be reached, or does not take events in time.
     """
 
@@ -62,7 +65,9 @@ class EventProducer:
         timeout: float = 30.0,
         queue_events: int = 100_000,
         options: Mapping[str, str] | None = None,
+        rules: ValidationRules = DEFAULT_RULES,
     ) -> None:
+        self.rules = rules
         self.bootstrap_servers = bootstrap_servers
         self.topic = topic
         self.timeout = timeout
@@ -110,9 +115,15 @@ class EventProducer:
 
         ``timestamp`` is an aware datetime or ISO-8601 text with an offset. A missing ``event_id`` is added, so that
         the same event sent twice by a retrying app can be told from two events: keep the returned id for a retry.
+
+        Raises:
+            UsageError: ingest would reject the event; the sentence says why, by the same validation.
         """
         complete = checked(event)
         value = _encode_event(complete)
+        verdict = validate_value(value, self.rules, time.time_ns() // 1000, None)
+        if isinstance(verdict, Rejection):
+            raise UsageError(_rejected(verdict))
         self.send_raw(value, str(complete["user_id"]).encode(), headers=headers)
         return str(complete["event_id"])
 
@@ -254,6 +265,7 @@ def producer_from(
     timeout: float = 30.0,
     queue_events: int = 100_000,
     options: Mapping[str, str] | None = None,
+    rules: ValidationRules = DEFAULT_RULES,
 ) -> EventProducer:
     """A producer for the broker and topic of the settings, or for these; ``options`` win over those of the settings."""
     return EventProducer(
@@ -262,6 +274,7 @@ def producer_from(
         timeout=timeout,
         queue_events=queue_events,
         options={**librdkafka_options(kafka), **(options or {})},
+        rules=rules,
     )
 
 
@@ -289,6 +302,11 @@ def _time(value: object, name: str) -> str:
     if when.tzinfo is None:
         raise UsageError(f"An event's {name} needs an offset, such as Z for UTC; found {value!s}.")
     return value if isinstance(value, str) else when.astimezone(UTC).isoformat().replace("+00:00", "Z")
+
+
+def _rejected(verdict: Rejection) -> str:
+    where = f" ({verdict.field}: {verdict.detail})" if verdict.field else f" ({verdict.detail})"
+    return f"Ingest would reject this event as {verdict.reason}{where}. {REASONS[verdict.reason]}"
 
 
 def _encode_event(event: Mapping[str, object]) -> bytes:

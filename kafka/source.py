@@ -70,7 +70,7 @@ def _connection(spark: SparkSession, kafka: KafkaSettings) -> dict[str, str]:
         assert jvm is not None
         jvm.java.lang.System.setProperty(ALLOWED_URLS, kafka.oauth_token_url)
     own = {f"kafka.{name}": value for name, value in java_options(kafka).items()}
-    return patience(kafka) | own | {"includeHeaders": "true"}
+    return patience(kafka) | {"kafka.isolation.level": kafka.isolation} | own | {"includeHeaders": "true"}
 
 
 def subscription(kafka: KafkaSettings) -> dict[str, str]:

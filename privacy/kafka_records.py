@@ -121,8 +121,9 @@ class KafkaErasure:
         return last, keys, count
 
     def _keys_of(self, topic: str) -> Iterator[tuple[int, int, bytes]]:
-        """Partition, offset and key of all records with a value that are there now."""
+        """Partition, offset and key of all records with a value that are there now, of aborted transactions, too."""
         options = {**self._options, "group.id": "erase_user", "enable.auto.commit": "false"}
+        options["isolation.level"] = "read_uncommitted"
         with closing(Consumer(options, logger=log)) as consumer:
             numbers = consumer.list_topics(topic, timeout=ANSWER_SECONDS).topics[topic].partitions
             ends = {

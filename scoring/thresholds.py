@@ -21,6 +21,9 @@ LEVELS: Floats = np.unique(
 )
 """Percent, ascending from 0 to 100."""
 
+MAX_EXCESS = 2.0
+"""A threshold that this many times the wanted share reaches has a crowd of equal scores at it."""
+JUST_ABOVE = 1e-9
 ALERT_TABLE = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000)
 """Alerts per day that a preview shows."""
 
@@ -68,12 +71,18 @@ def percentile(scores: Floats, at_levels: Floats) -> Floats:
 
 
 def from_share(share: float, distribution: Distribution) -> float:
-    """The score that a share (0 to 1) of the reference reaches. Raises ConfigurationError outside of 0 to 1."""
+    """The score that a share (0 to 1) of the reference reaches. Raises ConfigurationError outside of 0 to 1.
+
+    Where far more of the reference have that very score, as all rows of constant behaviour have, it is one just above:
+    what is common is not flagged.
+    """
     if not 0.0 < share < 1.0:
         raise ConfigurationError(
             f"The share of flagged rows is {share}, it must lie between 0 and 1, for instance 0.01."
         )
-    return float(np.interp(100.0 * (1.0 - share), LEVELS, distribution.quantiles))
+    found = float(np.interp(100.0 * (1.0 - share), LEVELS, distribution.quantiles))
+    reached = 1.0 - LEVELS[np.searchsorted(distribution.quantiles, found, side="left")] / 100.0
+    return found + JUST_ABOVE if reached > MAX_EXCESS * share else found
 
 
 def from_percentile(percent: float, distribution: Distribution) -> float:

@@ -27,6 +27,7 @@ class KafkaSettings(Section):
     max_offsets_per_trigger: int = Field(500_000, ge=1)
     min_partitions: int | None = Field(None, ge=1)
     fail_on_data_loss: bool = True
+    isolation: Literal["read_committed", "read_uncommitted"] = "read_committed"
     away_seconds: int = Field(600, ge=1)
     security_protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = "PLAINTEXT"
     sasl_mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512", "OAUTHBEARER"] | None = None

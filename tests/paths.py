@@ -6,4 +6,5 @@ import os
 from pathlib import Path
 
 PROJECT = Path(__file__).resolve().parents[1]
+INPUTS = PROJECT.parent / "shared" / "inputs"
 DATA = Path(os.environ.get("BEHAVIOR_DATA", PROJECT.parent / "shared" / "data"))

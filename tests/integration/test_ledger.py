@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import json
+import uuid
+from collections.abc import Iterable
+from dataclasses import replace
+
 import pytest
-from confluent_kafka import TopicPartition
+from confluent_kafka import Producer, TopicPartition
 from confluent_kafka.admin import AdminClient
 from delta.tables import DeltaTable
 from pyspark.sql import functions as F
 
-from features.ledger import Range
+from features.ledger import Range, Ranges
 from features.tables import EVENTS
-from kafka.ledger import GONE, LOST, Entry, Finding, audit
+from kafka.ledger import EMPTY, GONE, LOST, Entry, Finding, audit
 from kafka.producer import EventProducer
+from lake.spark_tables import Lake
 from tests.integration.conftest import Platform
 from tests.integration.test_pipeline import people, send
 
@@ -59,3 +65,58 @@ def test_the_ledger_finds_every_kind_of_difference_and_no_other(platform: Platfo
     admin.delete_records([cut])[cut].result(30)
     entry = next(entry for entry in ledger(platform) if entry.account.partition == place[0])
     assert [found.what for found in entry.findings] == [GONE]
+
+
+def in_transactions(platform: Platform, sizes: Iterable[tuple[int, bool]]) -> None:
+    """Transactions of so many events, committed or not, to partition 0."""
+    kafka = platform.settings.kafka
+    producer = Producer({"bootstrap.servers": kafka.bootstrap_servers, "transactional.id": str(uuid.uuid4())})
+    producer.init_transactions(30)
+    for number, (size, is_committed) in enumerate(sizes):
+        producer.begin_transaction()
+        for event in people(size, seed=number):
+            producer.produce(kafka.topic, json.dumps(event).encode(), partition=0)
+        producer.flush(30)
+        if is_committed:
+            producer.commit_transaction(30)
+        else:
+            producer.abort_transaction(30)
+
+
+def elsewhere(platform: Platform, isolation: str) -> Platform:
+    """The same topic on tables of its own."""
+    settings = platform.settings
+    root = f"{settings.storage.root}-{isolation}"
+    storage = settings.storage.model_copy(update={"root": root, "checkpoints": f"{root}-checkpoints"})
+    kafka = settings.kafka.model_copy(update={"isolation": isolation})
+    lake = Lake(platform.spark, root)
+    lake.create()
+    return replace(platform, lake=lake, settings=settings.model_copy(update={"storage": storage, "kafka": kafka}))
+
+
+def test_what_was_aborted_is_no_behaviour_unless_that_is_asked_for(platform: Platform) -> None:
+    in_transactions(platform, [(20, True), (10, False), (7, False), (5, True)])
+    for isolation, read in (("read_committed", 25), ("read_uncommitted", 42)):
+        there = elsewhere(platform, isolation)
+        there.ingest()
+        (entry,) = (entry for entry in ledger(there) if entry.account.partition == 0)
+        assert (entry.account.events, entry.difference, entry.unread) == (read, 0, 0)
+        assert entry.missing[EMPTY].offsets == 42 + 4 - read
+
+
+def test_markers_lost_records_and_those_that_are_gone_are_told_apart_one_by_one(platform: Platform) -> None:
+    in_transactions(platform, [(1, True)] * 60 + [(30, True), (4, False), (1, True)])
+    platform.ingest()
+    (whole,) = (entry for entry in ledger(platform) if entry.account.partition == 0)
+    assert (whole.difference, whole.missing[EMPTY].offsets) == (0, 60 + 1 + 5 + 1)
+    lost = [20, 40, 125, 126, 127]
+    table = DeltaTable.forPath(platform.spark, platform.lake.path(EVENTS))
+    table.delete(f"partition = 0 AND offset IN ({', '.join(map(str, (0, 2, 4, *lost)))})")
+    cut = TopicPartition(platform.settings.kafka.topic, 0, 6)
+    admin = AdminClient({"bootstrap.servers": platform.settings.kafka.bootstrap_servers})
+    admin.delete_records([cut])[cut].result(30)
+    (entry,) = (entry for entry in ledger(platform) if entry.account.partition == 0)
+    assert entry.missing[LOST] == Ranges.of(Range(offset, offset + 1) for offset in lost)
+    assert entry.missing[GONE] == Ranges.of([Range(0, 6)]), "nobody can say which of them were markers"
+    assert entry.missing[EMPTY].offsets == whole.missing[EMPTY].offsets - 3
+    assert entry.difference == len(lost) + 6

@@ -1,14 +1,20 @@
 from __future__ import annotations
 
 import json
+import re
 import threading
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta, timezone
 
 import pytest
 
 from features.errors import EnvironmentProblem, UsageError
+from features.events import DEFAULT_RULES
 from kafka.pacer import Pacer
 from kafka.producer import EventProducer, checked
+from settings import load_settings
+from streams.rules import validation_rules
+from tests.paths import INPUTS
 
 EVENT = {"user_id": "7", "action": "click", "page": "/", "timestamp": "2024-10-05T12:00:00Z"}
 NOWHERE = "127.0.0.1:1"
@@ -55,6 +61,41 @@ def test_what_is_no_json_is_refused_in_a_sentence(properties: dict[str, object])
         EventProducer(NOWHERE, "t").send({**EVENT, "properties": properties})
 
 
+REFUSED: list[tuple[dict[str, object], str]] = [
+    ({"timestamp": "2025-W42-3T12:00:00Z"}, "bad_timestamp (timestamp: found"),
+    ({"timestamp": "20251015T120000Z"}, "bad_timestamp"),
+    ({"timestamp": "2025-10-15T12:00:00,123Z"}, "bad_timestamp"),
+    ({"timestamp": "1999-10-15T12:00:00Z"}, "timestamp_out_of_range"),
+    ({"timestamp": "2999-10-15T12:00:00Z"}, "timestamp_out_of_range"),
+    ({"user_id": "  "}, "empty_user_id"),
+    ({"page": " "}, "empty_field"),
+    ({"properties": [1]}, "wrong_type (properties"),
+    ({"event_id": 5}, "wrong_type (event_id"),
+    ({"x": "y" * 40_000}, "too_large"),
+    ({"x": "\0"}, "control_character"),
+]
+
+
+@pytest.mark.parametrize(("change", "said"), REFUSED)
+def test_what_ingest_would_reject_is_not_sent(change: dict[str, object], said: str) -> None:
+    producer = EventProducer(NOWHERE, "t")
+    with pytest.raises(UsageError, match=re.escape(f"Ingest would reject this event as {said}")):
+        producer.send({**EVENT, **change})
+    assert producer.sent == 0
+
+
+@pytest.mark.skipif(not (INPUTS / "producer_takes_ingest_rejects.json").exists(), reason=f"no inputs in {INPUTS}")
+def test_each_recorded_event_that_ingest_rejects_is_refused() -> None:
+    events = json.loads((INPUTS / "producer_takes_ingest_rejects.json").read_text(encoding="utf-8"))
+    for event in events:
+        with pytest.raises(UsageError):
+            EventProducer(NOWHERE, "t").send(event)
+
+
+def test_the_limits_without_settings_are_those_of_the_base_settings() -> None:
+    assert validation_rules(load_settings("local").ingest) == DEFAULT_RULES
+
+
 def test_an_unknown_client_setting_is_refused_in_a_sentence() -> None:
     with pytest.raises(UsageError, match=r"refuses its settings: .*no\.such\.setting"):
         EventProducer(NOWHERE, "t", options={"no.such.setting": "1"})
@@ -98,8 +139,9 @@ def test_leaving_with_an_error_keeps_the_error() -> None:
 
 
 def test_an_event_too_large_for_kafka_is_refused_in_a_sentence() -> None:
+    rules = replace(DEFAULT_RULES, max_bytes=3_000_000)
     with pytest.raises(UsageError, match="is too large: Kafka takes 1000000"):
-        EventProducer(NOWHERE, "t").send({**EVENT, "properties": {"a": 2_000_000 * "x"}})
+        EventProducer(NOWHERE, "t", rules=rules).send({**EVENT, "properties": {"a": 2_000_000 * "x"}})
 
 
 def test_text_is_sent_as_utf8_json() -> None:

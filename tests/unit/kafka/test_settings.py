@@ -7,7 +7,6 @@ from pathlib import Path
 import pytest
 
 from features.errors import ConfigurationError
-from features.ledger import Range, split
 from kafka.connection import java_options, librdkafka_options
 from kafka.source import beginning, subscription
 from settings import KafkaSettings, load_settings
@@ -83,10 +82,3 @@ def test_a_file_that_holds_no_certificate_is_said_with_its_name(tmp_path: Path, 
         file.write_text(content)
     with pytest.raises(ConfigurationError, match=f"kafka.ca_file: {file}.*{said}"):
         librdkafka_options(kafka("security_protocol=SSL", f"ca_file={file}"))
-
-
-def test_a_range_is_split_at_known_gaps_that_may_overlap() -> None:
-    gaps = [Range(5, 8), Range(7, 10), Range(0, 2), Range(30, 40), Range(15, 50)]
-    inside, outside = split(Range(1, 20), gaps)
-    assert inside == [Range(1, 2), Range(5, 8), Range(8, 10), Range(15, 20)]
-    assert outside == [Range(2, 5), Range(10, 15)]

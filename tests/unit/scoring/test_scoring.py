@@ -16,8 +16,10 @@ from features.tables import BATCH, FEATURE_ROW, SCORES
 from scoring.arrays import Rules, inputs_of
 from scoring.champion import LoadedModel
 from scoring.frames import SHADOW, score, score_frame, scored_frame, scorer_of, shadow_rows
+from scoring.model import Parameters
 from tests.unit.training.samples import bot_row, feature_rows, small_champion, small_model
-from training.model import PRESETS
+from training.model import PRESETS, fit
+from training.summary import describe
 
 RULES = Rules(min_session_events=5, max_reasons=2)
 START = datetime(2026, 3, 2, 9, tzinfo=UTC)
@@ -174,3 +176,12 @@ def test_only_where_it_may_fail_a_model_that_raises_errors_is_marked_and_not_rai
     assert marked["anomaly_score"].isna().all()
     with pytest.raises(ValueError, match=r".+"):
         scored_frame(scorer_of(broken, RULES), numbers, may_fail=False)
+
+
+def test_constant_behaviour_is_flagged_nowhere() -> None:
+    rows = feature_rows(400)
+    for name in FEATURE_NAMES:
+        rows[name] = float(feature_rows()[name].median())
+    model = fit(rows, parameters=Parameters(trees=60, subsample=64, seed=3))
+    champion = LoadedModel.of("m", "1", model, describe(model, rows, days=2.0))
+    assert set(score_frame(rows, champion, RULES)["verdict"]) == {"normal"}

@@ -35,6 +35,20 @@ def test_ten_alerts_a_day_of_a_thousand_is_the_99th_percentile() -> None:
     assert from_percentile(99, EVEN) == pytest.approx(0.99)
 
 
+@pytest.mark.parametrize("share_of_crowd", [0.05, 0.5, 1.0])
+def test_a_crowd_of_equal_scores_at_the_threshold_is_not_flagged(share_of_crowd: float) -> None:
+    crowd = round(1000 * share_of_crowd)
+    scores = np.concatenate([np.linspace(0.1, 0.4, 1000 - crowd), np.full(crowd, 0.5)])
+    threshold = from_share(0.01, Distribution(tuple(quantiles(scores)), per_day=1000.0))
+    assert not (scores >= threshold).any()
+    assert threshold == pytest.approx(0.5)
+
+
+def test_a_few_equal_scores_at_the_threshold_are_flagged() -> None:
+    scores = np.concatenate([np.linspace(0.1, 0.4, 985), np.full(15, 0.5)])
+    assert (scores >= from_share(0.01, Distribution(tuple(quantiles(scores)), per_day=1000.0))).sum() == 15
+
+
 def test_more_alerts_than_there_are_sessions_flags_everything() -> None:
     assert from_alerts_per_day(5000, EVEN) == 0.0
 
