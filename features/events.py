@@ -26,11 +26,13 @@ Order
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from functools import cached_property
 
 from features.errors import ConfigurationError
+from features.mapping import EventMapping
 
 REASONS: dict[str, str] = {
     "tombstone": "The record has no value: Kafka's mark for a deleted key.",
@@ -82,6 +84,8 @@ class ValidationRules:
         max_late_seconds: how far an event's time may be before Kafka received it; None: as far as ``oldest``. Counted
             from the arrival, so neither a pause of ours nor a later validation of the same record changes the verdict.
 
+        mappings: how records of other schemas are read, by topic, or ``collector`` for what is sent to it.
+
     Raises:
         ConfigurationError: a limit makes no sense.
     """
@@ -91,6 +95,7 @@ class ValidationRules:
     oldest: datetime
     max_future_seconds: int
     max_late_seconds: int | None = None
+    mappings: Mapping[str, EventMapping] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if not 1 <= self.max_bytes <= MAX_RECORD:

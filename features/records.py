@@ -20,7 +20,8 @@ from features.hashing import xxhash64
 from features.packed import PACKS, VALIDATED, VERDICT, Batches, null_where_empty, pack, unpacked, without_null_lists
 from features.plain_reading import plain_readings
 from features.tables import EVENTS, REJECTED_EVENTS
-from features.validation import Event, Rejection, validate_value
+from features.validation import Event, Rejection
+from features.verdicts import verdict_of
 
 RECORD = ("key", "value", "headers", "topic", "partition", "offset", "timestamp", "ingested_at", "ingest_id")
 TABLE_NAMES = {"value": "raw", "key": "kafka_key", "timestamp": "received_at"}
@@ -116,8 +117,10 @@ def validated(records: pa.RecordBatch, rules: ValidationRules) -> pa.Table:
         parts.append(_table(records.filter(is_plain), dict(zip(sure.type.names, sure.flatten(), strict=True))))
     if plain.null_count:
         is_doubtful = pc.invert(is_plain)
-        columns = [column.filter(is_doubtful).to_pylist() for column in (records["value"], now, arrived)]
-        read = [validate_value(value, rules, *times) for value, *times in zip(*columns, strict=True)]
+        columns = [
+            column.filter(is_doubtful).to_pylist() for column in (records["value"], now, arrived, records["topic"])
+        ]
+        read = [verdict_of(value, rules, *rest) for value, *rest in zip(*columns, strict=True)]
         parts.append(_table(records.filter(is_doubtful), _columns(read)))
     return pa.concat_tables(parts) if parts else _SCHEMA.empty_table()
 

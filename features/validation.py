@@ -320,8 +320,8 @@ def _skipped(text: str, at: int) -> int:
     return at
 
 
-def _as_written(text: str) -> dict[str, str]:
-    """The values of a sound object, as the sender wrote them."""
+def as_written(text: str) -> dict[str, str]:
+    """The members of a sound object, each value as the sender wrote it."""
     written = {}
     at = _skipped(text, text.index("{") + 1)
     while text[at] != "}":
@@ -355,7 +355,7 @@ def _of_fields(text: str, record: dict[str, Any]) -> Rejection | None:
     for name in FIELDS:
         if not _is_right_kind(name, record.get(name)):
             needed = "an object" if name == "properties" else "a string"
-            written = _as_written(text)[name]
+            written = as_written(text)[name]
             return Rejection("wrong_type", name, f"found {_kind(written)}: {written[:CLIP]}; needed {needed}")
     return None
 
@@ -508,8 +508,8 @@ def _properties(text: str, record: dict[str, Any]) -> dict[str, str | None]:
     extra = {name: value for name, value in record.items() if name not in FIELDS}
     own: dict[str, Any] = record.get("properties") or {}
     needs_text = any(isinstance(value, dict | list) for value in (*extra.values(), *own.values()))
-    written = _as_written(text) if needs_text else {}
-    texts = _texts(own, _as_written(written["properties"]) if needs_text and own else {})
+    written = as_written(text) if needs_text else {}
+    texts = _texts(own, as_written(written["properties"]) if needs_text and own else {})
     for name, value in _texts(extra, written).items():
         if name not in own:
             texts[name] = value

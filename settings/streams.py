@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import AwareDatetime, Field, model_validator
 
@@ -19,6 +19,7 @@ class IngestSettings(Section):
     max_future_seconds: int = Field(3600, ge=0)
     max_late_seconds: int | None = Field(None, ge=0)
     dedupe_window_seconds: int = Field(3600, ge=0)
+    mappings: dict[str, str | dict[str, Any]] = Field(default_factory=dict)
     pseudonymise: bool = False
     pseudonymise_fields: tuple[Literal["ip", "user_agent", "device_id"], ...] = ()
 

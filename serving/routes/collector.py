@@ -27,7 +27,9 @@ from fastapi.responses import JSONResponse, Response
 
 from features.context import MAX_AGENT
 from features.events import ValidationRules, micros_of
-from features.validation import Event, Rejection, validate_value
+from features.mapping import COLLECTOR
+from features.validation import Event, Rejection
+from features.verdicts import verdict_of
 from kafka.async_producer import AsyncProducer, Record
 from kafka.producer import MAX_RECORD_BYTES
 from serving.access.rate_limits import BYTES_OF_A_TOKEN, Buckets, client_of, tokens_of
@@ -139,7 +141,7 @@ def validate_all(
     """Each text's event or what is wrong with it; events get the ``context`` that they lack."""
     validated, moment = Validated([], []), micros_of(now)
     for index, text in enumerate(texts):
-        record, value = validate_value(text, rules, moment, moment), text
+        record, value = verdict_of(text, rules, moment, moment, COLLECTOR), text
         if context and isinstance(record, Event):
             longer = with_context(text, record, context)
             value = longer if len(longer) <= rules.max_bytes else text

@@ -63,6 +63,7 @@ CALLS = (
     # In the order in which the guides use them.
     Call("simulate_events", ("--rate", "20", "--duration", "3", "--labels", "{folder}/labels.csv")),
     Call("replay_file", ("{folder}/bad.jsonl", "--key-file", "{folder}/key")),
+    Call("try_mapping", ("--input", "{folder}/bad.jsonl"), says="records are events"),
     Call("change_flow", ("--to", "three-queries"), beside=1),
     Call("ingest_events", ONCE, beside=1),
     Call("build_features", ONCE, beside=1),
