@@ -84,7 +84,7 @@ class ValidationRules:
         max_late_seconds: how far an event's time may be before Kafka received it; None: as far as ``oldest``. Counted
             from the arrival, so neither a pause of ours nor a later validation of the same record changes the verdict.
 
-        mappings: how records of other schemas are read, by topic, or ``collector`` for what is sent to it.
+        mappings: how records of other schemas are read, by topic.
 
     Raises:
         ConfigurationError: a limit makes no sense.

@@ -16,15 +16,15 @@ MAPPED = frozenset(
 
 
 def verdict_of(
-    value: bytes | None, rules: ValidationRules, now: int, arrived: int | None, source: str | None = None
+    value: bytes | None, rules: ValidationRules, now: int, arrived: int | None, topic: str | None = None
 ) -> Event | Rejection:
     """The event in one record's value, or why there is none; see :func:`features.validation.validate_value`.
 
-    An event of the contract is one, wherever it comes from. Where ``rules`` have a mapping for the ``source`` (a topic,
-    or ``collector``), what is none is mapped, and what comes of it is validated in its place.
+    An event of the contract is one, wherever it comes from. Where ``rules`` have a mapping for the ``topic``, what is
+    none is mapped, and what comes of it is validated in its place.
     """
     verdict = validate_value(value, rules, now, arrived)
-    mapping = None if source is None else rules.mappings.get(source)
+    mapping = None if topic is None else rules.mappings.get(topic)
     if mapping is None or value is None or not isinstance(verdict, Rejection) or verdict.reason not in MAPPED:
         return verdict
     text = mapped_text(value, mapping)

@@ -71,6 +71,7 @@ def create_app(settings: Settings, *, bootstrap_servers: str | None = None, topi
     app.include_router(health.router(services))
     app.include_router(metrics.router(services, figures))
     app.include_router(documentation.router())
-    app.include_router(collector.router(settings.collector, validation_rules(settings.ingest), services.producer))
+    rules = validation_rules(settings.ingest)
+    app.include_router(collector.router(settings.collector, rules, services.producer, topic or settings.kafka.topic))
     app.include_router(page.router(live))
     return app

@@ -279,7 +279,8 @@ class CorsOfEvents:
             app,
             allow_origins=allowed_origins,
             allow_methods=["POST"],
-            allow_headers=["Content-Type"],
+            allow_headers=["Content-Type", "Content-Encoding"],
+            allow_credentials=True,  # a beacon always sends them, and is held back where they are not allowed
             expose_headers=["Retry-After"],
         )
 

@@ -3,14 +3,41 @@
 from __future__ import annotations
 
 import asyncio
+import zlib
 from http import HTTPStatus
 
 from starlette.requests import ClientDisconnect, Request
 
 from serving.responses.problems import ProblemError
 
+GZIP = 31
+"""What zlib takes for gzip's frame around what is packed."""
 DRAINED_BYTES = 8_388_608
 """Read and dropped before 413 is answered: many clients write before they read."""
+
+
+def unpacked(body: bytes, encoding: str, max_bytes: int) -> bytes:
+    """The body without its packing (``gzip``, or ``identity``), at most so many bytes, however small it is packed.
+
+    Raises:
+        ProblemError: it is packed otherwise, is damaged, or is longer.
+    """
+    if encoding in ("", "identity"):
+        return body
+    if encoding not in ("gzip", "x-gzip"):
+        detail = f"A body packed as {encoding[:40]} is not taken; send gzip, or unpacked."
+        raise ProblemError(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, detail)
+    unpacking = zlib.decompressobj(GZIP)
+    try:
+        content = unpacking.decompress(body, max_bytes + 1)
+    except zlib.error as error:
+        raise ProblemError(HTTPStatus.BAD_REQUEST, f"The body is said to be gzip, and is not: {error}.") from None
+    if len(content) > max_bytes:
+        detail = f"The body has more than {max_bytes} bytes when it is unpacked. Send smaller batches."
+        raise ProblemError(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, detail)
+    if not unpacking.eof:
+        raise ProblemError(HTTPStatus.BAD_REQUEST, "The packed body is cut off.")
+    return content
 
 
 def media_type(request: Request) -> str:

@@ -12,6 +12,8 @@ from features.validation import STRING, is_packed
 from serving.requests.body import media_type
 from serving.responses.problems import ProblemError
 
+CLOUD_EVENTS = ("application/cloudevents+json", "application/cloudevents-batch+json")
+"""One, or an array of them: ``ingest.mappings`` says how they are read."""
 LINES = ("application/x-ndjson", "application/jsonl", "application/json-lines")
 ANY = ("application/json", "text/plain", "")
 """``sendBeacon`` sends text as text/plain, which needs no preflight."""
@@ -39,14 +41,12 @@ def media_type_of_events(request: Request) -> str:
     """The type of the body.
 
     Raises:
-        ProblemError: events are not taken as such a type, or packed.
+        ProblemError: events are not taken as such a type.
     """
     media = media_type(request)
-    if media not in (*ANY, *LINES):
+    if media not in (*ANY, *LINES, *CLOUD_EVENTS):
         detail = f"A body of type {media[:100]} is not taken; send application/json, text/plain or {LINES[0]}."
         raise ProblemError(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, detail)
-    if request.headers.get("content-encoding", "identity").lower() != "identity":
-        raise ProblemError(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, "A packed body is not taken; send it unpacked.")
     return media
 
 

@@ -27,18 +27,18 @@ from fastapi.responses import JSONResponse, Response
 
 from features.context import MAX_AGENT
 from features.events import ValidationRules, micros_of
-from features.mapping import COLLECTOR
 from features.validation import Event, Rejection
 from features.verdicts import verdict_of
 from kafka.async_producer import AsyncProducer, Record
 from kafka.producer import MAX_RECORD_BYTES
 from serving.access.rate_limits import BYTES_OF_A_TOKEN, Buckets, client_of, tokens_of
 from serving.off_loop import run_off_loop
-from serving.requests.body import declared_size, read_body
-from serving.requests.event_texts import ANY, LINES, event_texts, media_type_of_events
+from serving.requests.body import declared_size, read_body, unpacked
+from serving.requests.event_texts import ANY, CLOUD_EVENTS, LINES, event_texts, media_type_of_events
 from serving.responses.problems import ProblemError
 from settings import CollectorSettings
 
+MEDIA = (*ANY[:2], *LINES, *CLOUD_EVENTS)
 OVERHEAD = 1_000
 """Bytes that a record may take beyond its key and value."""
 
@@ -49,7 +49,7 @@ ANSWERS = {
     HTTPStatus.FORBIDDEN: "The page's origin is not in collector.allowed_origins",
     HTTPStatus.REQUEST_TIMEOUT: "The request did not arrive in time",
     HTTPStatus.REQUEST_ENTITY_TOO_LARGE: "The body, the number of events or every event is too large",
-    HTTPStatus.UNSUPPORTED_MEDIA_TYPE: "The body is packed, or of a type that is not JSON",
+    HTTPStatus.UNSUPPORTED_MEDIA_TYPE: "The body is packed otherwise than gzip, or of a type that is not JSON",
     HTTPStatus.TOO_MANY_REQUESTS: "Send again after Retry-After seconds",
     HTTPStatus.SERVICE_UNAVAILABLE: "Kafka has not acknowledged; send again after Retry-After seconds",
 }
@@ -66,16 +66,17 @@ def router(
     limits: CollectorSettings,
     rules: ValidationRules,
     producer: AsyncProducer,
+    topic: str | None = None,
     clock: Callable[[], datetime] = lambda: datetime.now(UTC),
 ) -> APIRouter:
-    """The endpoint, with a rate limit of its own."""
+    """The endpoint, with a rate limit of its own; events of other schemas are read as ingest reads the ``topic``."""
     routes = APIRouter(tags=["collector"])
     buckets = Buckets(limits.rate_per_second, limits.burst)
 
     @routes.post(
         "/events",
         status_code=HTTPStatus.ACCEPTED,
-        openapi_extra={"requestBody": {"required": True, "content": {media: {} for media in (*ANY[:2], *LINES)}}},
+        openapi_extra={"requestBody": {"required": True, "content": {media: {} for media in MEDIA}}},
         responses={int(status): {"description": description} for status, description in ANSWERS.items()},
     )
     async def collect(request: Request) -> Response:
@@ -85,7 +86,9 @@ def router(
         client = client_of(request.client.host if request.client else "")
         paid = max(1, tokens_of(min(declared_size(request), limits.max_body_bytes)))
         charge(client, paid)  # before the body is read
-        body = await read_body(request, limits.max_body_bytes, limits.read_seconds)
+        packed = await read_body(request, limits.max_body_bytes, limits.read_seconds)
+        encoding = request.headers.get("content-encoding", "").strip().lower()
+        body = await run_off_loop(len(packed), unpacked, packed, encoding, limits.max_body_bytes)
         of_bytes = max(paid, tokens_of(len(body)))
         charge(client, of_bytes - paid)
         texts = await run_off_loop(len(body), event_texts, body, media, limits.max_events)
@@ -93,7 +96,7 @@ def router(
             raise ProblemError(HTTPStatus.BAD_REQUEST, "The request has no events.", accepted=0, rejected=0, errors=[])
         charge(client, len(texts) - of_bytes)
         context = context_of(request) if limits.add_context else {}
-        validated = await run_off_loop(len(body), validate_all, texts, rules, clock(), context)
+        validated = await run_off_loop(len(body), validate_all, texts, rules, clock(), context, topic)
         if not validated.good:
             raise none_good(validated.errors)
         acknowledged = await producer.send([record for _, record in validated.good])
@@ -136,12 +139,16 @@ def with_context(text: bytes, event: Event, context: Mapping[str, str]) -> bytes
 
 
 def validate_all(
-    texts: list[bytes], rules: ValidationRules, now: datetime, context: Mapping[str, str] | None = None
+    texts: list[bytes],
+    rules: ValidationRules,
+    now: datetime,
+    context: Mapping[str, str] | None = None,
+    topic: str | None = None,
 ) -> Validated:
     """Each text's event or what is wrong with it; events get the ``context`` that they lack."""
     validated, moment = Validated([], []), micros_of(now)
     for index, text in enumerate(texts):
-        record, value = verdict_of(text, rules, moment, moment, COLLECTOR), text
+        record, value = verdict_of(text, rules, moment, moment, topic), text
         if context and isinstance(record, Event):
             longer = with_context(text, record, context)
             value = longer if len(longer) <= rules.max_bytes else text

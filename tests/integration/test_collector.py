@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import shutil
 import signal
@@ -254,13 +255,54 @@ def test_pages_may_send_where_their_origin_is_allowed(broker: EmbeddedBroker, to
         assert post(open_server, event(), Origin="https://other.example").status == 403
 
 
+def test_a_packed_body_is_read_within_the_limit_of_what_it_holds(
+    server: Serving, records: Callable[[], list[Record]]
+) -> None:
+    one = event()
+    assert post(server, gzip.compress(one), Content_Encoding="gzip").status == 202
+    bomb = gzip.compress(b" " * 50_000_000)
+    assert post(server, bomb, Content_Encoding="gzip").status == 413
+    assert post(server, gzip.compress(one)[:-9], Content_Encoding="gzip").status == 400
+    assert [value for _, value in records()] == [one]
+
+
+def test_events_of_another_schema_are_read_by_the_mapping_of_the_topic(broker: EmbeddedBroker, topic: str) -> None:
+    cloud = {"specversion": "1.0", "type": "view", "source": "/a", "subject": "u1", "id": "e1"}
+    body = json.dumps(cloud | {"time": datetime.now(UTC).isoformat()}).encode()
+    media = "application/cloudevents+json"
+    with collector(broker, topic) as server:
+        assert post(server, body, Content_Type=media).content["errors"][0]["reason"] == "missing_field"
+    with collector(broker, topic, f"ingest.mappings.{topic}=cloudevents") as server:
+        assert post(server, body, Content_Type=media).status == 202
+        batch = b"[" + body + b"," + body + b"]"
+        assert post(server, batch, Content_Type="application/cloudevents-batch+json").content["accepted"] == 2
+
+
+def test_a_beacon_of_json_is_let_through_with_the_credentials_that_it_always_sends(
+    broker: EmbeddedBroker, topic: str
+) -> None:
+    page = "https://shop.example"
+    with collector(broker, topic, f"collector.allowed_origins=[{page}]") as server:
+        preflight = ask(
+            server,
+            "OPTIONS",
+            "/events",
+            Origin=page,
+            Access_Control_Request_Method="POST",
+            Access_Control_Request_Headers="content-type",
+        )
+        assert preflight.headers["access-control-allow-credentials"] == "true"
+        assert preflight.headers["access-control-allow-origin"] == page
+
+
 @pytest.mark.parametrize(
     ("method", "path", "headers", "status"),
     [
         ("GET", "/events", {}, 405),
         ("GET", "/nothing", {}, 404),
         ("POST", "/events", {"Content_Type": "application/x-www-form-urlencoded"}, 415),
-        ("POST", "/events", {"Content_Type": "application/json", "Content_Encoding": "gzip"}, 415),
+        ("POST", "/events", {"Content_Type": "application/json", "Content_Encoding": "br"}, 415),
+        ("POST", "/events", {"Content_Type": "application/json", "Content_Encoding": "gzip"}, 400),
     ],
 )
 def test_what_is_not_offered_is_said_as_a_problem(
