@@ -31,7 +31,7 @@ PROJECT = Path(__file__).resolve().parents[1]
 PAGE = PROJECT / "docs" / "benchmarks.md"
 PICTURES = PROJECT / "docs" / "pictures"
 HELPERS = {"__main__", "report"}
-COMPARED = ("whole_way", "delay", "steps", "growth", "cores", "kernel", "api", "online", "start")
+COMPARED = ("whole_way", "delay", "replay", "steps", "growth", "cores", "kernel", "api", "online", "start")
 AT_A_GLANCE = ("whole_way", "kernel", "api")
 """Not in the quick run: what says little in small (steps, growth, cores); start and delay: ``make run`` prints them."""
 

@@ -18,7 +18,7 @@ from replay.access_logs.times import log_time
 _FIELD = re.compile(r'"((?:[^"\\]++|\\.)*+)"(?=\s|$)|\[([^\]]*)\](?=\s|$)|(\S+)', re.ASCII)
 _COMBINED = re.compile(
     r'(?:([^\s"\[,]++) )?([^\s"\[,]++) - (?:-|[^\s"\[]++) \[([^\]]++)\] "((?:[^"\\]++|\\.)*+)" ([1-5]\d\d) (\d++|-)'
-    r'(?: "(?:[^"\\]++|\\.)*+" "((?:[^"\\]++|\\.)*+)"(?:\s.*+)?)?\s*',
+    r'(?: [^\s"\[]++)*+(?: "(?:[^"\\]++|\\.)*+" "((?:[^"\\]++|\\.)*+)"(?:\s.*+)?)?\s*',
     re.DOTALL | re.ASCII,
 )
 """What most lines are, a virtual host first or none. Those that are anything else are looked at field by field."""
@@ -121,6 +121,7 @@ class Fields:
         rank: of several addresses before the request, which is the client's; None: that cannot be told.
         hops: proxies of our own, see :func:`replay.access_logs.addresses.client_of`.
         status, agent: places behind the request.
+        agent_is_second: of the quoted fields behind it, as in combined; or there is none.
         names: whether a client may be the name of a host.
     """
 
@@ -129,6 +130,7 @@ class Fields:
     hops: int | None
     status: Place
     agent: Place | None
+    agent_is_second: bool
     names: bool
 
     def read(self, text: str) -> Request | None:
@@ -160,7 +162,7 @@ class Fields:
     @cached_property
     def _is_plain(self) -> bool:
         """Whether a line in combined format may be read without looking at its fields."""
-        return self.client is None and self.status == Place(True, 1) and self.agent in (None, Place(True, 4))
+        return self.client is None and self.status == Place(True, 1) and self.agent_is_second
 
     def _plain_client(self, host: str | None, name: str) -> str:
         """The client of a line in combined format; empty where its fields have to be looked at."""
@@ -209,12 +211,14 @@ def fields_of(
     rank = _rank_of(several) if several else None
     if several and rank is None and place is None:
         raise UsageError(_several(several[0]))
+    agent = _agent_of(asked)
     found = Fields(
         client=place,
         rank=rank,
         hops=trusted_hops,
         status=_status_of(asked),
-        agent=_agent_of(asked),
+        agent=agent,
+        agent_is_second=agent is None or all(_is_second_quoted(line, agent) for line in asked),
         names=not any(min(line.before, default=0) > 0 for line in asked),
     )
     return found, _notes(asked, found)
@@ -321,6 +325,11 @@ def _agent_of(lines: Sequence[Line]) -> Place | None:
     if any(like.values()):
         return max(places, key=lambda place: like[place])
     return places[1] if len(places) > 1 else None
+
+
+def _is_second_quoted(line: Line, place: Place) -> bool:
+    quoted = [at for at in range(line.request + 1, len(line.fields)) if line.fields[at].kind == QUOTED]
+    return len(quoted) < 2 or quoted[1] == line.request + place.at
 
 
 def _is_agent(text: str) -> bool:

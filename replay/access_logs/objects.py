@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from datetime import datetime
+from functools import cache
 from typing import Any
 
 from features.errors import UsageError
@@ -52,22 +55,35 @@ _EVENT = ("user_id", "action", "page")
 
 @dataclass(frozen=True)
 class Objects:
-    """Reads the objects of one log; ``client_field`` is the path of the field that says who asked, or None."""
+    """Reads the objects of one log.
+
+    Attributes:
+        client_field: the path of the field that says who asked; None: it is found.
+        hops: proxies of our own.
+        times, methods, targets, statuses, sizes, agents: paths in the order in which they are looked for.
+    """
 
     client_field: str | None = None
     hops: int | None = None
+    times: Sequence[str] = _TIME
+    methods: Sequence[str] = _METHOD
+    targets: Sequence[str] = _TARGET
+    statuses: Sequence[str] = _STATUS
+    sizes: Sequence[str] = _SIZE
+    agents: Sequence[str] = _AGENT
+    clients: Sequence[str] = _CLIENT
 
     def read(self, record: dict[str, Any]) -> Request | None:
         """The request in a record; ``method`` is empty where there is none, ``client`` where it is not known.
 
         None: it is no record of a request.
         """
-        when = log_time(_time_text(record))
-        asked = _asked(record)
+        when = _time_in(record, self.times)
+        asked = _asked(record, self.methods, self.targets)
         if when is None or asked is None:
             return None
-        status, size = _first(record, _STATUS), _first(record, _SIZE)
-        agent = _first(record, _AGENT)
+        status, size = _first(record, self.statuses), _first(record, self.sizes)
+        agent = _first(record, self.agents)
         method, target = asked
         return Request(
             self._client(record),
@@ -82,7 +98,7 @@ class Objects:
     def _client(self, record: dict[str, Any]) -> str:
         named = [] if self.client_field is None else [self.client_field]
         asked = _FORWARDED if self.client_field == FORWARDED else named
-        for path in (*asked, *_CLIENT, *_FORWARDED):
+        for path in (*asked, *self.clients, *_FORWARDED):
             if found := addresses_in(_text(record, path)):
                 return client_of(found, self.hops)
         return ""
@@ -92,7 +108,8 @@ def is_request(record: dict[str, Any]) -> bool:
     """Whether a record is a request that a server answered, and no event of the contract."""
     if all(name in record for name in _EVENT):
         return False
-    return _asked(record) is not None and bool(_time_text(record)) and bool(_first(record, _STATUS))
+    asked = _asked(record, _METHOD, _TARGET)
+    return asked is not None and _time_in(record, _TIME) is not None and bool(_first(record, _STATUS))
 
 
 def objects_of(
@@ -103,7 +120,17 @@ def objects_of(
     Raises:
         UsageError: no record of the sample has the field that was asked for.
     """
-    found = Objects(client_field, trusted_hops)
+    found = Objects(
+        client_field,
+        trusted_hops,
+        times=_usual_first(sample, _TIME, lambda text: log_time(text) is not None),
+        methods=_usual_first(sample, _METHOD),
+        targets=_usual_first(sample, _TARGET),
+        statuses=_usual_first(sample, _STATUS),
+        sizes=_usual_first(sample, _SIZE),
+        agents=_usual_first(sample, _AGENT),
+        clients=_usual_first(sample, _CLIENT, lambda text: bool(addresses_in(text))),
+    )
     paths = _FORWARDED if client_field == FORWARDED else (client_field,)
     if client_field is not None and sample and not any(_text(record, str(path)) for record in sample for path in paths):
         names = ", ".join(sorted(_paths(sample[0]))[:60])
@@ -120,19 +147,29 @@ def objects_of(
     return found, notes
 
 
-def _asked(record: dict[str, Any]) -> tuple[str, str] | None:
+def _usual_first(
+    sample: Sequence[dict[str, Any]], paths: Sequence[str], fits: Callable[[str], bool] = bool
+) -> tuple[str, ...]:
+    """The paths, the one first at which most records have what is looked for: that is what reading a log takes."""
+    found = [next((path for path in paths if fits(_text(record, path))), None) for record in sample]
+    counted = Counter(path for path in found if path is not None)
+    usual = [path for path, _ in counted.most_common(1)]
+    return (*usual, *(path for path in paths if path not in usual))
+
+
+def _asked(record: dict[str, Any], methods: Sequence[str], targets: Sequence[str]) -> tuple[str, str] | None:
     """Method and target; no method where what should ask is no request. None: nothing asks for anything."""
-    method, target = _first(record, _METHOD), _first(record, _TARGET)
+    method, target = _first(record, methods), _first(record, targets)
     line = f"{method} {target}" if method and target else _first(record, _REQUEST)
     return (method_and_target(line) or ("", line)) if line else None
 
 
-def _time_text(record: dict[str, Any]) -> str:
-    for path in _TIME:
+def _time_in(record: dict[str, Any], paths: Sequence[str]) -> datetime | None:
+    for path in paths:
         text = _text(record, path)
-        if text and log_time(text) is not None:
-            return text
-    return ""
+        if text and (when := log_time(text)) is not None:
+            return when
+    return None
 
 
 def _first(record: dict[str, Any], paths: Sequence[str]) -> str:
@@ -144,7 +181,7 @@ def _text(record: dict[str, Any], path: str) -> str:
     value: Any = record.get(path)
     if value is None and "." in path:
         value = record
-        for name in path.split("."):
+        for name in _steps(path):
             value = value.get(name) if isinstance(value, dict) else None
     if isinstance(value, list) and value:
         value = value[0]
@@ -154,7 +191,13 @@ def _text(record: dict[str, Any], path: str) -> str:
         value = f"{value:.6f}"
     if isinstance(value, bool) or not isinstance(value, str | int):
         return ""
-    return str(value).encode("utf-8", "replace").decode("latin-1")
+    text = str(value)
+    return text if text.isascii() else text.encode("utf-8", "replace").decode("latin-1")
+
+
+@cache
+def _steps(path: str) -> tuple[str, ...]:
+    return tuple(path.split("."))
 
 
 def _paths(record: dict[str, Any], before: str = "") -> list[str]:

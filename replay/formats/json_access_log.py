@@ -40,10 +40,9 @@ class JsonAccessLogReader(RequestReader):
 
 def _record_of(line: bytes) -> dict[str, Any] | None:
     """The object of a line, or the one that a collector's record has as a text."""
-    text = unwrapped(line.removeprefix(BYTE_ORDER_MARK).decode("latin-1").lstrip("\0 "))
-    if not text.startswith("{"):
-        return None
-    record = object_in(text.encode("latin-1"))
+    if line[:1] != b"{":
+        line = unwrapped(line.removeprefix(BYTE_ORDER_MARK).decode("latin-1").lstrip("\0 ")).encode("latin-1")
+    record = object_in(line) if line[:1] == b"{" else None
     inner = None if record is None else text_in(record)
     if inner is not None and inner.lstrip().startswith("{"):
         return object_in(inner.encode("latin-1")) or record
