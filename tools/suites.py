@@ -10,6 +10,7 @@ runs by itself leaves a third of two cores idle, so two at a time take two third
 from __future__ import annotations
 
 import argparse
+import re
 import subprocess
 import sys
 import time
@@ -18,6 +19,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 PROJECT = Path(__file__).resolve().parents[1]
+MAKES = re.compile(r"make(?:\[\d+\])?: ")
+"""Begins what make itself says, alone or within another."""
 MINUTES = {
     "test": 25, "test-cluster": 25, "crash": 30, "test_every_job": 32, "test_beside": 21, "test_forgotten": 14,
     "test_erasure": 12, "test_docs_stack": 12, "test_maintenance": 8, "test_commits": 7, "test_training": 6,
@@ -67,7 +70,7 @@ def run(suite: Suite, logs: Path) -> Result:
             command, cwd=PROJECT, stdin=subprocess.DEVNULL, stdout=out, stderr=out, check=False
         ).returncode
     said = log.read_text(encoding="utf-8", errors="replace").splitlines()
-    lines = [line for line in said if line.strip() and not line.startswith("make: ")]
+    lines = [line for line in said if line.strip() and not MAKES.match(line)]
     return Result(suite, code, lines[-1].strip("= ") if lines else "nothing", (time.monotonic() - began) / 60)
 
 
