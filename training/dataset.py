@@ -26,7 +26,7 @@ from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
 from features.definitions import FEATURE_NAMES, FEATURE_VERSION
-from features.errors import ModelError
+from features.errors import TooFewRows
 
 BUSY_PERCENTILE = 0.95
 TIMES_MEDIAN = 20.0
@@ -109,7 +109,7 @@ def training_rows(
         names: the features that are needed; a million rows of all of them take twice the memory of a model's own.
 
     Raises:
-        ModelError: no row can be scored.
+        TooFewRows: no row can be scored.
     """
     kept = features if excluded is None else _without(features, excluded)
     can_be_scored = (F.col("session_events") >= least) & (F.col("feature_version") == FEATURE_VERSION)
@@ -117,8 +117,10 @@ def training_rows(
     per_user = _per_user(kept, can_be_scored).persist()
     try:
         totals = _totals(per_user)
+        if not totals["seen"]:
+            raise TooFewRows("There are no feature rows to learn from: no event was accepted, or none is folded yet.")
         if not totals["rows"]:
-            raise ModelError(
+            raise TooFewRows(
                 f"None of {totals['seen']:,.0f} feature rows can be judged: sessions need {least} events and rows the "
                 f"feature version {FEATURE_VERSION}. Let more events come in, or widen the time range; rows of an "
                 "earlier version are renewed by python -m jobs.backfill_features."

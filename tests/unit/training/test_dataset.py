@@ -126,7 +126,7 @@ def test_nothing_to_judge_says_what_to_do(spark: SparkSession) -> None:
 
 
 def test_no_rows_at_all_say_what_to_do(spark: SparkSession) -> None:
-    with pytest.raises(ModelError, match="None of 0 feature rows can be judged"):
+    with pytest.raises(ModelError, match="There are no feature rows to learn from"):
         take(feature_table(spark, {"a": 2}).where("false"))
 
 
