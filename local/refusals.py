@@ -13,7 +13,8 @@ SHOWN = 160
 ADVICE = {
     "not_json": "If that is a server's log or another file, FORMAT=, LOG_FORMAT= or --client-field say how to read it.",
     "no_request": "If these are requests, LOG_FORMAT= takes the log's own format string, as nginx and Apache have it.",
-    "missing_field": "Events have user_id, action, page and timestamp: docs/reference/events.md has the contract.",
+    "missing_field": "Events have user_id, action, page and timestamp; for records of another schema "
+    "python -m jobs.try_mapping --input FILE finds a mapping, or proposes one.",
     "wrong_type": "docs/reference/events.md has the type of each field.",
     "not_an_object": "Send one JSON object for each event.",
     "bad_timestamp": "Times are ISO 8601 with an offset, such as 2025-10-15T12:00:00Z.",

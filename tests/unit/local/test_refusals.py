@@ -27,7 +27,7 @@ def test_the_commonest_reason_is_told_with_one_record_and_what_to_do(tmp_path: P
     said = why_nothing(str(tmp_path))
     assert said is not None
     assert said.startswith("7 records were rejected, most of them (5) as missing_field (not there): ")
-    assert """One of them: '{"foo": 1}'. Events have user_id, action, page and timestamp""" in said
+    assert """One of them: '{"foo": 1}'. Events have user_id, action, page and timestamp; for records""" in said
 
 
 def test_where_nothing_was_rejected_nothing_is_said(tmp_path: Path) -> None:
