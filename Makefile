@@ -9,6 +9,10 @@ FILES ?= tests
 # Recipes and programs read these, where they are set, from the environment: a value may have blanks in it.
 SETTINGS := DURATION INPUT FORMAT LOG_FORMAT CLIENT_FIELD TRUSTED_HOPS FOLLOW RATE LOCAL JAVA_HOME PYPI_MIRROR MAVEN_MIRROR OSV_URL HTTPS_PROXY UV_CACHE_DIR
 $(foreach name,$(SETTINGS),$(if $(value $(name)),$(eval export $(name))))
+# A format string has dollars of its own: it is handed on as it was given.
+ifeq ($(origin LOG_FORMAT),command line)
+override LOG_FORMAT := $(value LOG_FORMAT)
+endif
 
 # Each of a run's programs would compile anew all that it imports: 8 s of 12. What is compiled stays in __pycache__.
 unexport PYTHONDONTWRITEBYTECODE

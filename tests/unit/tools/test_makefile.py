@@ -14,7 +14,8 @@ from tests.paths import PROJECT
 from tools import zip_jobs
 
 # Of the make that may have started these tests, too.
-OURS = {"DURATION", "INPUT", "FORMAT", "RATE", "LOCAL", "MAKEFLAGS", "MAKELEVEL", "MAKEOVERRIDES", "MFLAGS"}
+LOGS = {"LOG_FORMAT", "CLIENT_FIELD", "TRUSTED_HOPS", "FOLLOW"}
+OURS = {"DURATION", "INPUT", "FORMAT", "RATE", "LOCAL", *LOGS, "MAKEFLAGS", "MAKELEVEL", "MAKEOVERRIDES", "MFLAGS"}
 
 
 @pytest.fixture
@@ -49,6 +50,14 @@ def test_values_may_have_blanks_and_quotes(checkout: Path) -> None:
     expected = [*RUN, "my dir", "--duration", "60", "--input", "it's a log.gz", "--format", "access_log", "--rate", "5"]
     assert make(checkout, "run", *given) == expected
     assert make(checkout, "run", **dict(one.split("=") for one in given)) == expected
+
+
+def test_a_logs_format_string_keeps_its_dollars(checkout: Path) -> None:
+    text = '$remote_addr - [$time_local] "$request" %h'
+    given = [f"LOG_FORMAT={text}", "CLIENT_FIELD=forwarded", "TRUSTED_HOPS=2", "FOLLOW=1"]
+    ways = ["--log-format", text, "--client-field", "forwarded", "--trusted-hops", "2", "--follow"]
+    assert make(checkout, "run", *given) == [*RUN, ".local", *ways]
+    assert make(checkout, "run", **dict(one.split("=") for one in given)) == [*RUN, ".local", *ways]
 
 
 def test_a_file_local_mk_keeps_settings(checkout: Path) -> None:
