@@ -24,7 +24,7 @@ NAMES: dict[str, str] = {
 }
 """How senders call a field of the contract, the likeliest first."""
 DEFAULTS = {"action": ("=view",), "page": ("=/",)}
-MAX_SOURCES = 3
+MAX_SOURCES = 5
 _NUMBER = re.compile(r"\d{10}(?:\.\d+)?|\d{13}|\d{16}|\d{19}")
 _WORDS = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
 
