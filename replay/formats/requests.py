@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from abc import abstractmethod
 from collections.abc import Callable, Sequence
 from datetime import timedelta
@@ -80,7 +81,11 @@ class RequestReader(LineParser):
         It is keyed by the same user as the events of who sent it, so that an erasure finds it.
         """
         request = self.request(line)
-        said = {NO_REQUEST: self.nothing_in(line), "line": self._pseudonymous(line.decode("latin-1"))[:MAX_KEPT]}
+        text = self._pseudonymous(line[: 4 * MAX_KEPT].decode("latin-1"))
+        if request is not None and request.client:  # it may be a name, which is no less theirs
+            name = self._pseudonyms.of(request.client.encode("latin-1"))
+            text = re.sub(re.escape(request.client), name, text, flags=re.IGNORECASE)
+        said = {NO_REQUEST: self.nothing_in(line), "line": text[:MAX_KEPT]}
         if request is None or not request.client:
             return Record(json.dumps(said).encode(), None, False)
         user = user_of(request.client, request.agent, self._pseudonyms)

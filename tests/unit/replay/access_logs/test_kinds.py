@@ -269,6 +269,13 @@ def test_a_client_whose_name_was_looked_up_is_taken_by_its_name() -> None:
     assert [event["user_id"] == found[0]["user_id"] for event in found] == [True, False, True]
 
 
+def test_a_clients_name_leaves_a_log_no_more_than_an_address() -> None:
+    line = 'In24.inetnebr.com - - [01/Aug/1995:00:00:01 -0400] "-" 408 0'
+    (record,) = read([line])
+    assert record["no_request"] == "no request: -"
+    assert "inetnebr" not in json.dumps(record).lower()
+
+
 @pytest.mark.parametrize(
     ("one", "other"),
     [("::ffff:203.0.113.5", A), ("[2001:db8::7]:443", "2001:db8:0:0:0:0:0:7"), ("2001:DB8::7", "2001:db8::7")],
