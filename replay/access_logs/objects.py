@@ -179,20 +179,21 @@ def _first(record: dict[str, Any], paths: Sequence[str]) -> str:
 def _text(record: dict[str, Any], path: str) -> str:
     """What is at a path, in Latin-1 as all lines are; of a list its first member. Empty where there is no such text."""
     value: Any = record.get(path)
-    if value is None and "." in path:
-        value = record
-        for name in _steps(path):
-            value = value.get(name) if isinstance(value, dict) else None
+    if value is None:
+        steps = _steps(path)
+        if len(steps) > 1:
+            value = record
+            for name in steps:
+                if type(value) is not dict:
+                    return ""
+                value = value.get(name)
     if isinstance(value, list) and value:
         value = value[0]
-    if isinstance(value, float) and value.is_integer():
-        value = int(value)
+    if isinstance(value, str):
+        return value if value.isascii() else value.encode("utf-8", "replace").decode("latin-1")
     if isinstance(value, float):
-        value = f"{value:.6f}"
-    if isinstance(value, bool) or not isinstance(value, str | int):
-        return ""
-    text = str(value)
-    return text if text.isascii() else text.encode("utf-8", "replace").decode("latin-1")
+        return str(int(value)) if value.is_integer() else f"{value:.6f}"
+    return str(value) if isinstance(value, int) and not isinstance(value, bool) else ""
 
 
 @cache
