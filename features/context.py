@@ -46,12 +46,16 @@ def address_of(text: str) -> str | None:
 
     A sender's pseudonym of one, 16 to 64 hex digits with a letter before them or none, is taken as it is.
     """
+    return ip_of(text) or (text if _PSEUDONYM.fullmatch(text) else None)
+
+
+def ip_of(text: str) -> str | None:
+    """:func:`address_of` without pseudonyms."""
     try:
         address = ipaddress.ip_address(text.strip().partition("%")[0])
     except ValueError:
-        return text if _PSEUDONYM.fullmatch(text) else None
-    mapped = getattr(address, "ipv4_mapped", None)
-    return str(mapped or address)
+        return None
+    return str(getattr(address, "ipv4_mapped", None) or address)
 
 
 def country_of(text: str) -> str | None:

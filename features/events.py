@@ -83,7 +83,6 @@ class ValidationRules:
         max_future_seconds: how far a time may be ahead of the record's ``ingested_at``.
         max_late_seconds: how far an event's time may be before Kafka received it; None: as far as ``oldest``. Counted
             from the arrival, so neither a pause of ours nor a later validation of the same record changes the verdict.
-
         mappings: how records of other schemas are read, by topic.
 
     Raises:

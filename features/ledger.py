@@ -7,7 +7,7 @@ nothing is sorted, and what is brought together is one bit an offset.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
@@ -67,7 +67,8 @@ class Ranges:
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Ranges) and list(self) == list(other)
 
-    __hash__ = None  # type: ignore[assignment]
+    def __hash__(self) -> int:
+        return hash(tuple(self))
 
     def within(self, other: Ranges) -> Ranges:
         """What is in both."""
@@ -108,7 +109,7 @@ class Account:
     rejected: int = 0
     twice: int = 0
     strange: int = 0
-    missing: Ranges = field(default_factory=lambda: NO_RANGES)
+    missing: Ranges = NO_RANGES
 
 
 def record_kinds(events: DataFrame, rejected: DataFrame) -> DataFrame:

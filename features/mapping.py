@@ -13,6 +13,8 @@ from collections.abc import Mapping as Names
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from functools import cached_property
+from itertools import chain
 from typing import Any, Literal
 
 from features.errors import ConfigurationError
@@ -68,7 +70,8 @@ class EventMapping:
         lacking = [name for name in TARGETS[:4] if not self.fields.get(name)]
         if lacking:
             raise ConfigurationError(f"Mapping {self.name} does not say where {', '.join(lacking)} is found.")
-        object.__setattr__(self, "_paths", {name: tuple(map(_path, found)) for name, found in self.fields.items()})
+        for source in (*chain.from_iterable(self.fields.values()), *self.properties):
+            _path(source)  # what is none is said at the start
 
     def record_in(self, text: str) -> dict[str, Any] | None:
         """The record of a text with columns; None where it is none."""
@@ -79,18 +82,21 @@ class EventMapping:
             return None
         return {name: values[at] for at, name in self.columns.items() if values[at]}
 
-    @property
+    @cached_property
+    def paths(self) -> dict[str, tuple[Path | str, ...]]:
+        """:attr:`fields`, each source as its steps or as the text that it stands for."""
+        return {name: tuple(map(_path, found)) for name, found in self.fields.items()}
+
+    @cached_property
+    def property_paths(self) -> tuple[Path, ...]:
+        """:attr:`properties` as steps."""
+        return tuple(path for path in map(_path, self.properties) if isinstance(path, tuple))
+
+    @cached_property
     def used(self) -> frozenset[str]:
         """Names of a record's own fields of which something is taken."""
-        first = [path[0] for paths in self._all_paths() for path in paths if isinstance(path, tuple)]
+        first = [path[0] for paths in self.paths.values() for path in paths if isinstance(path, tuple)]
         return frozenset(step for step in first if isinstance(step, str))
-
-    def property_paths(self) -> list[Path]:
-        """:attr:`properties` as steps."""
-        return [path for path in map(_path, self.properties) if isinstance(path, tuple)]
-
-    def _all_paths(self) -> list[tuple[Path | str, ...]]:
-        return [tuple(map(_path, found)) for found in self.fields.values()]
 
     def apply(self, record: Names[str, Any]) -> dict[str, Any]:
         """The members of the event that a record stands for; what is not found is not there."""
@@ -104,8 +110,7 @@ class EventMapping:
         return found
 
     def _value(self, name: str, record: Names[str, Any]) -> Any:
-        paths: tuple[Path | str, ...] = getattr(self, "_paths").get(name, ())  # noqa: B009 - set on a frozen object
-        for path in paths:
+        for path in self.paths.get(name, ()):
             value = path if isinstance(path, str) else _at(record, path)
             if value is None or value == "" or isinstance(value, dict | list):
                 continue

@@ -44,8 +44,8 @@ class Tally:
     others: int = 0
     """Events of users beyond :data:`MAX_USERS`."""
 
-    def add(self, user: str, action: str, micros: int | None, count: int = 1) -> None:
-        """Count ``count`` events of one user and action at one time."""
+    def add(self, user: str, action: str, first: int | None, last: int | None = None, count: int = 1) -> None:
+        """Count events of one user and action, the first and the last of them (None: the same) at these times."""
         self.events += count
         if user in self.users or len(self.users) < MAX_USERS:
             self.users[user] += count
@@ -53,9 +53,10 @@ class Tally:
             self.others += count
         if action in self.actions or len(self.actions) < MAX_USERS:
             self.actions[action] += count
-        if micros is not None:
-            self.first = micros if self.first is None else min(self.first, micros)
-            self.last = micros if self.last is None else max(self.last, micros)
+        if first is not None:
+            last = first if last is None else last
+            self.first = first if self.first is None else min(self.first, first)
+            self.last = last if self.last is None else max(self.last, last)
 
     def add_rows(self, events: pa.Table) -> None:
         """Count rows of table ``events``: :data:`COUNTED`."""
@@ -65,8 +66,7 @@ class Tally:
         columns = [groups[name].to_pylist() for name in ("user_id", "action", "timestamp_count")]
         ends = [groups[name].cast(pa.int64()).to_pylist() for name in ("timestamp_min", "timestamp_max")]
         for user, action, count, first, last in zip(*columns, *ends, strict=True):
-            self.add(user, action, first, count - 1)
-            self.add(user, action, last)
+            self.add(user, action, first, last, count)
 
     def add_rejected(self, reasons: Mapping[str, int]) -> None:
         self.rejected.update(reasons)

@@ -64,7 +64,7 @@ def mapped_text(value: bytes, mapping: EventMapping) -> str | None:
 def _properties(written: dict[str, str], mapping: EventMapping) -> str:
     """Member ``properties`` of the event, of values as they were written."""
     kept = {name: text for name, text in written.items() if name not in mapping.used}
-    for path in mapping.property_paths():
+    for path in mapping.property_paths:
         inside = _inside(written, path)
         kept.pop(str(path[0]), None)
         kept |= {name: text for name, text in inside.items() if name not in kept}

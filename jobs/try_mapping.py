@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 from typing import Annotated
@@ -25,8 +26,8 @@ from features.proposals import proposed
 from features.shipped_mappings import SHIPPED
 from features.validation import Event, Rejection
 from features.verdicts import verdict_of
-from replay.access_logs.wrappers import object_in
 from replay.file_lines import lines
+from replay.json_objects import object_in
 from settings import cli, load_settings
 from streams.rules import known_mapping, validation_rules
 
@@ -37,10 +38,7 @@ SOURCE = "try_mapping"
 
 def verdicts(values: Sequence[bytes], rules: ValidationRules, mapping: EventMapping | None) -> list[Event | Rejection]:
     """What ingest would say of these records from a topic that has this mapping."""
-    chosen = ValidationRules(
-        rules.max_bytes, rules.max_depth, rules.oldest, rules.max_future_seconds, rules.max_late_seconds,
-        {} if mapping is None else {SOURCE: mapping},
-    )  # fmt: skip
+    chosen = replace(rules, mappings={} if mapping is None else {SOURCE: mapping})
     return [verdict_of(value, chosen, time.time_ns() // 1000, None, SOURCE) for value in values]
 
 

@@ -81,34 +81,22 @@ def audit(spark: SparkSession, lake: Lake, settings: Settings) -> list[Entry]:
     """
     known = accounts(record_kinds(lake.read(EVENTS), lake.read(REJECTED_EVENTS)), read_offsets(spark, settings))
     gaps, ends = noted_gaps(lake), _ends(settings, known)
-    held: dict[Partition, Ranges] = {}
-    for account in known:
-        place = (account.topic, account.partition)
-        low, _ = ends[place]
-        held[place] = account.missing.without(Ranges.of(gaps.get(place, ()))).within(Ranges.of([Range(low, HIGHEST)]))
-    there = _held_by_kafka(spark, settings, held)
-    return [_entry(account, gaps, ends, there) for account in known]
-
-
-def _entry(
-    account: Account,
-    gaps: Mapping[Partition, Iterable[Range]],
-    ends: Mapping[Partition, tuple[int, int]],
-    there: Mapping[Partition, Ranges],
-) -> Entry:
-    place = (account.topic, account.partition)
-    low, high = ends[place]
-    noted = Ranges.of(gaps.get(place, ()))
-    rest = account.missing.without(noted)
-    held = rest.within(Ranges.of([Range(low, HIGHEST)]))
-    in_kafka = there.get(place, NO_RANGES)
-    missing = {
-        KNOWN: account.missing.within(noted),
-        GONE: rest.without(held),
-        EMPTY: held.without(in_kafka),
-        LOST: held.within(in_kafka),
-    }
-    return Entry(account, missing, max(0, high - account.read.until))
+    by_place = {(account.topic, account.partition): account for account in known}
+    noted = {place: Ranges.of(gaps.get(place, ())) for place in by_place}
+    rest = {place: account.missing.without(noted[place]) for place, account in by_place.items()}
+    kept = {place: ranges.within(Ranges.of([Range(ends[place][0], HIGHEST)])) for place, ranges in rest.items()}
+    there = _held_by_kafka(spark, settings, kept)
+    entries = []
+    for place, account in by_place.items():
+        in_kafka = there.get(place, NO_RANGES)
+        missing = {
+            KNOWN: account.missing.within(noted[place]),
+            GONE: rest[place].without(kept[place]),
+            EMPTY: kept[place].without(in_kafka),
+            LOST: kept[place].within(in_kafka),
+        }
+        entries.append(Entry(account, missing, max(0, ends[place][1] - account.read.until)))
+    return entries
 
 
 def _ends(settings: Settings, known: Iterable[Account]) -> dict[Partition, tuple[int, int]]:

@@ -67,9 +67,8 @@ def replay(
     ``options`` say how a log is to be read; ``key`` gives the key of pseudonyms and is only asked where one is needed.
     ``shift_to_now`` moves all times by one span, see :func:`replay.survey.survey`. ``event_ids`` gives events that have
     none an id of content and line number: sent a second time within the window of de-duplication they are known as
-    repeated. ``stop`` ends early. ``opened`` sees each file as it is read,
-    ``told`` how many lines are sent. Returns when every record is
-    acknowledged.
+    repeated. ``stop`` ends early. ``opened`` sees each file as it is read, ``told`` how many lines are sent. Returns
+    when every record is acknowledged.
 
     Raises:
         UsageError: a file cannot be read or has no format that is known.

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import ipaddress
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from functools import lru_cache
+
+from features.context import ip_of
 
 _BETWEEN = re.compile(r",\s*")
 _FORWARDED_FOR = re.compile(r'(?:^|[;,])\s*for="?([^";,]+)"?', re.IGNORECASE)
@@ -26,11 +28,7 @@ def address_in(text: str) -> str | None:
     An IPv4 address within an IPv6 one is itself. None: it is none.
     """
     match = _WITH_PORT.fullmatch(text) or _BRACKETED.fullmatch(text)
-    try:
-        address = ipaddress.ip_address(match[1] if match else text.partition("%")[0])
-    except ValueError:
-        return None
-    return str(getattr(address, "ipv4_mapped", None) or address)
+    return ip_of(match[1] if match else text)
 
 
 @lru_cache(maxsize=65_536)
@@ -68,6 +66,14 @@ def is_private(address: str) -> bool:
     """Whether an address is of an inner network, as those of balancers, and not of the internet."""
     known = ipaddress.ip_address(address)
     return known.is_private and not known.is_unspecified and not _is_documentation(known)
+
+
+def are_inner(clients: Collection[str]) -> bool:
+    """Whether these are clients, and all of them addresses of an inner network: so a balancer's log looks.
+
+    A client's name, where the server looks them up, is no address.
+    """
+    return bool(clients) and all(address_in(client) is not None and is_private(client) for client in clients)
 
 
 def _is_documentation(address: ipaddress.IPv4Address | ipaddress.IPv6Address) -> bool:

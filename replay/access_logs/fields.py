@@ -11,8 +11,8 @@ from functools import cached_property
 from typing import NamedTuple
 
 from features.errors import UsageError
-from replay.access_logs.addresses import address_in, addresses_in, client_of, is_host_name, is_private
-from replay.access_logs.requests import Request, method_and_target
+from replay.access_logs.addresses import address_in, addresses_in, are_inner, client_of, is_host_name, is_private
+from replay.access_logs.requests import Request, method_and_target, request_of
 from replay.access_logs.times import log_time
 
 _FIELD = re.compile(r'"((?:[^"\\]++|\\.)*+)"(?=\s|$)|\[([^\]]*)\](?=\s|$)|(\S+)', re.ASCII)
@@ -24,7 +24,6 @@ _COMBINED = re.compile(
 """What most lines are, a virtual host first or none. Those that are anything else are looked at field by field."""
 _MAYBE_TIME = re.compile(r"\d{4}-\d\d-\d\dT|\d{10}\.\d{3}$|\d{4}-\d\d-\d\d$")
 _STATUS = re.compile(r"[1-5]\d\d")
-_SIZE = re.compile(r"\d+|-")
 _AGENT = re.compile(
     r"(?:mozilla|opera|curl|wget|python|java|go-http|okhttp)\b|[\w .-]*/\d|.*(?:bot|crawl|spider)", re.IGNORECASE
 )
@@ -142,7 +141,7 @@ class Fields:
             host, name, time, asked, status, size, agent = match.groups()
             client, when = self._plain_client(host, name), log_time(time)
             if client and when is not None:
-                return _request(client, when, asked, status, size, agent or "")
+                return request_of(client, when, asked, status, size, agent or "")
         line = line_of(text)
         if line is None:
             return None
@@ -150,12 +149,12 @@ class Fields:
         size = line.at(self.status._replace(at=self.status.at + 1))
         agent = line.at(self.agent) if self.agent is not None else ""
         asked = line.fields[line.request].text
-        return _request(
-            self._client(line),
+        return request_of(
+            self.client_in(line),
             line.when,
             asked,
             status if _STATUS.fullmatch(status) else "",
-            size if _SIZE.fullmatch(size) else "",
+            size,
             agent,
         )
 
@@ -171,7 +170,8 @@ class Fields:
             return address if host is None or not addresses_in(host) else ""
         return name.lower() if self.names and host is None and is_host_name(name) else ""
 
-    def _client(self, line: Line) -> str:
+    def client_in(self, line: Line) -> str:
+        """Who asked; empty where that is not known for sure."""
         if self.client is not None and (found := addresses_in(line.at(self.client))):
             return client_of(found, self.hops)
         before = list(line.before.values())
@@ -182,11 +182,6 @@ class Fields:
             return client_of(before[rank], self.hops) if rank is not None else ""
         first = line.fields[0].text
         return first.lower() if self.names and line.time >= 3 and is_host_name(first) else ""
-
-
-def _request(client: str, when: datetime, asked: str, status: str, size: str, agent: str) -> Request:
-    method, target = method_and_target(asked) or ("", asked)
-    return Request(client, when, method, target, status, "" if size == "-" else size, "" if agent == "-" else agent)
 
 
 # --- learning which field is what ---
@@ -356,9 +351,8 @@ def _notes(lines: Sequence[Line], fields: Fields) -> list[str]:
     """Where all clients are of an inner network, and another field has addresses of the internet: a balancer's log."""
     if fields.client is not None or not lines:
         return []
-    # A name where the server looks them up is no address.
-    clients = {fields._client(line) for line in lines} - {""}  # noqa: SLF001
-    if not clients or not all(address_in(client) is not None and is_private(client) for client in clients):
+    clients = {fields.client_in(line) for line in lines} - {""}
+    if not are_inner(clients):
         return []
     seen = Counter(at for line in lines for at, addresses in line.after.items() if not all(map(is_private, addresses)))
     if not seen:

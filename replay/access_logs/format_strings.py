@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from features.errors import UsageError
-from replay.access_logs.addresses import address_in, addresses_in, client_of, is_host_name, is_private
+from replay.access_logs.addresses import addresses_in, are_inner, client_of, is_host_name
 from replay.access_logs.fields import CLIP, FORWARDED
-from replay.access_logs.requests import Request, method_and_target
+from replay.access_logs.requests import BLANKS, Request, request_of
 from replay.access_logs.times import log_time
 
 APACHE = {
@@ -87,18 +87,9 @@ class FormatString:
         when = _written_time(written) if written else _time(values)
         if when is None:
             return None
-        method, target = _asked(values) or ("", values.get("request", ""))
         status, agent = values.get("status", ""), values.get("http_user_agent", "")
         size = values.get("body_bytes_sent") or values.get("bytes_sent") or ""
-        return Request(
-            self._client(values),
-            when,
-            method,
-            target,
-            status if status.isdigit() else "",
-            size if size.isdigit() else "",
-            "" if agent == "-" else agent,
-        )
+        return request_of(self._client(values), when, _asked(values), status, size, agent)
 
     def _client(self, values: dict[str, str]) -> str:
         for name in (self.client, "remote_addr"):
@@ -124,11 +115,12 @@ def _written_time(written: Sequence[tuple[str, str]]) -> datetime | None:
     return (when if when.tzinfo else when.replace(tzinfo=UTC)).astimezone(UTC)
 
 
-def _asked(values: dict[str, str]) -> tuple[str, str] | None:
+def _asked(values: dict[str, str]) -> str:
+    """The request's first line, or what there is of it."""
     if "request" in values:
-        return method_and_target(values["request"])
+        return values["request"]
     target = values.get("request_uri") or values.get("uri") or values.get("document_uri")
-    return method_and_target(f"{values.get('request_method', '')} {target or ''}")
+    return f"{values.get('request_method', '')} {target or ''}".strip(BLANKS)
 
 
 def compiled_format(
@@ -281,8 +273,8 @@ def _check(names: Sequence[str], variables: Sequence[_Variable], text: str) -> N
 def _notes(found: FormatString, names: Sequence[str], lines: Sequence[str]) -> list[str]:
     requests = [request for request in map(found.read, lines) if request is not None and request.client]
     others = [name for name in names if name in ("http_x_forwarded_for", "http_x_real_ip", "http_cf_connecting_ip")]
-    inner = all(address_in(request.client) is not None and is_private(request.client) for request in requests)
-    if not requests or not others or not inner or found.client != "remote_addr":
+    inner = are_inner({request.client for request in requests})
+    if not others or not inner or found.client != "remote_addr":
         return []
     note = (
         f"All clients of the first {len(lines)} lines are of an inner network, and the format has {', '.join(others)}: "

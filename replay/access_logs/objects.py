@@ -10,9 +10,9 @@ from functools import cache
 from typing import Any
 
 from features.errors import UsageError
-from replay.access_logs.addresses import address_in, addresses_in, client_of, is_private
+from replay.access_logs.addresses import addresses_in, are_inner, client_of
 from replay.access_logs.fields import FORWARDED
-from replay.access_logs.requests import Request, method_and_target
+from replay.access_logs.requests import Request, request_of
 from replay.access_logs.times import log_time
 
 _CLIENT = (
@@ -80,22 +80,13 @@ class Objects:
         """
         when = _time_in(record, self.times)
         asked = _asked(record, self.methods, self.targets)
-        if when is None or asked is None:
+        if when is None or not asked:
             return None
         status, size = _first(record, self.statuses), _first(record, self.sizes)
-        agent = _first(record, self.agents)
-        method, target = asked
-        return Request(
-            self._client(record),
-            when,
-            method,
-            target,
-            status if status.isdigit() else "",
-            size if size.isdigit() else "",
-            "" if agent == "-" else agent,
-        )
+        return request_of(self.client_in(record), when, asked, status, size, _first(record, self.agents))
 
-    def _client(self, record: dict[str, Any]) -> str:
+    def client_in(self, record: dict[str, Any]) -> str:
+        """Who asked; empty where that is not known."""
         named = [] if self.client_field is None else [self.client_field]
         asked = _FORWARDED if self.client_field == FORWARDED else named
         for path in (*asked, *self.clients, *_FORWARDED):
@@ -109,7 +100,7 @@ def is_request(record: dict[str, Any]) -> bool:
     if all(name in record for name in _EVENT):
         return False
     asked = _asked(record, _METHOD, _TARGET)
-    return asked is not None and _time_in(record, _TIME) is not None and bool(_first(record, _STATUS))
+    return bool(asked) and _time_in(record, _TIME) is not None and bool(_first(record, _STATUS))
 
 
 def objects_of(
@@ -135,8 +126,8 @@ def objects_of(
     if client_field is not None and sample and not any(_text(record, str(path)) for record in sample for path in paths):
         names = ", ".join(sorted(_paths(sample[0]))[:60])
         raise UsageError(f"--client-field {client_field}: no record has it. They have {names}.")
-    clients = {found._client(record) for record in sample} - {""}  # noqa: SLF001
-    inner = bool(clients) and all(address_in(client) is not None and is_private(client) for client in clients)
+    clients = {found.client_in(record) for record in sample} - {""}
+    inner = are_inner(clients)
     passed = next((path for path in _FORWARDED for record in sample if addresses_in(_text(record, path))), None)
     notes = []
     if client_field is None and inner and passed is not None:
@@ -157,11 +148,10 @@ def _usual_first(
     return (*usual, *(path for path in paths if path not in usual))
 
 
-def _asked(record: dict[str, Any], methods: Sequence[str], targets: Sequence[str]) -> tuple[str, str] | None:
-    """Method and target; no method where what should ask is no request. None: nothing asks for anything."""
+def _asked(record: dict[str, Any], methods: Sequence[str], targets: Sequence[str]) -> str:
+    """The request's first line, whole or of method and target; empty where nothing asks for anything."""
     method, target = _first(record, methods), _first(record, targets)
-    line = f"{method} {target}" if method and target else _first(record, _REQUEST)
-    return (method_and_target(line) or ("", line)) if line else None
+    return f"{method} {target}" if method and target else _first(record, _REQUEST)
 
 
 def _time_in(record: dict[str, Any], paths: Sequence[str]) -> datetime | None:

@@ -56,6 +56,20 @@ class Request(NamedTuple):
     agent: str
 
 
+def request_of(client: str, when: datetime, asked: str, status: str, size: str, agent: str) -> Request:
+    """The request of texts as a log has them: ``asked`` is its first line, ``-`` stands for what there is not."""
+    method, target = method_and_target(asked) or ("", asked)
+    return Request(
+        client,
+        when,
+        method,
+        target,
+        status if status.isdecimal() else "",
+        size if size.isdecimal() else "",
+        "" if agent == "-" else agent,
+    )
+
+
 def event_of(request: Request, pseudonyms: Pseudonyms) -> dict[str, object]:
     """The event of a request.
 

@@ -58,8 +58,8 @@ class Extended:
             when,
             method.upper(),
             target,
-            status.zfill(3) if status.isdigit() else "",
-            size if size.isdigit() else "",
+            status.zfill(3) if status.isdecimal() else "",
+            size if size.isdecimal() else "",
             unquote_to_bytes(agent.replace("+", " ")).decode("latin-1"),
         )
 

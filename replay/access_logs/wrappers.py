@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 
 _ISO = r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:[.,]\d{1,9})?(?:Z|[+-]\d\d:?\d\d)?"
@@ -53,12 +52,3 @@ def text_in(record: dict[str, object]) -> str | None:
         if isinstance(text, str) and " " in text:
             return text.rstrip("\r\n").encode("utf-8", "replace").decode("latin-1")
     return None
-
-
-def object_in(line: str | bytes) -> dict[str, object] | None:
-    """The JSON object that a line is; None where it is none."""
-    try:
-        value = json.loads(line)
-    except (ValueError, RecursionError):
-        return None
-    return value if isinstance(value, dict) else None

@@ -8,10 +8,10 @@ from replay.access_logs.fields import fields_of, line_of
 from replay.access_logs.format_strings import compiled_format
 from replay.access_logs.known import known_format
 from replay.access_logs.requests import Request, method_and_target
-from replay.access_logs.wrappers import object_in, text_in, unwrapped
-from replay.formats.base import BYTE_ORDER_MARK, NOTHING_SAID, ReadingOptions
+from replay.access_logs.wrappers import text_in, unwrapped
+from replay.formats.base import BYTE_ORDER_MARK
 from replay.formats.requests import RequestReader
-from replay.pseudonyms import pseudonym_key
+from replay.json_objects import object_in
 
 
 class AccessLogReader(RequestReader):
@@ -23,26 +23,23 @@ class AccessLogReader(RequestReader):
 
     title = "an access log"
 
-    def __init__(
-        self,
-        key: Callable[[], bytes] = pseudonym_key,
-        options: ReadingOptions = NOTHING_SAID,
-        sample: Sequence[bytes] = (),
-    ) -> None:
-        super().__init__(key, options, sample)
-        self.read: Callable[[str], Request | None]
+    def learn(self, sample: Sequence[bytes]) -> list[str]:
+        self.read, notes = self._reading(sample)
+        return [*super().learn(sample), *notes]
+
+    def _reading(self, sample: Sequence[bytes]) -> tuple[Callable[[str], Request | None], list[str]]:
+        """What reads the lines of a log that begins so, and what a person should know of it."""
+        options = self.options
         if options.log_format is not None:
             whole = [_own_text(line) for line in sample]
-            found, self.notes = compiled_format(options.log_format, whole, options.client_field, options.trusted_hops)
-            self.read = found.read
-            return
+            found, notes = compiled_format(options.log_format, whole, options.client_field, options.trusted_hops)
+            return found.read, notes
         lines = [text for line in sample if (text := _text_of(line)) is not None]
         known = None if options.client_field is not None else known_format(lines, options.trusted_hops)
         if known is not None:
-            self.read = known.read
-            return
-        learned, self.notes = fields_of(lines, options.client_field, options.trusted_hops)
-        self.read = learned.read
+            return known.read, []
+        learned, notes = fields_of(lines, options.client_field, options.trusted_hops)
+        return learned.read, notes
 
     @staticmethod
     def recognizes(line: bytes) -> bool:

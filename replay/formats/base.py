@@ -66,7 +66,15 @@ class EventReader(ABC):
         """
         self.key = key
         self.options = options
-        self.notes: list[str] = []
+        self.notes = self.learn(sample)
+
+    def learn(self, sample: Sequence[bytes]) -> list[str]:
+        """Learn from a file's first lines, before any is read; what a person should know of it, in sentences.
+
+        Raises:
+            UsageError: they cannot be read so, or lack what the options name.
+        """
+        return []
 
     @staticmethod
     @abstractmethod

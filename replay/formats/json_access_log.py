@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from replay.access_logs.objects import is_request, objects_of
 from replay.access_logs.requests import Request
-from replay.access_logs.wrappers import object_in, text_in, unwrapped
-from replay.formats.base import BYTE_ORDER_MARK, NOTHING_SAID, ReadingOptions
+from replay.access_logs.wrappers import text_in, unwrapped
+from replay.formats.base import BYTE_ORDER_MARK
 from replay.formats.requests import RequestReader
-from replay.pseudonyms import pseudonym_key
+from replay.json_objects import object_in
 
 
 class JsonAccessLogReader(RequestReader):
@@ -18,15 +18,10 @@ class JsonAccessLogReader(RequestReader):
 
     title = "an access log of JSON objects"
 
-    def __init__(
-        self,
-        key: Callable[[], bytes] = pseudonym_key,
-        options: ReadingOptions = NOTHING_SAID,
-        sample: Sequence[bytes] = (),
-    ) -> None:
-        super().__init__(key, options, sample)
+    def learn(self, sample: Sequence[bytes]) -> list[str]:
         records = [record for line in sample if (record := _record_of(line)) is not None]
-        self._objects, self.notes = objects_of(records, options.client_field, options.trusted_hops)
+        self._objects, notes = objects_of(records, self.options.client_field, self.options.trusted_hops)
+        return [*super().learn(sample), *notes]
 
     @staticmethod
     def recognizes(line: bytes) -> bool:

@@ -9,6 +9,7 @@ from datetime import datetime, timedelta
 from features.events import EPOCH
 from features.validation import micros
 from replay.formats.base import BYTE_ORDER_MARK, EventReader, Record, record_key
+from replay.json_objects import object_in
 from replay.times import is_measurable
 
 _BLANKS = re.compile(r"[ \t\n\r]*")
@@ -25,7 +26,7 @@ class JsonLinesReader(EventReader):
         return line.lstrip(BYTE_ORDER_MARK + b" \t").startswith(b"{")
 
     def record(self, line: bytes, shift: timedelta | None = None, event_id: str | None = None) -> Record:
-        event = _object(line)
+        event = object_in(line)
         if event is None:
             return Record(line, None, False)
         if shift is not None:
@@ -36,16 +37,8 @@ class JsonLinesReader(EventReader):
         return Record(line, record_key(event.get("user_id")), True)
 
     def time(self, line: bytes) -> datetime | None:
-        event = _object(line)
+        event = object_in(line)
         return None if event is None else _time_of(event.get("timestamp"))
-
-
-def _object(line: bytes) -> dict[str, object] | None:
-    try:
-        value = json.loads(line)
-    except (ValueError, RecursionError):
-        return None
-    return value if isinstance(value, dict) else None
 
 
 def _time_of(text: object) -> datetime | None:

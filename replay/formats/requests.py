@@ -5,15 +5,15 @@ from __future__ import annotations
 import json
 import re
 from abc import abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from datetime import timedelta
 
 from features.events import NO_REQUEST, REQUIRED
 from replay.access_logs.addresses import redacted
 from replay.access_logs.requests import Request, event_of, user_of
-from replay.access_logs.wrappers import object_in
-from replay.formats.base import NOTHING_SAID, LineParser, ReadingOptions, Record, record_key
-from replay.pseudonyms import Pseudonyms, pseudonym_key
+from replay.formats.base import LineParser, Record, record_key
+from replay.json_objects import object_in
+from replay.pseudonyms import Pseudonyms
 
 CLIP = 60
 MAX_KEPT = 4096
@@ -23,14 +23,9 @@ MAX_KEPT = 4096
 class RequestReader(LineParser):
     """Lines of an access log. Users are pseudonyms of client and user agent: no address leaves the file."""
 
-    def __init__(
-        self,
-        key: Callable[[], bytes] = pseudonym_key,
-        options: ReadingOptions = NOTHING_SAID,
-        sample: Sequence[bytes] = (),
-    ) -> None:
-        super().__init__(key, options, sample)
-        self._pseudonyms = Pseudonyms(key())
+    def learn(self, sample: Sequence[bytes]) -> list[str]:
+        self._pseudonyms = Pseudonyms(self.key())
+        return super().learn(sample)
 
     @abstractmethod
     def request(self, line: bytes) -> Request | None:

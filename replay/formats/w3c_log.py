@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 from replay.access_logs.requests import Request
 from replay.access_logs.w3c import DIRECTIVE, Extended
-from replay.formats.base import BYTE_ORDER_MARK, NOTHING_SAID, ReadingOptions
+from replay.formats.base import BYTE_ORDER_MARK
 from replay.formats.requests import RequestReader
-from replay.pseudonyms import pseudonym_key
 
 
 class W3cLogReader(RequestReader):
@@ -16,16 +15,11 @@ class W3cLogReader(RequestReader):
 
     title = "an access log in the W3C's extended format"
 
-    def __init__(
-        self,
-        key: Callable[[], bytes] = pseudonym_key,
-        options: ReadingOptions = NOTHING_SAID,
-        sample: Sequence[bytes] = (),
-    ) -> None:
-        super().__init__(key, options, sample)
-        self._extended = Extended(options.client_field, options.trusted_hops)
+    def learn(self, sample: Sequence[bytes]) -> list[str]:
+        self._extended = Extended(self.options.client_field, self.options.trusted_hops)
         for line in sample:
             self.request(line)  # the fields' names: what is wrong with them is said at the start
+        return super().learn(sample)
 
     @staticmethod
     def recognizes(line: bytes) -> bool:

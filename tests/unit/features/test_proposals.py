@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 import time
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
-from features.events import DEFAULT_RULES, ValidationRules
+from features.events import DEFAULT_RULES
 from features.mapping import mapping_of
 from features.proposals import proposed
 from features.validation import Event
@@ -21,10 +22,7 @@ OWN = [
 
 
 def events(records: list[dict[str, Any]], spec: dict[str, Any]) -> list[Event]:
-    rules = ValidationRules(
-        DEFAULT_RULES.max_bytes, DEFAULT_RULES.max_depth, DEFAULT_RULES.oldest, 3600, None,
-        {"topic": mapping_of("topic", spec)},
-    )  # fmt: skip
+    rules = replace(DEFAULT_RULES, mappings={"topic": mapping_of("topic", spec)})
     found = [verdict_of(json.dumps(one).encode(), rules, time.time_ns() // 1000, None, "topic") for one in records]
     return [one for one in found if isinstance(one, Event)]
 

@@ -173,6 +173,14 @@ def test_a_log_whose_fields_are_named_is_read_by_their_names(header: str, line: 
     assert all((event["page"], event["outcome"]) == ("/a", "ok") for event in events)
 
 
+def test_a_status_of_other_digits_is_none() -> None:
+    line = "2025-10-15 12:00:00 203.0.113.5 GET /a \xb2"
+    header = "#Fields: date time c-ip cs-method cs-uri-stem sc-status"
+    reader = reader_of(Path("log"), [header.encode(), line.encode("latin-1")], key=lambda: KEY)
+    event = json.loads(reader.record(line.encode("latin-1")).value)
+    assert (event["page"], event.get("outcome")) == ("/a", None)
+
+
 @pytest.mark.parametrize("line", KINDS.values(), ids=KINDS)
 def test_no_address_leaves_a_log(line: str) -> None:
     lines = visits(line)
