@@ -171,6 +171,7 @@ def test_a_user_is_address_and_agent_under_the_key() -> None:
     [
         (HANDSHAKE, "no request: \\x16\\x03\\x01"),
         (HANDSHAKE.replace(rb"\x16\x03\x01", b"-"), "no request: -"),
+        (HANDSHAKE.replace(rb"\x16\x03\x01", b"GET"), "no request: GET"),
         (BROKEN, "an access log has other lines"),
         (b"hello 203.0.113.9", "an access log has other lines"),
         (b"\xff\xfe[2001:db8::7]:443", "an access log has other lines"),

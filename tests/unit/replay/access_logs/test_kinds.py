@@ -198,6 +198,13 @@ def test_where_the_client_cannot_be_told_for_sure_the_log_is_refused_with_the_tw
     assert [len({event["user_id"] for event in found}) for found in (first, second)] == [3, 2]
 
 
+def test_an_address_of_the_internet_that_never_changes_is_not_taken_for_the_client() -> None:
+    lines = visits("198.51.100.10 " + COMBINED, ("10.0.0.5", "10.0.0.6", "10.0.0.5"))
+    with pytest.raises(UsageError, match="cannot be told for sure"):
+        read(lines)
+    assert len({event["user_id"] for event in read(lines, client_field="2")}) == 2
+
+
 def test_behind_a_balancer_a_setting_says_where_the_client_is_and_without_it_a_note_does() -> None:
     lines = visits(COMBINED.replace("{client}", "10.0.0.1") + ' "198.51.100.{n}, {client}, 192.0.2.{n}"')
     sample = [line.encode() for line in lines]
