@@ -41,6 +41,8 @@ from replay.formats.registry import AUTO, NAMES, known_format
 from replay.pseudonyms import pseudonym_key
 from settings import Settings, cli, load_settings, local_overrides
 from spark.session import spark_session
+from streams import queries
+from streams.flow import FLOW, INGEST
 from streams.queries import failure_of
 from telemetry.logs import to_files, to_stderr
 
@@ -195,8 +197,14 @@ def parts_of(spark: SparkSession, lake: Lake, settings: Settings) -> Parts:
         return AlertStream(settings)
 
     def start() -> one_pass.Run:
-        to_one_pass(spark, lake, settings, finisher(spark, lake, settings))
-        return one_pass.start(spark, lake, settings)
+        # Else a job could begin with the tables after the three queries have come to rest, and before this one runs.
+        claims = [] if settings.stream.fenced else [queries.checkpoint(settings, stream.query) for stream in FLOW]
+        with queries.kept(claims):
+            to_one_pass(spark, lake, settings, finisher(spark, lake, settings))
+            run = one_pass.start(spark, lake, settings)
+        for folder in set(claims) - {queries.checkpoint(settings, INGEST.query)}:
+            queries.let_go(folder)
+        return run
 
     return Parts(start, has_champion, train, alerts, stream_of(settings))
 

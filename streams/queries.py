@@ -5,9 +5,10 @@ from __future__ import annotations
 import fcntl
 import logging
 import re
-from collections.abc import Callable, Sequence
+import time
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -321,18 +322,48 @@ def claim(folder: str) -> None:
             f"stream.fenced is false and a checkpoint is at {folder}: without the fence two drivers could write "
             "the same batch. Set stream.fenced to true, or keep checkpoints in a folder of this machine."
         )
+    if folder in _KEPT:
+        return
     path = Path(f"{folder}.lock")
     path.parent.mkdir(parents=True, exist_ok=True)
     let_go(folder)
     file = path.open("w", encoding="utf-8")
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
+    if not _locked(file):
         file.close()
         raise BehaviorError(
             f"Query {path.stem!r} is being run by another process (it holds {path}). Stop that one first."
-        ) from None
+        )
     _CLAIMED[folder] = file
+
+
+def _locked(file: TextIO) -> bool:
+    """Lock it; tried for a moment, since who asks whether it is locked (:func:`claimed`) holds it for one."""
+    for _ in range(10):
+        with suppress(BlockingIOError):
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return True
+        time.sleep(0.02)
+    return False
+
+
+@contextmanager
+def kept(folders: Sequence[str]) -> Iterator[None]:
+    """Claim ``folders`` for the whole block, whatever query ends and begins in it; the claims last beyond it.
+
+    Raises:
+        BehaviorError: another process runs one of the queries.
+    """
+    for folder in folders:
+        claim(folder)
+    _KEPT.update(folders)
+    try:
+        yield
+    except BaseException:
+        _KEPT.difference_update(folders)
+        for folder in folders:
+            let_go(folder)
+        raise
+    _KEPT.difference_update(folders)
 
 
 def claimed(folder: str) -> bool:
@@ -351,11 +382,13 @@ def claimed(folder: str) -> bool:
 
 def let_go(folder: str) -> None:
     """Give up the claim of this process to ``folder``, if it has one: the query has ended, and others may run it."""
-    if folder in _CLAIMED:
+    if folder in _CLAIMED and folder not in _KEPT:
         _CLAIMED.pop(folder).close()
 
 
 _CLAIMED: dict[str, TextIO] = {}
+_KEPT: set[str] = set()
+"""Of these, those that are not let go when a query ends."""
 
 
 def stamped(rows: DataFrame, batch: Batch) -> DataFrame:
