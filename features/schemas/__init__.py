@@ -1,0 +1,1 @@
+"""Records that others make: of other schemas, several in one, packed or encoded -> the events in them."""
