@@ -7,7 +7,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-POSITION = ["topic", "partition", "offset"]
+POSITION = ["topic", "partition", "offset", "part"]
+"""Where an event was in Kafka; ``part`` is null where it was its record's only one."""
 ARRIVAL = ["received_at", *POSITION]
 SLICES = 60
 
@@ -82,9 +83,9 @@ def reject_repeated(validated: pa.Table, repeated: pa.Table) -> pa.Table:
     near = repeated.slice(first, until - first)
     if not near.num_rows:
         return validated
-    places = validated.select(POSITION).append_column("at", pa.array(np.arange(validated.num_rows)))
+    places = _joinable(validated.select(POSITION)).append_column("at", pa.array(np.arange(validated.num_rows)))
     duplicate = np.zeros(validated.num_rows, np.bool_)
-    duplicate[places.join(near, POSITION, join_type="left semi")["at"].to_numpy()] = True
+    duplicate[places.join(_joinable(near), POSITION, join_type="left semi")["at"].to_numpy()] = True
     changed = {
         "reason": pa.scalar("duplicate_event_id"),
         "field": pa.scalar("event_id"),
@@ -92,3 +93,8 @@ def reject_repeated(validated: pa.Table, repeated: pa.Table) -> pa.Table:
     }
     columns = {name: pc.if_else(duplicate, value, validated[name]) for name, value in changed.items()}
     return pa.table({name: columns.get(name, validated[name]) for name in validated.column_names})
+
+
+def _joinable(places: pa.Table) -> pa.Table:
+    """``places`` without nulls, of which none is equal to another."""
+    return places.set_column(POSITION.index("part"), "part", pc.fill_null(places["part"], 0))

@@ -26,19 +26,21 @@ Order
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from functools import cached_property
+from typing import Any
 
 from features.errors import ConfigurationError
-from features.mapping import EventMapping
+from features.schemas.mapping import EventMapping
 
 REASONS: dict[str, str] = {
     "tombstone": "The record has no value: Kafka's mark for a deleted key.",
-    "too_large": "The value is longer than ingest.max_bytes, or has a number of more than 1000 digits.",
+    "too_large": "The value is longer than ingest.max_bytes (a batch: max_batch_bytes), or has an endless number.",
     "empty": "The value has no bytes, or nothing but blanks.",
     "not_utf8": "The bytes are not UTF-8, or an escape stands for half a surrogate pair, which is no character.",
+    "undecodable": "Packed or encoded bytes that are damaged, or of a schema that the schema registry does not know.",
     "not_json": "The text is not JSON: cut off, garbled, packed, or in another encoding.",
     "too_deep": "The JSON is nested deeper than ingest.max_depth.",
     "not_an_object": "The value is JSON, but not one object: an array, a string, a number, a boolean or null.",
@@ -57,7 +59,8 @@ REASONS: dict[str, str] = {
     "duplicate_event_id": "An event with this event_id was accepted within ingest.dedupe_window_seconds.",
     "erased_user": "The person was erased: only the place of the record in Kafka is kept, none of its bytes.",
 }
-"""Why a record is no event. The order is that of the checks; the last two are found by ingest, after validation."""
+"""Why a record is no event. The order is that of the checks: ``undecodable`` is found before the validation, by the
+decoders; the last two after it, by ingest."""
 
 REQUIRED = ("user_id", "action", "page", "timestamp")
 TIMES = ("timestamp", "sent_at")
@@ -65,11 +68,17 @@ IDS = ("event_id", "session_id")
 FIELDS = (*REQUIRED, *IDS, "sent_at", "properties")
 NO_REQUEST = "no_request"
 """A field of what a replay sends in place of a log line of which no event can be made: why."""
+MAPPING_HEADER = "behavior-mapping"
+"""A header of a record in Kafka: by which mapping it is read, in place of its topic's."""
 KNOWN_ACTIONS = ("click", "view", "interaction")
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 MAX_RECORD = 16_000_000
 DEEPEST = 200
+
+Decoder = Callable[[bytes], Any]
+"""Gives the bytes that a value stands for, why it stands for none (:class:`features.validation.Rejection`), or None of
+a value that is not for it."""
 
 
 @dataclass(frozen=True)
@@ -83,7 +92,10 @@ class ValidationRules:
         max_future_seconds: how far a time may be ahead of the record's ``ingested_at``.
         max_late_seconds: how far an event's time may be before Kafka received it; None: as far as ``oldest``. Counted
             from the arrival, so neither a pause of ours nor a later validation of the same record changes the verdict.
-        mappings: how records of other schemas are read, by topic.
+        mappings: how records of other schemas are read, by topic or by what :data:`MAPPING_HEADER` says.
+        max_batch_bytes: longest value that is cut into the events that it holds, each of ``max_bytes`` at most; no
+            shorter than ``max_bytes``.
+        decoders: undo what was done to values, one after the other.
 
     Raises:
         ConfigurationError: a limit makes no sense.
@@ -95,10 +107,14 @@ class ValidationRules:
     max_future_seconds: int
     max_late_seconds: int | None = None
     mappings: Mapping[str, EventMapping] = field(default_factory=dict)
+    max_batch_bytes: int = 1_048_576
+    decoders: tuple[Decoder, ...] = ()
 
     def __post_init__(self) -> None:
         if not 1 <= self.max_bytes <= MAX_RECORD:
             raise ConfigurationError(f"ingest.max_bytes is {self.max_bytes}; needed: 1 to {MAX_RECORD}.")
+        if not 1 <= self.max_batch_bytes <= MAX_RECORD:
+            raise ConfigurationError(f"ingest.max_batch_bytes is {self.max_batch_bytes}; needed: 1 to {MAX_RECORD}.")
         if not 2 <= self.max_depth <= DEEPEST:
             raise ConfigurationError(f"ingest.max_depth is {self.max_depth}; needed: 2 (properties) to {DEEPEST}.")
         if self.oldest.tzinfo is None:

@@ -1,7 +1,7 @@
 """Which offsets of a Kafka partition are accounted for: exactly once, not at all, or twice.
 
-Offsets are counted in bitmaps of 32,768, which add up like sums: the tables are read once, three columns of them,
-nothing is sorted, and what is brought together is one bit an offset.
+Offsets are counted in bitmaps of 32,768, which add up like sums: what is brought together is one bit an offset. Only
+the rows of records that hold several events are brought together by offset before.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from pyspark.sql import functions as F
 
 BUCKET = 32_768
 """Offsets in one bitmap; Spark's ``bitmap_*`` functions fix it."""
+KINDS = ("event", "duplicate", "rejected")
 Longs = npt.NDArray[np.int64]
 
 Partition = tuple[str, int]
@@ -95,10 +96,10 @@ class Account:
 
     Attributes:
         read: the offsets that were read.
-        events, duplicates, rejected: rows that account for them.
-        twice: rows more than distinct offsets.
+        events, duplicates, rejected: rows that account for them. Of a record that holds several events, each is a row.
+        twice: rows more than distinct places: offsets, and events of one offset.
         strange: rows with offsets that were never read.
-        missing: offsets without a row.
+        missing: offsets without a row, or without one for each of the events that their record holds.
     """
 
     topic: str
@@ -113,8 +114,8 @@ class Account:
 
 
 def record_kinds(events: DataFrame, rejected: DataFrame) -> DataFrame:
-    """``topic``, ``partition``, ``offset`` and ``kind`` (event, duplicate, rejected) of all rows of both tables."""
-    place = ["topic", "partition", "offset"]
+    """The place in Kafka of all rows of both tables, and their ``kind``: event, duplicate or rejected."""
+    place = ["topic", "partition", "offset", "part", "parts"]
     is_duplicate = F.col("reason") == "duplicate_event_id"
     kind = F.when(is_duplicate, "duplicate").otherwise("rejected").alias("kind")
     return events.select(*place, F.lit("event").alias("kind")).unionByName(rejected.select(*place, kind))
@@ -132,23 +133,43 @@ def accounts(rows: DataFrame, read: Mapping[Partition, Range]) -> list[Account]:
     )
     placed = rows.join(F.broadcast(known), ["topic", "partition"], "left").where("until IS NULL OR offset < until")
     inside = F.coalesce(F.col("offset") >= F.col("first"), F.lit(False))
-    counts = [F.count_if(F.col("kind") == kind).alias(kind) for kind in ("event", "duplicate", "rejected")]
-    counted = bitmaps(placed.withColumn("inside", inside), "inside", *counts)
-    ledger = []
-    for topic, partition in sorted({*read, *zip(counted["topic"], counted["partition"].astype(int), strict=True)}):
-        own = counted[(counted["topic"] == topic) & (counted["partition"] == partition)]
-        good, span = own[own["inside"]], read.get((topic, partition), Range(0, 0))
-        sums = {kind: int(good[kind].sum()) for kind in ("event", "duplicate", "rejected")}
-        there = offsets_of(good)
-        ledger.append(
-            Account(
-                topic, partition, span, sums["event"], sums["duplicate"], sums["rejected"],
-                twice=sum(sums.values()) - there.offsets,
-                strange=int(own[~own["inside"]][["event", "duplicate", "rejected"]].to_numpy().sum()),
-                missing=Ranges.of([span]).without(there),
-            )
-        )  # fmt: skip
-    return ledger
+    placed = placed.withColumn("inside", inside)
+    counts = [F.count_if(F.col("kind") == kind).alias(kind) for kind in KINDS]
+    whole = bitmaps(placed.where("part IS NULL"), "inside", *counts)
+    parts = F.count_distinct("part")
+    of_one_record = placed.where("part IS NOT NULL").groupBy("topic", "partition", "offset", "inside")
+    complete = F.coalesce(parts == F.max("parts"), F.lit(False)).alias("complete")
+    batches = of_one_record.agg(*counts, (F.count("*") - parts).alias("more"), complete)
+    several = bitmaps(batches, "inside", "complete", *[F.sum(name).alias(name) for name in (*KINDS, "more")])
+    found = pd.concat([whole[["topic", "partition"]], several[["topic", "partition"]]])
+    places = set(zip(found["topic"], found["partition"], strict=True))
+    return [
+        _account((topic, int(number)), read, *(_of(topic, number, counted) for counted in (whole, several)))
+        for topic, number in sorted({*read, *places})
+    ]
+
+
+def _of(topic: str, number: int, counted: pd.DataFrame) -> pd.DataFrame:
+    own = counted[(counted["topic"] == topic) & (counted["partition"] == number)]
+    return own.astype({name: bool for name in ("inside", "complete") if name in own})
+
+
+def _account(place: Partition, read: Mapping[Partition, Range], whole: pd.DataFrame, several: pd.DataFrame) -> Account:
+    """Of bitmaps of the partition's records that are one event each, and of those that hold several."""
+    good, batches = whole[whole["inside"]], several[several["inside"]]
+    rows = {kind: int(good[kind].sum() + batches[kind].sum()) for kind in KINDS}
+    outside = [counted[~counted["inside"]][list(KINDS)].to_numpy().sum() for counted in (whole, several)]
+    there = offsets_of(good)
+    complete, incomplete = offsets_of(batches[batches["complete"]]), offsets_of(batches[~batches["complete"]])
+    twice = int(good[list(KINDS)].to_numpy().sum()) - there.offsets + int(batches["more"].sum())
+    as_both = there.within(complete).offsets + there.within(incomplete).offsets
+    span = read.get(place, Range(0, 0))
+    return Account(
+        *place, span, rows["event"], rows["duplicate"], rows["rejected"],
+        twice=twice + as_both,
+        strange=int(sum(outside)),
+        missing=Ranges.of([span]).without(there).without(complete),
+    )  # fmt: skip
 
 
 def bitmaps(rows: DataFrame, *more: str | Column) -> pd.DataFrame:

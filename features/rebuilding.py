@@ -7,9 +7,11 @@ from collections.abc import Iterable, Mapping
 from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
+from features.columns import beside
 from features.duplicates import POSITION
 from features.tables import EVENTS, REJECTED_EVENTS
 
+RECORD_PLACE = [name for name in POSITION if name != "part"]
 RAW = {"raw": "value", "kafka_key": "key", "received_at": "timestamp"}
 CONTENT = {
     table.name: [name for name in table.columns if name not in (*POSITION, "ingest_id")]
@@ -25,7 +27,7 @@ def as_read(rows: DataFrame) -> DataFrame:
     that could be validated.
     """
     kept = rows.where("raw IS NOT NULL").select(
-        "raw", "kafka_key", "headers", "received_at", "ingested_at", "ingest_id", *POSITION
+        "raw", "kafka_key", "headers", "received_at", "ingested_at", "ingest_id", *POSITION, "parts"
     )
     return kept.withColumnsRenamed(RAW)
 
@@ -35,13 +37,36 @@ def differing(validated: DataFrame, stored: DataFrame, table: str) -> DataFrame:
     names = CONTENT[table]
     there = stored.select(*POSITION, _content(names).alias("stored"))
     here = validated.withColumn("said", _content(names))
-    return here.join(there, POSITION).where("NOT (said <=> stored)").drop("said", "stored")
+    return beside(here, there, POSITION).where("NOT (said <=> stored)").drop("said", "stored")
 
 
 def _content(names: Iterable[str]) -> Column:
     """The columns as one value that can be compared; maps cannot."""
     plain = [F.array_sort(F.map_entries(name)) if name == "properties" else F.col(name) for name in names]
     return F.struct(*[value.alias(name) for name, value in zip(names, plain, strict=True)])
+
+
+def with_places_of(rows: DataFrame, others: DataFrame) -> DataFrame:
+    """Those of ``rows`` at places in Kafka that ``others`` have, too."""
+    return beside(rows, others.select(POSITION), POSITION, "left_semi")
+
+
+def without_places_of(rows: DataFrame, others: DataFrame) -> DataFrame:
+    """Those of ``rows`` at places in Kafka that ``others`` do not have."""
+    return beside(rows, others.select(POSITION), POSITION, "left_anti")
+
+
+def places_near(rows: DataFrame, others: DataFrame, *more: str) -> DataFrame:
+    """Places, and ``more`` columns, of those ``rows`` that come from the same records in Kafka as the ``others``."""
+    return rows.select(*POSITION, *more).join(others.select(RECORD_PLACE), RECORD_PLACE, "left_semi")
+
+
+def without_others(rows: DataFrame, there: DataFrame) -> DataFrame:
+    """Those of ``rows`` whose record in Kafka is not ``there`` as another number of events (``parts``)."""
+    known = there.select(*RECORD_PLACE, F.col("parts").alias("parts_there")).distinct()
+    met = rows.join(known, RECORD_PLACE, "left").where("parts_there IS NULL OR parts_there = parts")
+    whole = there.where("parts IS NULL").select(RECORD_PLACE)
+    return met.drop("parts_there").join(whole, RECORD_PLACE, "left_anti").select(rows.columns)
 
 
 def newly_repeated(

@@ -1,30 +1,39 @@
 """Validating one record's value: the strict reading behind every verdict, in plain Python.
 
 :mod:`features.events` says what an event is. Ingest hands over the records that its compiled pass
-(:mod:`features.plain_json`) leaves, the collector every event it is sent: so both give the same answer. JSON is read
-by Python's own parser, which is strict once NaN is refused, equal keys are counted and numbers are left as written.
+(:mod:`features.plain_json`) leaves, the collector every event it is sent: so both give the same answer.
 
 Two of the reasons need the tables, and are found by ingest: ``duplicate_event_id`` and ``erased_user``.
 """
 
 from __future__ import annotations
 
-import json
 import math
 import re
 import unicodedata
 from calendar import monthrange
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from datetime import date
 from typing import Any, NamedTuple
 
 from features.events import EPOCH, FIELDS, IDS, NO_REQUEST, REQUIRED, TIMES, ValidationRules
+from features.strict_json import (
+    BLANKS,
+    LENIENT,
+    SPACE,
+    STRING,
+    Number,
+    Twice,
+    as_written,
+    first_value,
+    skipped,
+    value_end,
+)
 
 MAX_NUMBER = 1_000
 MAX_NAME = 50_000
 CLIP = 60
 """Characters of what was found that a detail quotes."""
-BLANKS = " \t\n\r"
 BRACE = 0x7B
 FRAME = 5
 """Bytes that the serializers of a schema registry put before a value."""
@@ -51,18 +60,6 @@ class Rejection(NamedTuple):
     reason: str
     field: str | None = None
     detail: str | None = None
-
-
-class _Number(str):
-    """A JSON number as written: reading it would round it."""
-
-    __slots__ = ()
-
-
-class _Twice(dict[str, Any]):
-    """An object in which a key occurs twice; ``again`` is the first such key."""
-
-    again: str
 
 
 def validate_value(value: bytes | None, rules: ValidationRules, now: int, arrived: int | None) -> Event | Rejection:
@@ -95,14 +92,11 @@ def validate_value(value: bytes | None, rules: ValidationRules, now: int, arrive
 
 # --- bytes and text ----------------------------------------------------------------------------------------------
 
-# Possessive, so that they are matched without going back: strangers choose the text.
-SPACE = r"[ \t\n\r]*+"
-STRING = r'"(?:[^"\\]++|\\[\s\S])*+"'
-"""A regular expression."""
-
 _EMPTY = re.compile(b"[ \t\n\r]*+(?:\xc2\x85|\xe2\x80[\xa8\xa9])?\\Z")
 _PACKED = {
-    b"\x1f\x8b": "gzip bytes: send them unpacked",
+    b"\x1f\x8b": "gzip bytes: send them unpacked, or name gzip in ingest.unpack",
+    b"\x28\xb5": "zstd bytes: send them unpacked, or name zstd in ingest.unpack",
+    b"\x04\x22": "lz4 bytes: send them unpacked, or name lz4 in ingest.unpack",
     b"\xff\xfe": "UTF-16 or UTF-32 text: send UTF-8",
     b"\xfe\xff": "UTF-16 text: send UTF-8",
 }
@@ -121,12 +115,14 @@ _KEY_OF_NO_NUMBER = re.compile(
 )
 _OBJECT_START = re.compile(rf"{SPACE}\{{")
 _OBJECT_END = re.compile(rf"\}}{SPACE}[\x85\u2028\u2029]?\Z")
+_UTF_32 = re.compile(b'\0\0\0\\{\0\0\0[" \t\r\n}]')
+"""The begin of a JSON object, its most significant bytes first."""
 _LOG_LINE = re.compile(r"\[[0-9]{1,2}/[A-Z][a-z]{2}/[0-9]{4}:[0-9]{2}:[0-9]{2}:[0-9]{2}")
 _BRACKET = re.compile(rf"{STRING}|([\[{{])|[\]}}]")
 
 
 def is_packed(value: bytes) -> bool:
-    """Whether the bytes start as gzip or UTF-16 does: then they are no text to be cut into events."""
+    """Whether the bytes start as packed ones or UTF-16 do: then they are no text to be cut into events."""
     return value[:2] in _PACKED
 
 
@@ -139,17 +135,24 @@ def _of_bytes(value: bytes, rules: ValidationRules) -> Rejection | None:
     return Rejection("not_json", None, packed) if packed else None
 
 
-def _framed(value: bytes) -> str | None:
-    """What is before a value that a schema registry's serializer wrote: a NUL, and four bytes of the schema's id.
+def schema_id_in(value: bytes) -> int | None:
+    """The id of the schema that a registry's serializer put before a value: a NUL, and four bytes.
 
-    UTF-16 and UTF-32 text that begins with a NUL has more of them behind its first character.
+    UTF-16 and UTF-32 text that begins with a NUL has its first character, a brace, there, and more of them behind it.
     """
-    if value[:1] != b"\0" or len(value) <= FRAME or value[1] == BRACE:
+    if value[:1] != b"\0" or len(value) <= FRAME or value[1] == BRACE or _UTF_32.match(value):
         return None
-    if value[FRAME] == 0 and value[FRAME - 2] == BRACE:
+    return int.from_bytes(value[1:FRAME], "big")
+
+
+def _framed(value: bytes) -> str | None:
+    schema = schema_id_in(value)
+    if schema is None:
         return None
-    schema = int.from_bytes(value[1:FRAME], "big")
-    return f"a schema registry's {FRAME}-byte frame (schema id {schema}) is before the value: send plain JSON"
+    return (
+        f"a schema registry's {FRAME}-byte frame (schema id {schema}) is before the value: send plain JSON, "
+        "or name the registry in ingest.schema_registry"
+    )
 
 
 def _record_in(text: str, size: int, rules: ValidationRules) -> dict[str, Any] | Rejection:
@@ -160,7 +163,7 @@ def _record_in(text: str, size: int, rules: ValidationRules) -> dict[str, Any] |
         return Rejection("not_utf8", None, "an escape of half a surrogate pair")
     is_object = _OBJECT_START.match(text)
     try:
-        record, end = _first_value(text)
+        record, end = first_value(text)
     except ValueError:
         return _unreadable_object(text) if is_object else _not_json(text)
     has_more = bool(text[end:].strip(BLANKS))
@@ -175,7 +178,7 @@ def _record_in(text: str, size: int, rules: ValidationRules) -> dict[str, Any] |
     if "\\u0000" in text and _ESCAPED_NUL.match(text):
         return Rejection("control_character", None, "an escaped NUL")
     assert isinstance(record, dict)
-    if isinstance(record, _Twice):
+    if isinstance(record, Twice):
         return Rejection("duplicate_key", record.again[:CLIP], "more than one value")
     return record
 
@@ -203,8 +206,8 @@ def _is_deeper(text: str, most: int) -> bool:
 
 def _unreadable_object(text: str) -> Rejection:
     """Tells raw control characters, and NaN or Infinity, from what is no JSON at all."""
-    begin = _skipped(text, 0)
-    if _value_end(text, begin, _LENIENT) != len(text.rstrip(BLANKS)):
+    begin = skipped(text, 0)
+    if value_end(text, begin, LENIENT) != len(text.rstrip(BLANKS)):
         return _not_json(text)
     if _CONTROL_IN_STRING.match(text):
         return Rejection("control_character", None, "a raw one within a string")
@@ -225,116 +228,6 @@ def _not_json(text: str) -> Rejection:
     return Rejection("not_json", None, f"starts with: {text[:CLIP]}")
 
 
-# --- JSON --------------------------------------------------------------------------------------------------------
-
-
-def _object(members: list[tuple[str, Any]]) -> dict[str, Any]:
-    unique = dict(members)
-    if len(unique) == len(members):
-        return unique
-    twice = _Twice(unique)
-    twice.again = first_repeated(name for name, _ in members)
-    return twice
-
-
-def first_repeated(names: Iterable[str]) -> str:
-    """The first name that was there before; one is. One look at each: thousands of names come from strangers."""
-    seen: set[str] = set()
-    for name in names:
-        if name in seen:
-            return name
-        seen.add(name)
-    raise AssertionError("no name is there twice")
-
-
-def _refuse(name: str) -> Any:
-    raise ValueError(name)
-
-
-_DECODER = json.JSONDecoder(
-    object_pairs_hook=_object, parse_int=_Number, parse_float=_Number, parse_constant=_refuse, strict=True
-)
-
-
-def _first_value(text: str) -> tuple[Any, int]:
-    """The value that the text starts with, and its end; None for one nested deeper than Python's parser follows.
-
-    Raises:
-        ValueError: it starts with no JSON value.
-    """
-    begin = _skipped(text, 0)
-    try:
-        return _DECODER.raw_decode(text, begin)
-    except RecursionError:  # at some 900 levels, more than any limit
-        end = _value_end(text, begin, _STRICT)
-    if end is None:
-        raise ValueError("no JSON")
-    return None, end
-
-
-_NUMBER = r"-?(?:0|[1-9][0-9]*+)(?:\.[0-9]++)?(?:[eE][+-]?[0-9]++)?"
-_ESCAPE = r'\\(?:["\\/bfnrt]|u[0-9a-fA-F]{4})'
-
-
-def _grammar(inside: str, scalars: str) -> tuple[re.Pattern[str], re.Pattern[str]]:
-    """A value, and one behind its key: whole, or where something is in it, its opening bracket (group 1)."""
-    string = rf'"(?:[^"\\{inside}]++|{_ESCAPE})*+"'
-    value = rf"{SPACE}(?:{string}|{scalars}|\[{SPACE}\]|\{{{SPACE}\}}|([\[{{]))"
-    return re.compile(value), re.compile(rf"{SPACE}{string}{SPACE}:{value}")
-
-
-_STRICT = _grammar(r"\x00-\x1f", rf"{_NUMBER}|true|false|null")
-_LENIENT = _grammar("", rf"{_NUMBER}|true|false|null|[-+]INF|[-+]?Infinity|NaN")
-"""With raw control characters and the numbers that JSON has not."""
-_NEXT = re.compile(rf"{SPACE}([,\]}}])")
-_CLOSING = {"[": "]", "{": "}"}
-
-
-def _value_end(text: str, at: int, grammar: tuple[re.Pattern[str], re.Pattern[str]]) -> int | None:
-    """Where the JSON value at ``at`` ends, however deep it is nested; None where there is none."""
-    value, member = grammar
-    closing: list[str] = []
-    while True:
-        match = (member if closing[-1:] == ["}"] else value).match(text, at)
-        if match is None:
-            return None
-        at = match.end()
-        if match[1]:
-            closing.append(_CLOSING[match[1]])
-            continue
-        while closing:
-            match = _NEXT.match(text, at)
-            if match is None or match[1] not in (",", closing[-1]):
-                return None
-            at = match.end()
-            if match[1] == ",":
-                break
-            closing.pop()
-        if not closing:
-            return at
-
-
-def _skipped(text: str, at: int) -> int:
-    while at < len(text) and text[at] in BLANKS:
-        at += 1
-    return at
-
-
-def as_written(text: str) -> dict[str, str]:
-    """The members of a sound object, each value as the sender wrote it."""
-    written = {}
-    at = _skipped(text, text.index("{") + 1)
-    while text[at] != "}":
-        name, at = _DECODER.raw_decode(text, at)
-        begin = _skipped(text, _skipped(text, at) + 1)
-        _, end = _DECODER.raw_decode(text, begin)
-        written[name] = text[begin:end]
-        at = _skipped(text, end)
-        if text[at] == ",":
-            at = _skipped(text, at + 1)
-    return written
-
-
 # --- fields ------------------------------------------------------------------------------------------------------
 
 _SUSPECTED = re.compile(r"[0-9][eE]\+?[0-9]{2}|(?<![0-9])[0-9]{300}")  # digits are counted once, from their first
@@ -343,11 +236,11 @@ _SUSPECTED = re.compile(r"[0-9][eE]\+?[0-9]{2}|(?<![0-9])[0-9]{300}")  # digits 
 def _of_fields(text: str, record: dict[str, Any]) -> Rejection | None:
     """Equal keys further in, numbers beyond doubles, missing fields and wrong types."""
     for name, value in record.items():
-        if isinstance(value, dict | list) and _holds(value, lambda part: isinstance(part, _Twice)):
+        if isinstance(value, dict | list) and _holds(value, lambda part: isinstance(part, Twice)):
             return Rejection("duplicate_key", name[:CLIP], "a key twice within it")
     if _SUSPECTED.search(text):
         for name, value in record.items():
-            if _holds(value, lambda part: isinstance(part, _Number) and math.isinf(float(part))):
+            if _holds(value, lambda part: isinstance(part, Number) and math.isinf(float(part))):
                 return Rejection("wrong_type", name[:CLIP], "a number beyond any range")
     for name in REQUIRED:
         if record.get(name) is None:
@@ -382,7 +275,7 @@ def _is_right_kind(name: str, value: object) -> bool:
         return True
     if name == "properties":
         return isinstance(value, dict)
-    return isinstance(value, str) and (name in TIMES or not isinstance(value, _Number))
+    return isinstance(value, str) and (name in TIMES or not isinstance(value, Number))
 
 
 def _how_missing(name: str, record: dict[str, Any]) -> str:

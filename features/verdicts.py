@@ -3,38 +3,106 @@
 from __future__ import annotations
 
 import json
+from dataclasses import dataclass
 from typing import Any
 
 from features.events import ValidationRules
-from features.mapping import EventMapping, Path
-from features.validation import Event, Rejection, as_written, validate_value
+from features.schemas.batches import events_of
+from features.schemas.cloudevents import Headers, structured
+from features.schemas.mapping import EventMapping, Path
+from features.strict_json import as_written
+from features.validation import Event, Rejection, validate_value
 
 MAPPED = frozenset(
     {"not_json", "missing_field", "wrong_type", "empty_user_id", "empty_field", "bad_timestamp", "naive_timestamp"}
 )
 """Reasons for which a record may be of another schema."""
+WITHIN = Rejection("wrong_type", None, "an event that holds events itself")
+
+
+@dataclass(frozen=True)
+class Source:
+    """Where a value came from.
+
+    Attributes:
+        name: its topic or what its header says, by which a mapping is found.
+        headers: those of its record, as mappings with ``key`` and ``value``.
+        beside: bytes of the record beside its value.
+    """
+
+    name: str | None = None
+    headers: Headers = ()
+    beside: int = 0
+
+
+NOWHERE = Source()
+
+
+def reading_of(
+    value: bytes | None, rules: ValidationRules, now: int, arrived: int | None, source: Source = NOWHERE
+) -> Event | Rejection | list[bytes]:
+    """:func:`verdict_of`, or, where the value holds several events (:mod:`features.schemas.batches`), their texts."""
+    verdict = validate_value(value, rules, now, arrived)
+    if value is None or isinstance(verdict, Event):
+        return verdict
+    events = events_of(value, rules, _mapping_of(source, rules), source.beside)
+    return _mapped(verdict, value, rules, now, arrived, source) if events is None else events
 
 
 def verdict_of(
-    value: bytes | None, rules: ValidationRules, now: int, arrived: int | None, topic: str | None = None
+    value: bytes | None, rules: ValidationRules, now: int, arrived: int | None, source: Source = NOWHERE
 ) -> Event | Rejection:
     """The event in one record's value, or why there is none; see :func:`features.validation.validate_value`.
 
-    An event of the contract is one, wherever it comes from. Where ``rules`` have a mapping for the ``topic``, what is
-    none is mapped, and what comes of it is validated in its place.
+    An event of the contract is one, wherever it comes from. Where ``rules`` have a mapping for the ``source``, what is
+    none is mapped, and what comes of it is validated in its place; what is none then, either, is looked at together
+    with the attributes of a CloudEvent in its headers.
     """
     verdict = validate_value(value, rules, now, arrived)
-    mapping = None if topic is None else rules.mappings.get(topic)
-    if mapping is None or value is None or not isinstance(verdict, Rejection) or verdict.reason not in MAPPED:
+    return verdict if value is None else _mapped(verdict, value, rules, now, arrived, source)
+
+
+def verdicts_of(
+    value: bytes, rules: ValidationRules, now: int, arrived: int | None, source: Source = NOWHERE
+) -> list[tuple[bytes, Event | Rejection]]:
+    """The texts of the events that a value holds, or the value, each with its verdict as a record of its own."""
+    reading = reading_of(value, rules, now, arrived, source)
+    if not isinstance(reading, list):
+        return [(value, reading)]
+    again = [(event, reading_of(event, rules, now, arrived, source)) for event in reading]
+    return [(event, WITHIN if isinstance(one, list) else one) for event, one in again]
+
+
+def _mapping_of(source: Source, rules: ValidationRules) -> EventMapping | None:
+    return None if source.name is None else rules.mappings.get(source.name)
+
+
+def _mapped(
+    verdict: Event | Rejection, value: bytes, rules: ValidationRules, now: int, arrived: int | None, source: Source
+) -> Event | Rejection:
+    """The ``verdict`` on the value itself or, where that may be of another schema, the one by its mapping."""
+    mapping = _mapping_of(source, rules)
+    if mapping is None or isinstance(verdict, Event) or verdict.reason not in MAPPED:
         return verdict
+    mapped = _by_mapping(value, mapping, rules, now, arrived)
+    if isinstance(mapped, Event) or not source.headers:
+        return mapped or verdict
+    with_headers = structured(value, source.headers)
+    found = None if with_headers is None else _by_mapping(with_headers, mapping, rules, now, arrived)
+    return found if isinstance(found, Event) else mapped or found or verdict
+
+
+def _by_mapping(
+    value: bytes, mapping: EventMapping, rules: ValidationRules, now: int, arrived: int | None
+) -> Event | Rejection | None:
     text = mapped_text(value, mapping)
     if text is None:
-        return verdict
-    again = validate_value(text.encode(), rules, now, arrived)
-    if isinstance(again, Rejection) and again.reason == "missing_field":
-        sources = ", ".join(mapping.fields.get(str(again.field), ()))
-        return again._replace(detail=f"mapping {mapping.name} finds none of {sources}")
-    return again
+        return None
+    found = validate_value(text.encode(), rules, now, arrived)
+    if isinstance(found, Rejection) and found.reason == "missing_field":
+        sources = ", ".join(mapping.fields.get(str(found.field), ()))
+        return found._replace(detail=f"mapping {mapping.name} finds none of {sources}")
+    return found
 
 
 def mapped_text(value: bytes, mapping: EventMapping) -> str | None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import uuid
 from dataclasses import dataclass
+from functools import reduce
 
 import pyarrow as pa
 import typer
@@ -15,9 +16,18 @@ from pyspark import StorageLevel
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
+from features.columns import beside
 from features.duplicates import ARRIVAL, POSITION
 from features.packed import arrivals, unpacked
-from features.rebuilding import CONTENT, as_read, differing, newly_repeated
+from features.rebuilding import (
+    CONTENT,
+    as_read,
+    differing,
+    newly_repeated,
+    places_near,
+    with_places_of,
+    without_places_of,
+)
 from features.records import accepted, rejected, validate_in_packs
 from features.tables import ERASURES, EVENTS, REJECTED_EVENTS, Table
 from jobs import ingest_events
@@ -37,8 +47,10 @@ DUPLICATE = "duplicate_event_id"
 
 @dataclass(frozen=True)
 class Rebuilt:
-    """How many records were validated, moved to events, moved to rejected_events, and written otherwise in their place;
-    and how many could not be validated, since their bytes are not kept.
+    """How many records were validated, moved to events, moved to rejected_events, and changed.
+
+    Changed are those that are written otherwise in their place, and events that turned out to hold several. ``kept``
+    could not be validated, since their bytes are not there.
     """
 
     validated: int
@@ -58,9 +70,10 @@ class Work:
     changed_rejected: DataFrame
     not_events: DataFrame  # places of rows that are in events and should not be
     not_rejected: DataFrame
+    cut: DataFrame  # of them, places of events that by the rules of now are several
 
     def frames(self) -> list[DataFrame]:
-        return [getattr(self, name) for name in self.__dataclass_fields__]
+        return [getattr(self, name) for name in self.__dataclass_fields__ if name != "cut"]
 
 
 def rebuild(spark: SparkSession, lake: Lake, settings: Settings) -> Rebuilt:
@@ -77,18 +90,20 @@ def rebuild(spark: SparkSession, lake: Lake, settings: Settings) -> Rebuilt:
         finished = finished_rows(spark, settings, ingest_events.QUERY)
         events = finished(lake.read(EVENTS, lake.version(EVENTS)))
         refused = finished(lake.read(REJECTED_EVENTS, lake.version(REJECTED_EVENTS)))
-        records = as_read(events).unionByName(as_read(refused.join(events.select(POSITION), POSITION, "left_anti")))
+        stale = _stale(events, refused)
+        once = without_places_of(without_places_of(refused, events), stale)
+        records = as_read(events).unionByName(as_read(once))
         privacy = Privacy(lake, settings)
         packs = _kept(validate_in_packs(records, validation_rules(settings.ingest)))
         repeated = _repeated(_kept(arrivals(packs)), events, refused, settings)
         validated = _kept(unpacked(packs, admission(repeated, privacy.guard())))
-        work = _work(validated, events, refused)
+        work = _work(validated, events, refused, stale)
         try:
             come, gone, *changed = [frame.persist(StorageLevel.MEMORY_AND_DISK).count() for frame in work.frames()]
             total = validated.count()
             kept = events.where("raw IS NULL").count() + refused.where("raw IS NULL AND reason <> 'tombstone'").count()
             _write(lake, settings, work, come, gone, changed)
-            return Rebuilt(total, come, gone, changed[0] + changed[1], kept)
+            return Rebuilt(total, come, gone, changed[0] + changed[1] + work.cut.count(), kept)
         finally:
             for frame in work.frames():
                 frame.unpersist()
@@ -106,15 +121,14 @@ def _repeated(arrived: DataFrame, events: DataFrame, refused: DataFrame, setting
     duplicate stays one as long as there is an event with its key. Only what passes for the first time, and duplicates
     whose event is none any more, are compared anew, by the times at which Kafka received them.
     """
-    place = events.select(POSITION)
     keyed = arrived.where("reason IS NULL AND event_key IS NOT NULL")
     received = F.coalesce(F.unix_micros("received_at"), F.lit(0)).alias("received")
-    known = keyed.join(place, POSITION, "left_semi").select("event_key", received)
+    known = with_places_of(keyed, events).select("event_key", received)
     known = known.unionByName(events.where("raw IS NULL AND event_key IS NOT NULL").select("event_key", received))
-    fresh = keyed.join(place, POSITION, "left_anti").select("event_key", received, *ARRIVAL)
-    before = refused.where(F.col("reason") == DUPLICATE).select(POSITION)
-    still = fresh.join(before, POSITION, "left_semi").join(known.select("event_key"), "event_key", "left_semi")
-    others = fresh.join(still.select(POSITION), POSITION, "left_anti")
+    fresh = without_places_of(keyed, events).select("event_key", received, *ARRIVAL)
+    before = refused.where(F.col("reason") == DUPLICATE)
+    still = with_places_of(fresh, before).join(known.select("event_key"), "event_key", "left_semi")
+    others = without_places_of(fresh, still)
     candidates = others.orderBy(*ARRIVAL).toArrow()
     keys = F.broadcast(others.select("event_key").distinct())
     met = known.join(keys, "event_key", "left_semi").toArrow().to_pylist()
@@ -124,16 +138,26 @@ def _repeated(arrived: DataFrame, events: DataFrame, refused: DataFrame, setting
     )
 
 
-def _work(validated: DataFrame, events: DataFrame, refused: DataFrame) -> Work:
+def _stale(events: DataFrame, refused: DataFrame) -> DataFrame:
+    """Places of rejected records beside the events that they hold: a replay was killed before it removed them."""
+    parts = reduce(DataFrame.unionAll, [rows.where("part IS NOT NULL").select(POSITION) for rows in (events, refused)])
+    return places_near(refused.where("part IS NULL"), parts)
+
+
+def _work(validated: DataFrame, events: DataFrame, refused: DataFrame, stale: DataFrame) -> Work:
     good, bad = accepted(validated), rejected(validated)
-    in_events, in_refused = events.select(POSITION), refused.select(POSITION)
+    cut, cut_rejected = (
+        without_places_of(rows.where("raw IS NOT NULL AND part IS NULL"), validated).select(POSITION)
+        for rows in (events, refused)
+    )  # into events, which have places of their own
     return Work(
-        come=good.join(in_events, POSITION, "left_anti").select(EVENTS.columns),
-        gone=bad.join(in_refused, POSITION, "left_anti").select(REJECTED_EVENTS.columns),
+        come=without_places_of(good, events),
+        gone=without_places_of(bad, refused),
         changed_events=differing(good, events, EVENTS.name),
         changed_rejected=differing(bad, refused, REJECTED_EVENTS.name),
-        not_events=bad.select(POSITION).join(in_events, POSITION, "left_semi"),
-        not_rejected=good.select(POSITION).join(in_refused, POSITION, "left_semi"),
+        not_events=with_places_of(bad.select(POSITION), events).unionByName(cut),
+        not_rejected=with_places_of(good.select(POSITION), refused).unionByName(cut_rejected).unionByName(stale),
+        cut=cut,
     )
 
 
@@ -161,7 +185,7 @@ def _update(lake: Lake, settings: Settings, rows: DataFrame, table: Table) -> No
     content = rows.select(*POSITION, *CONTENT[table.name])
 
     def updated(old: DataFrame) -> DataFrame:
-        return old.drop(*CONTENT[table.name]).join(content, POSITION).select(old.columns)
+        return beside(old.drop(*CONTENT[table.name]), content, POSITION).select(old.columns)
 
     replace_keys(lake, table, content.select(POSITION), updated, settings.maintenance)
 

@@ -19,14 +19,14 @@ from pyspark.sql import functions as F
 from features.duplicates import POSITION
 from features.errors import UsageError
 from features.events import REASONS
-from features.packed import unpacked
-from features.rebuilding import RAW
-from features.records import accepted
+from features.packed import arrivals, unpacked
+from features.rebuilding import RAW, places_near, with_places_of, without_places_of
+from features.records import accepted, rejected
 from features.tables import ERASURES, EVENTS, REJECTED_EVENTS
 from jobs import ingest_events
 from lake.rewrites import alone, delete_keys
 from lake.spark_tables import Lake
-from pipeline.admission import repeated, validated_now
+from pipeline.admission import admission, repeated, validated_now
 from privacy.erased_people import Privacy
 from privacy.pseudonyms import ERASED_USER
 from settings import Settings, cli, load_settings
@@ -53,7 +53,8 @@ def replay(spark: SparkSession, lake: Lake, settings: Settings, reason: str, sin
     """Validate the records rejected for ``reason`` since a time again.
 
     Those that pass are appended to events first and then removed from rejected_events. Killed in between, a record is
-    in both until the next run, which knows it by its place in Kafka and only removes it.
+    in both until the next run, which knows it by its place in Kafka and only removes it. A record that turns out to
+    hold several events leaves its place to them, whether they pass or not.
 
     Raises:
         UsageError: there is no such reason, or it is final.
@@ -64,36 +65,41 @@ def replay(spark: SparkSession, lake: Lake, settings: Settings, reason: str, sin
     if reason in FINAL:
         raise UsageError(f"Records rejected as {reason} cannot pass by being validated again.")
     with alone(spark, settings, JOB):
-        privacy = Privacy(lake, settings)
-        finished = finished_rows(spark, settings, ingest_events.QUERY)
-        candidates = finished(lake.read(REJECTED_EVENTS)).where(F.col("reason") == reason)
+        privacy, batch = Privacy(lake, settings), f"{JOB}-{uuid.uuid4()}:0"
+        events, refused = lake.read(EVENTS), lake.read(REJECTED_EVENTS)
+        candidates = finished_rows(spark, settings, ingest_events.QUERY)(refused).where(F.col("reason") == reason)
         if since is not None:
             candidates = candidates.where(F.col("ingested_at") >= since)
-        batch = f"{JOB}-{uuid.uuid4()}:0"
-        passing = _passing(candidates, privacy, settings, batch).persist(StorageLevel.MEMORY_AND_DISK)
+        there, refused_there = (places_near(rows, candidates).localCheckpoint() for rows in (events, refused))
+        healed, waiting = with_places_of(candidates.select(POSITION), there), without_places_of(candidates, there)
+        packs = validated_now(waiting.withColumnsRenamed(RAW), validation_rules(settings.ingest), batch)
+        packs = packs.persist(StorageLevel.MEMORY_AND_DISK)
         try:
-            looked_at, passed, events = candidates.count(), passing.count(), lake.read(EVENTS)
-            places = F.broadcast(passing.select(POSITION))
-            known = events.select(POSITION).join(places, POSITION, "left_semi").distinct().toArrow()
-            there = spark.createDataFrame(known)  # as it was before events gets more rows
-            new = passing.join(F.broadcast(there), POSITION, "left_anti")
-            again = spark.createDataFrame(repeated(events, new, settings))
-            fresh = new.join(F.broadcast(again), POSITION, "left_anti").persist()
-            moved, healed = fresh.count(), there.count()
-            if moved:
-                lake.append(in_few_files(fresh.select(EVENTS.columns), moved), EVENTS, batch_id=batch)
-            if moved or healed:
-                delete_keys(lake, REJECTED_EVENTS, fresh.select(POSITION).unionByName(there), settings.maintenance)
-            fresh.unpersist()
-            return Replayed(looked_at, moved, passed - moved - healed)
+            passing = without_places_of(arrivals(packs).where("reason IS NULL"), there)
+            again = repeated(events, passing, settings)
+            validated = unpacked(packs, admission(again, privacy.guard()))
+            fresh = privacy.without_erased(without_places_of(accepted(validated), there))
+            others = without_places_of(rejected(validated).where("part IS NOT NULL"), refused_there)
+            cut = without_places_of(waiting.where("part IS NULL"), validated)
+            gone = fresh.select(POSITION).unionByName(cut.select(POSITION)).unionByName(healed)
+            looked_at = candidates.count()
+            # As they are before the tables get more rows.
+            moving = [rows.localCheckpoint() for rows in (fresh, others, gone)]
         finally:
-            passing.unpersist()
+            packs.unpersist()
+        return Replayed(looked_at, _move(lake, settings, batch, *moving), again.num_rows)
 
 
-def _passing(candidates: DataFrame, privacy: Privacy, settings: Settings, batch: str) -> DataFrame:
-    """The candidates that are events by the rules of now, as rows of table events."""
-    packs = validated_now(candidates.withColumnsRenamed(RAW), validation_rules(settings.ingest), batch)
-    return privacy.without_erased(accepted(unpacked(packs, privacy.guard().apply)))
+def _move(lake: Lake, settings: Settings, batch: str, fresh: DataFrame, others: DataFrame, gone: DataFrame) -> int:
+    """Append the events and the rejected ones beside them, and remove what is gone; how many events there are."""
+    moved = fresh.count()
+    if moved:
+        lake.append(in_few_files(fresh, moved), EVENTS, batch_id=batch)
+    if number := others.count():
+        lake.append(in_few_files(others, number), REJECTED_EVENTS, batch_id=batch)
+    if not gone.isEmpty():
+        delete_keys(lake, REJECTED_EVENTS, gone, settings.maintenance)
+    return moved
 
 
 def main(

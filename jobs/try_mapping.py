@@ -21,11 +21,11 @@ from rich.text import Text
 
 from features.errors import UsageError
 from features.events import ValidationRules
-from features.mapping import EventMapping, mapping_of
-from features.proposals import proposed
-from features.shipped_mappings import SHIPPED
+from features.schemas.mapping import EventMapping, mapping_of
+from features.schemas.proposals import proposed
+from features.schemas.shipped import SHIPPED
 from features.validation import Event, Rejection
-from features.verdicts import verdict_of
+from features.verdicts import Source, verdicts_of
 from replay.file_lines import lines
 from replay.json_objects import object_in
 from settings import cli, load_settings
@@ -37,27 +37,29 @@ SOURCE = "try_mapping"
 
 
 def verdicts(values: Sequence[bytes], rules: ValidationRules, mapping: EventMapping | None) -> list[Event | Rejection]:
-    """What ingest would say of these records from a topic that has this mapping."""
-    chosen = replace(rules, mappings={} if mapping is None else {SOURCE: mapping})
-    return [verdict_of(value, chosen, time.time_ns() // 1000, None, SOURCE) for value in values]
+    """What ingest would say of the events in these records from a topic that has this mapping."""
+    chosen, now = replace(rules, mappings={} if mapping is None else {SOURCE: mapping}), time.time_ns() // 1000
+    return [verdict for value in values for _, verdict in verdicts_of(value, chosen, now, None, Source(SOURCE))]
 
 
-def accepted(values: Sequence[bytes], rules: ValidationRules, mapping: EventMapping | None) -> int:
-    return sum(isinstance(verdict, Event) for verdict in verdicts(values, rules, mapping))
+def accepted(values: Sequence[bytes], rules: ValidationRules, mapping: EventMapping | None) -> float:
+    """The share of the events in these records that are accepted."""
+    found = verdicts(values, rules, mapping)
+    return sum(isinstance(verdict, Event) for verdict in found) / len(found)
 
 
 def best(values: Sequence[bytes], rules: ValidationRules) -> tuple[str | None, EventMapping | None]:
     """The shipped mapping by which most records are events, if more than without one and at least half are."""
-    counts = {name: accepted(values, rules, mapping_of(name, spec)) for name, spec in SHIPPED.items()}
-    name = max(counts, key=lambda one: counts[one])
-    if counts[name] * 2 < len(values) or counts[name] <= accepted(values, rules, None):
+    shares = {name: accepted(values, rules, mapping_of(name, spec)) for name, spec in SHIPPED.items()}
+    name = max(shares, key=lambda one: shares[one])
+    if shares[name] < 0.5 or shares[name] <= accepted(values, rules, None):
         return None, None
     return name, mapping_of(name, SHIPPED[name])
 
 
-def show(values: Sequence[bytes], found: Sequence[Event | Rejection], count: int, console: Console) -> None:
+def show(found: Sequence[Event | Rejection], count: int, console: Console) -> None:
     """Print what the first records become, and how many of all are events."""
-    table = Printed(title=f"the first {min(count, len(values))} records", title_justify="left")
+    table = Printed(title=f"the first {min(count, len(found))} events", title_justify="left")
     for title in ("", "user", "action", "page", "time", "else"):
         table.add_column(title)
     for number, verdict in enumerate(found[:count], 1):
@@ -92,7 +94,7 @@ def main(
     spec: object = mapping
     if chosen is None and topic is not None:
         raise UsageError(f"ingest.mappings has none for {topic}; it has {', '.join(rules.mappings) or 'none'}.")
-    if chosen is None and accepted(values, rules, None) * 2 < len(values):
+    if chosen is None and accepted(values, rules, None) < 0.5:
         name, chosen = best(values, rules)
         spec = name
         if chosen is None:
@@ -101,7 +103,7 @@ def main(
             chosen = None if spec is None else mapping_of("proposed", spec)
         told = "No mapping is found for them" if chosen is None else f"They look like {name or 'a schema of their own'}"
         console.print(f"Most records are no events of the contract. {told}.", highlight=False)
-    show(values, verdicts(values, rules, chosen), count, console)
+    show(verdicts(values, rules, chosen), count, console)
     if chosen is not None and topic is None:
         console.print("\nIn conf, for the topic that has such records:\n", highlight=False)
         plain = yaml.safe_dump({"ingest": {"mappings": {settings.kafka.topic: spec}}}, sort_keys=False)

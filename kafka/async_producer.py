@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 
 from features.errors import EnvironmentProblem
-from kafka.producer import EventProducer
+from kafka.producer import EventProducer, Headers
 
 log = logging.getLogger(__name__)
 
@@ -60,8 +60,8 @@ class AsyncProducer:
         self._stop.set()
         await asyncio.to_thread(self._thread.join)
 
-    async def send(self, records: Sequence[Record]) -> list[bool]:
-        """For each record, whether Kafka has acknowledged it within the time.
+    async def send(self, records: Sequence[Record], headers: Headers | None = None) -> list[bool]:
+        """For each record, whether Kafka has acknowledged it within the time; all get the ``headers``.
 
         One that it has not may come to be written all the same: only the sender's ``event_id`` makes it safe to repeat.
 
@@ -72,7 +72,7 @@ class AsyncProducer:
             raise self._full()
         batch = _Batch(len(records), asyncio.get_running_loop(), self._settle)
         self.in_flight += len(records)
-        self._offer(records, batch)
+        self._offer(records, batch, headers)
         with suppress(TimeoutError):
             await asyncio.wait_for(asyncio.shield(batch.done), self.seconds)
         return list(batch.acknowledged)
@@ -93,12 +93,12 @@ class AsyncProducer:
             raise self._partitions
         return self._partitions
 
-    def _offer(self, records: Sequence[Record], batch: _Batch) -> None:
+    def _offer(self, records: Sequence[Record], batch: _Batch, headers: Headers | None) -> None:
         """Hand the records to the client, in their order; those it does not take are settled as not acknowledged."""
         accepted, failed = 0, False
         try:
             for key, value in records:
-                if not self._producer.offer(value, key, batch.reporter(accepted)):
+                if not self._producer.offer(value, key, batch.reporter(accepted), headers):
                     break
                 accepted += 1
         except EnvironmentProblem as problem:

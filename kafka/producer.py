@@ -144,7 +144,7 @@ class EventProducer:
         """Serve acknowledgements, waiting at most this long for the first."""
         self._producer.poll(seconds)
 
-    def offer(self, value: bytes, key: bytes, report: Callable[[bool], None]) -> bool:
+    def offer(self, value: bytes, key: bytes, report: Callable[[bool], None], headers: Headers | None = None) -> bool:
         """Queue a record as it is without ever waiting; False where the queue is full.
 
         ``report`` is called once, by :meth:`poll` or :meth:`flush`, with whether the record was acknowledged.
@@ -155,7 +155,7 @@ class EventProducer:
             report(error is None)
 
         try:
-            self._producer.produce(self.topic, value, key, on_delivery=on_delivery)
+            self._producer.produce(self.topic, value, key, on_delivery=on_delivery, headers=list(headers or ()))
         except BufferError:
             return False
         except KafkaException as error:

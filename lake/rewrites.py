@@ -21,6 +21,7 @@ from pyspark.sql import Column, DataFrame, SparkSession
 from pyspark.sql import functions as F
 from tenacity import Retrying, retry_if_exception_type, stop_after_attempt, wait_random
 
+from features.columns import beside
 from features.errors import BehaviorError
 from features.tables import Table
 from lake import hadoop_files, locks, transactions
@@ -141,10 +142,10 @@ def replace_keys(
     matches, names = F.lit(True) if where is None else F.coalesce(where, F.lit(False)), keys.columns
 
     def affected(rows: DataFrame) -> DataFrame:
-        return rows.where(matches).join(keys, names, "left_semi")
+        return beside(rows.where(matches), keys, names, "left_semi")
 
     def others(rows: DataFrame) -> DataFrame:
-        return rows.where(matches).join(keys, names, "left_anti").unionByName(rows.where(~matches))
+        return beside(rows.where(matches), keys, names, "left_anti").unionByName(rows.where(~matches))
 
     return _rewrite(lake, table, affected, others, made, chosen, inserts=inserts)
 

@@ -25,7 +25,7 @@ LOADED_USERS = 5
 """if so many users say so."""
 RUN = 2
 
-ORDER = ("user_id", "session_start", "timestamp", "partition", "offset")
+ORDER = ("user_id", "session_start", "timestamp", "partition", "offset", "part")
 
 SEQUENCE = StructType(
     [
@@ -37,7 +37,7 @@ SEQUENCE = StructType(
 
 
 def acts(events: DataFrame, rows: DataFrame) -> DataFrame:
-    """What was done in sessions: user_id, session_start, timestamp, partition, offset, page.
+    """What was done in sessions: user_id, session_start, timestamp, partition, offset, part, page.
 
     Args:
         events: columns of the events table.
@@ -57,7 +57,7 @@ def page_visits(acts: DataFrame, most: int) -> DataFrame:
     Returns page, users, weight (each user counts 1, spread over the user's pages), followers (users who came to it from
     another page) and loaded (how many of these so soon that the other page loaded it), of the ``most`` most used pages.
     """
-    of_session = Window.partitionBy("user_id", "session_start").orderBy("timestamp", "partition", "offset")
+    of_session = Window.partitionBy("user_id", "session_start").orderBy(*ORDER[2:])
     before = F.lag(F.struct("page", "timestamp")).over(of_session)
     soon = F.col("timestamp") <= before["timestamp"] + F.expr(f"interval {LOADED_SECONDS} seconds")
     along = F.when(before["page"] != F.col("page"), soon.cast("int"))  # null where nothing else was there before

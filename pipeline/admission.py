@@ -41,6 +41,7 @@ def repeated(events: DataFrame, passing: DataFrame, settings: Settings) -> pa.Ta
     keys = F.broadcast(keyed.select("event_key").distinct())
     received = F.coalesce(F.unix_micros("received_at"), F.lit(0)).alias("received")
     met = events.join(keys, "event_key", "left_semi").select("event_key", received).toArrow().to_pylist()
-    rows = keyed.select(received, *POSITION, "event_key").toArrow().sort_by("received")
+    rows = keyed.select(received, *POSITION, "event_key").toArrow()
+    rows = rows.sort_by([(name, "ascending") for name in ("received", *POSITION)])
     again = newly_repeated(rows.to_pylist(), met, settings.ingest.dedupe_window_seconds)
     return rows.filter(pa.array(again, pa.bool_())).select(POSITION)

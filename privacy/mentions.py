@@ -16,6 +16,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from features.schemas.packing import searchable
+
 LONG_ENOUGH = 8
 """An id of so many characters is looked for anywhere in bytes; a shorter one only as a whole JSON string or number of
 the field ``user_id``: ``7`` is in almost every record."""
@@ -38,6 +40,7 @@ def names_in(value: bytes | None) -> Iterator[str]:
     """
     if not value:
         return
+    value = searchable(value)
     names = {*value.split(b'"'), *_USER.findall(value)}
     names |= {word for cut in (_COARSE, _FINE) for word in cut.findall(value) if len(word) >= LONG_ENOUGH}
     for name in names:
@@ -76,7 +79,8 @@ class People:
         return {size: (np.sort(_hashes_of(sorted(texts), size)), frozenset(texts)) for size, texts in spelled.items()}
 
     def named_in(self, texts: Sequence[bytes | None]) -> np.ndarray:
-        """Whether each text names one of the people."""
+        """Whether each text, or what is packed in it, names one of the people."""
+        texts = [text and searchable(text) for text in texts]
         named = np.array([self._has_name(text) for text in texts], bool)
         start = 0
         while start < len(texts):

@@ -26,7 +26,7 @@ BLOCK = 64
 ERASED_USER = "erased_user"
 """Reason of a rejected record of an erased person: its place in Kafka is kept, its bytes are not."""
 BYTES = ("raw", "kafka_key", "headers")
-PLACES = ("topic", "partition", "offset", "received_at", "ingested_at", "ingest_id")
+PLACES = ("topic", "partition", "offset", "part", "parts", "received_at", "ingested_at", "ingest_id")
 """What is kept of the record of an erased person."""
 
 
@@ -67,7 +67,8 @@ class Guard:
 
     Records of erased people become rejected ones without content. A record is a person's when its user id or its Kafka
     key is; or, where it was rejected for another reason and so may be of anybody, when any name in its bytes is
-    (:func:`privacy.mentions.names_in`), or in its key or headers.
+    (:func:`privacy.mentions.names_in`), or in its key or headers. Of one that holds several events the key is nobody's:
+    other people's events stay, but none of the bytes that name the person.
 
     With ``pseudonyms``, user ids are replaced by their keyed hashes, and what holds them as they came is left out:
     value, Kafka key, headers. Fields that senders fill freely (page, session_id, properties) stay as they are. Rejected
@@ -89,10 +90,16 @@ class Guard:
         """Validated records (columns of :data:`features.packed.VALIDATED`) as they may be kept."""
         columns = dict(zip(validated.column_names, validated.columns, strict=True))
         if self.erased:
-            gone = pc.or_(self._are_erased(validated["user_id"]), self._are_erased(validated["kafka_key"]))
-            gone = pc.or_(gone, self._are_named(validated))
+            is_one_of_several = validated["part"].is_valid()
+            by_key = pc.and_not(self._are_erased(validated["kafka_key"]), is_one_of_several)
+            gone = pc.or_(self._are_erased(validated["user_id"]), by_key)
+            gone = pc.or_(gone, self._are_named(validated, validated["reason"].is_valid()))
             for name, left in without_content(validated.column_names).items():
                 columns[name] = pc.if_else(gone, pa.scalar(left, columns[name].type), columns[name])
+            of_others = pc.and_(is_one_of_several, validated["reason"].is_null())
+            shared = self._are_named(validated, of_others)
+            for name in BYTES:
+                columns[name] = pc.if_else(shared, pa.scalar(None, columns[name].type), columns[name])
         if self.pseudonyms:
             columns["user_id"] = _of_each(columns["user_id"], lambda one: keyed_hash_of(one, self.key), pa.string())
             for name in (*BYTES, "detail"):
@@ -136,10 +143,10 @@ class Guard:
     def _is_erased(self, one: str | bytes) -> bool:
         return keyed_hash_of(one, self.key) in self.erased or _text(one) in self.erased
 
-    def _are_named(self, validated: pa.Table) -> pa.Array:
-        """Whether bytes of a rejected record name an erased person; events say themselves whose they are."""
+    def _are_named(self, validated: pa.Table, among: pa.ChunkedArray) -> pa.Array:
+        """Which of the records ``among`` these have bytes that name an erased person."""
         named = np.zeros(validated.num_rows, bool)
-        doubtful = np.flatnonzero(validated["reason"].is_valid())
+        doubtful = np.flatnonzero(among)
         for place, record in zip(doubtful, validated.select(BYTES).take(doubtful).to_pylist(), strict=True):
             texts = [record["raw"], record["kafka_key"], *(one["value"] for one in record["headers"] or ())]
             named[place] = any(self._is_erased(name) for text in texts for name in names_in(text))

@@ -10,12 +10,13 @@ from pyspark.errors import PySparkException
 from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
+from features.columns import beside
 from features.packed import without_null_lists
 from features.tables import EVENTS, REJECTED_EVENTS, Table
 from lake.rewrites import delete_keys, replace_keys, still_alone
 from lake.spark_tables import Lake
 from privacy.mentions import People
-from privacy.pseudonyms import PLACES, without_content
+from privacy.pseudonyms import BYTES, PLACES, without_content
 from privacy.stray_files import NEEDED
 from settings import MaintenanceSettings
 
@@ -27,6 +28,8 @@ def remove_rows(lake: Lake, table: Table, people: People, chosen: MaintenanceSet
     """Remove the people's rows; how many there were."""
     if not lake.exists(table):
         return 0
+    if table in (EVENTS, REJECTED_EVENTS):
+        lake.create(table)  # one of an older version lacks columns of the key
     rows = lake.read(table)
     if table is REJECTED_EVENTS:
         records, places = rows.select(*table.keys, *NEEDED), rows.select(*table.keys).schema
@@ -36,11 +39,26 @@ def remove_rows(lake: Lake, table: Table, people: People, chosen: MaintenanceSet
         return int(named.num_rows)
     known = lake.spark.createDataFrame(pa.table({"user_id": people.array}))
     if table is EVENTS:
+        forget_shared_bytes(lake, rows.join(F.broadcast(known), "user_id", "left_anti"), people, chosen)
         mine = rows.join(F.broadcast(known), "user_id", "left_semi")
         if mine.isEmpty():
             return 0
         keep_places(lake, mine.select(*PLACES))
     return delete_keys(lake, table, known, chosen)
+
+
+def forget_shared_bytes(lake: Lake, others: DataFrame, people: People, chosen: MaintenanceSettings) -> None:
+    """Remove the bytes that name the people from ``others``' events which came with theirs in one record of Kafka.
+
+    Such events have its key, and what stood around all of them.
+    """
+    keys = list(EVENTS.keys)
+    shared = others.where("part IS NOT NULL").select(*keys, *BYTES).withColumn("detail", F.lit(None).cast("string"))
+    named = without_null_lists(shared).mapInArrow(naming_records(people, keys), shared.select(keys).schema).toArrow()
+    if named.num_rows:
+        places = lake.spark.createDataFrame(named)
+        blanks = {name: F.lit(None).cast(EVENTS.schema[name].dataType) for name in BYTES}
+        replace_keys(lake, EVENTS, places.distinct(), lambda rows: rows.withColumns(blanks), chosen)
 
 
 def blank(lake: Lake, places: DataFrame, chosen: MaintenanceSettings) -> None:
@@ -52,7 +70,7 @@ def keep_places(lake: Lake, places: DataFrame) -> None:
     """Note the ``places`` of events that are to be removed as rejected records, each once: no offset is lost by it."""
     lake.create(REJECTED_EVENTS)
     keys = list(REJECTED_EVENTS.keys)
-    new = places.dropDuplicates(keys).join(lake.read(REJECTED_EVENTS), keys, "left_anti")
+    new = beside(places.dropDuplicates(keys), lake.read(REJECTED_EVENTS).select(keys), keys, "left_anti")
     batch = f"erase_user-{uuid.uuid4()}:0"  # the batch that read them must not find itself in this table
     rows = new.withColumns({**_nobody(), "ingest_id": F.lit(batch)}).select(*REJECTED_EVENTS.columns)
     still_alone()

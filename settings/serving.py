@@ -36,6 +36,7 @@ class CollectorSettings(Section):
     public: bool = False
     allowed_origins: tuple[Origin, ...] = ()
     add_context: bool = False
+    mappings: dict[str, str] = Field(default_factory=dict)
     max_body_bytes: int = Field(1_048_576, ge=1024)
     max_events: int = Field(500, ge=1)
     rate_per_second: float = Field(200, gt=0)

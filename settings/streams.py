@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import AwareDatetime, Field, model_validator
+from pydantic import AwareDatetime, Field, SecretStr, model_validator
 
 from settings.section import Section
 
@@ -14,11 +14,18 @@ class IngestSettings(Section):
 
     trigger: str | None = None
     max_bytes: int = Field(32_768, ge=64)
+    max_batch_bytes: int = Field(1_048_576, ge=64)
     max_depth: int = Field(32, ge=1)
     oldest: AwareDatetime
     max_future_seconds: int = Field(3600, ge=0)
     max_late_seconds: int | None = Field(None, ge=0)
     dedupe_window_seconds: int = Field(3600, ge=0)
+    unpack: tuple[Literal["gzip", "zstd", "lz4"], ...] = ()
+    schema_registry: Annotated[str, Field(pattern=r"^https?://[^/\s?#@]+[^\s?#@]*$")] | None = None
+    schema_registry_username: str | None = None
+    schema_registry_password: SecretStr | None = Field(None, description="of the login")
+    schema_registry_ca_file: str | None = None
+    schema_registry_away_seconds: int = Field(600, ge=1)
     mappings: dict[str, str | dict[str, Any]] = Field(default_factory=dict)
     pseudonymise: bool = False
     pseudonymise_fields: tuple[Literal["ip", "user_agent", "device_id"], ...] = ()

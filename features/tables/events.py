@@ -27,6 +27,8 @@ COORDINATES = [
     column("topic", StringType(), "Kafka topic", required=True),
     column("partition", IntegerType(), "Kafka partition", required=True),
     column("offset", LongType(), "Kafka offset", required=True),
+    column("part", IntegerType(), "which of its record's events it is, from 1; null: the record is one"),
+    column("parts", IntegerType(), "how many events its record holds, where it is one of several"),
     column("received_at", TimestampType(), "Kafka's timestamp of the record"),
     column("ingested_at", TimestampType(), "start of the micro-batch that read it", required=True),
     column("ingest_id", StringType(), "query id and batch id that read it", required=True),
@@ -68,7 +70,7 @@ EVENTS = Table(
             *COORDINATES,
         ]
     ),
-    keys=("topic", "partition", "offset"),
+    keys=("topic", "partition", "offset", "part"),
     cluster_by=("user_id", "timestamp"),
     time="timestamp",
 )
@@ -84,7 +86,7 @@ REJECTED_EVENTS = Table(
             *COORDINATES,
         ]
     ),
-    keys=("topic", "partition", "offset"),
+    keys=("topic", "partition", "offset", "part"),
     cluster_by=("reason", "ingested_at"),
     time="ingested_at",
 )

@@ -8,7 +8,8 @@ from itertools import islice
 
 from starlette.requests import Request
 
-from features.validation import STRING, is_packed
+from features.strict_json import STRING
+from features.validation import is_packed
 from serving.requests.body import media_type
 from serving.responses.problems import ProblemError
 
@@ -61,10 +62,17 @@ def event_texts(body: bytes, media: str, max_events: int) -> list[bytes]:
         detail = f"The body has more than {MAX_BRACKETS} objects and arrays. Send smaller batches."
         raise ProblemError(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, detail)
     texts = split(body, media, max_events)
-    if len(texts) > max_events:
+    refuse_more_than(max_events, len(texts))
+    return texts
+
+
+def refuse_more_than(max_events: int, count: int) -> None:
+    """Raises:
+    ProblemError: there are more events.
+    """
+    if count > max_events:
         detail = f"More than {max_events} events in one request. Send smaller batches."
         raise ProblemError(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, detail)
-    return texts
 
 
 def split(body: bytes, media: str = "", most: int = 1_000_000_000) -> list[bytes]:

@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 from starlette.requests import Request
 
 from features.definitions import FEATURES
-from features.validation import first_repeated
+from features.strict_json import first_repeated
 from serving.access.rate_limits import client_of, tokens_of
 from serving.off_loop import run_off_loop
 from serving.requests.body import declared_size, media_type, read_body

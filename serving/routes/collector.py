@@ -26,15 +26,24 @@ from fastapi import APIRouter, Request
 from fastapi.responses import JSONResponse, Response
 
 from features.context import MAX_AGENT
-from features.events import ValidationRules, micros_of
+from features.errors import ConfigurationError
+from features.events import MAPPING_HEADER, ValidationRules, micros_of
 from features.validation import Event, Rejection
-from features.verdicts import verdict_of
+from features.verdicts import Source, verdicts_of
 from kafka.async_producer import AsyncProducer, Record
 from kafka.producer import MAX_RECORD_BYTES
+from serving.access.keys import NOBODY
 from serving.access.rate_limits import BYTES_OF_A_TOKEN, Buckets, client_of, tokens_of
 from serving.off_loop import run_off_loop
 from serving.requests.body import declared_size, read_body, unpacked
-from serving.requests.event_texts import ANY, CLOUD_EVENTS, LINES, event_texts, media_type_of_events
+from serving.requests.event_texts import (
+    ANY,
+    CLOUD_EVENTS,
+    LINES,
+    event_texts,
+    media_type_of_events,
+    refuse_more_than,
+)
 from serving.responses.problems import ProblemError
 from settings import CollectorSettings
 
@@ -61,6 +70,11 @@ class Validated(NamedTuple):
     good: list[tuple[int, Record]]
     errors: list[dict[str, Any]]
 
+    @property
+    def number(self) -> int:
+        """Of all events."""
+        return len(self.good) + len(self.errors)
+
 
 def router(
     limits: CollectorSettings,
@@ -69,7 +83,18 @@ def router(
     topic: str | None = None,
     clock: Callable[[], datetime] = lambda: datetime.now(UTC),
 ) -> APIRouter:
-    """The endpoint, with a rate limit of its own; events of other schemas are read as ingest reads the ``topic``."""
+    """The endpoint, with a rate limit of its own.
+
+    Events of other schemas are read as ingest reads the ``topic``, or by the mapping that the settings have for the key
+    by which they come: then each record says so.
+
+    Raises:
+        ConfigurationError: there is no such mapping.
+    """
+    for name, mapping in limits.mappings.items():
+        if mapping not in rules.mappings:
+            known = ", ".join(rules.mappings) or "none"
+            raise ConfigurationError(f"collector.mappings.{name} is {mapping!r}; ingest.mappings has {known}.")
     routes = APIRouter(tags=["collector"])
     buckets = Buckets(limits.rate_per_second, limits.burst)
 
@@ -96,10 +121,14 @@ def router(
             raise ProblemError(HTTPStatus.BAD_REQUEST, "The request has no events.", accepted=0, rejected=0, errors=[])
         charge(client, len(texts) - of_bytes)
         context = context_of(request) if limits.add_context else {}
-        validated = await run_off_loop(len(body), validate_all, texts, rules, clock(), context, topic)
+        own = limits.mappings.get(request.scope.get("who", NOBODY).name)
+        validated = await run_off_loop(len(body), validate_all, texts, rules, clock(), context, own or topic)
+        refuse_more_than(limits.max_events, validated.number)
+        charge(client, validated.number - max(of_bytes, len(texts)))
         if not validated.good:
             raise none_good(validated.errors)
-        acknowledged = await producer.send([record for _, record in validated.good])
+        headers = None if own is None else [(MAPPING_HEADER, own.encode())]
+        acknowledged = await producer.send([record for _, record in validated.good], headers)
         return answer(validated, acknowledged, producer.seconds)
 
     def charge(client: str, events: int) -> None:
@@ -145,14 +174,18 @@ def validate_all(
     context: Mapping[str, str] | None = None,
     topic: str | None = None,
 ) -> Validated:
-    """Each text's event or what is wrong with it; events get the ``context`` that they lack."""
+    """Each text's event or what is wrong with it; events get the ``context`` that they lack.
+
+    A text that holds several events (:mod:`features.schemas.batches`) stands for these: each is a record of its own.
+    """
     validated, moment = Validated([], []), micros_of(now)
-    for index, text in enumerate(texts):
-        record, value = verdict_of(text, rules, moment, moment, topic), text
-        if context and isinstance(record, Event):
-            longer = with_context(text, record, context)
+    found = [one for text in texts for one in verdicts_of(text, rules, moment, moment, Source(topic))]
+    for index, (text, verdict) in enumerate(found):
+        value = text
+        if context and isinstance(verdict, Event):
+            longer = with_context(text, verdict, context)
             value = longer if len(longer) <= rules.max_bytes else text
-        record = fitting(value, record)
+        record = fitting(value, verdict)
         if isinstance(record, Event):
             validated.good.append((index, (record.user_id.encode(), value)))
         else:

@@ -14,7 +14,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from datetime import UTC, datetime
 from http.client import HTTPConnection, HTTPResponse
 from pathlib import Path
@@ -23,6 +23,8 @@ from typing import Any, NamedTuple
 import pytest
 from confluent_kafka import OFFSET_BEGINNING, Consumer, TopicPartition
 
+from features.errors import ConfigurationError
+from features.events import MAPPING_HEADER
 from local.broker import EmbeddedBroker
 from serving.app import create_app
 from serving.server import Serving, serving
@@ -276,6 +278,41 @@ def test_events_of_another_schema_are_read_by_the_mapping_of_the_topic(broker: E
         assert post(server, body, Content_Type=media).status == 202
         batch = b"[" + body + b"," + body + b"]"
         assert post(server, batch, Content_Type="application/cloudevents-batch+json").content["accepted"] == 2
+
+
+def test_an_object_that_holds_several_events_is_sent_as_these(
+    server: Serving, records: Callable[[], list[Record]]
+) -> None:
+    first, second = ({**json.loads(event()), "user_id": user, "n": user} for user in ("u1", "u2"))
+    body = json.dumps({"tenant": "t", "events": [first, {"page": "/"}, second]}).encode()
+    answer = post(server, body)
+    assert (answer.status, answer.content["accepted"], answer.content["rejected"]) == (202, 2, 1)
+    assert [(one["index"], one["reason"]) for one in answer.content["errors"]] == [(1, "missing_field")]
+    sent = {key: json.loads(value or b"") for key, value in records()}
+    assert sent == {b"u1": {**first, "tenant": "t"}, b"u2": {**second, "tenant": "t"}}
+    many = json.dumps({"events": [first] * 501}).encode()
+    assert post(server, many).status == 413, "as many as in an array"
+
+
+def test_a_key_may_have_a_mapping_of_its_own_which_its_records_name(
+    broker: EmbeddedBroker, topic: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "tokens"
+    file.write_text("web the-token-of-the-web-team\nother another-token-of-them\n")
+    monkeypatch.setenv("BEHAVIOR_SENDER_TOKEN_FILE", str(file))
+    chosen = ["ingest.mappings.segment=segment", "collector.mappings.web=segment"]
+    body = json.dumps({"userId": "u1", "event": "Seen", "timestamp": datetime.now(UTC).isoformat()}).encode()
+    with collector(broker, topic, *chosen) as server:
+        refused = post(server, body, Authorization="Bearer another-token-of-them")
+        assert refused.content["errors"][0]["reason"] == "missing_field"
+        assert post(server, body, Authorization="Bearer the-token-of-the-web-team").status == 202
+    options = {"bootstrap.servers": broker.bootstrap_servers, "group.id": "test", "auto.offset.reset": "earliest"}
+    with closing(Consumer(options)) as consumer:
+        consumer.subscribe([topic])
+        (record,) = consumer.consume(1, timeout=30)
+    assert (record.value(), record.headers()) == (body, [(MAPPING_HEADER, b"segment")])
+    with pytest.raises(ConfigurationError, match=r"collector\.mappings\.web is 'ecs'; ingest\.mappings has none\."):
+        create_app(load_settings("local", ["collector.mappings.web=ecs"]), bootstrap_servers="127.0.0.1:1")
 
 
 def test_a_beacon_of_json_is_let_through_with_the_credentials_that_it_always_sends(

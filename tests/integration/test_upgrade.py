@@ -17,7 +17,7 @@ from tests.integration.test_rebuild_events import content, rebuild
 
 pytestmark = pytest.mark.integration
 
-NEW = (*CONTEXT_FIELDS, "invalid_fields")
+NEW = (*CONTEXT_FIELDS, "invalid_fields", "part", "parts")
 
 
 def of_before(platform: Platform, root: Path) -> Platform:

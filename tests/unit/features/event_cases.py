@@ -63,7 +63,7 @@ REJECTED: dict[str, tuple[bytes | None, str, str | None, str | None]] = {
         "starts with: {'user_id': '123', 'action': 'click', 'page': 'homepage', 't",
     ),
     "a byte-order mark": (b"\xef\xbb\xbf" + event(), "not_json", None, "starts with a byte-order mark"),
-    "gzip": (gzip.compress(event()), "not_json", None, "gzip bytes: send them unpacked"),
+    "gzip": (gzip.compress(event()), "not_json", None, "gzip bytes: send them unpacked, or name gzip in ingest.unpack"),
     "UTF-16": (event().decode().encode("utf-16"), "not_json", None, "UTF-16 or UTF-32 text: send UTF-8"),
     "a lone byte of another encoding": (
         event().replace(b"homepage", b"caf\xe9"),
@@ -83,13 +83,19 @@ REJECTED: dict[str, tuple[bytes | None, str, str | None, str | None]] = {
         b"\0\0\0\0\x07" + event(),
         "not_json",
         None,
-        "a schema registry's 5-byte frame (schema id 7) is before the value: send plain JSON",
+        (
+            "a schema registry's 5-byte frame (schema id 7) is before the value: send plain JSON, "
+            "or name the registry in ingest.schema_registry"
+        ),
     ),
     "a registry's frame before what is no text": (
         b"\0\0\x01\0\x02\xff\x80",
         "not_json",
         None,
-        "a schema registry's 5-byte frame (schema id 65538) is before the value: send plain JSON",
+        (
+            "a schema registry's 5-byte frame (schema id 65538) is before the value: send plain JSON, "
+            "or name the registry in ingest.schema_registry"
+        ),
     ),
     "UTF-32 with its first byte 0": (
         event().decode().encode("utf-32-be"),
@@ -109,7 +115,7 @@ REJECTED: dict[str, tuple[bytes | None, str, str | None, str | None]] = {
         None,
         "no request: -",
     ),
-    "an array of events": (b"[" + event() + b"]", "not_an_object", None, "found an array"),
+    "an array": (b"[1, 2]", "not_an_object", None, "found an array"),
     "a bracket that closes nothing": (b"]", "not_json", None, "starts with: ]"),
     "brackets the wrong way round": (b"],[", "not_json", None, "starts with: ],["),
     "two objects": (event() + event(), "trailing_data", None, "more follows the object"),

@@ -29,6 +29,7 @@ def table(records: list[Record]) -> pa.Table:
             "topic": ["t"] * len(records),
             "partition": [0] * len(records),
             "offset": range(len(records)),
+            "part": pa.nulls(len(records), pa.int32()),
         }
     )
 
@@ -74,13 +75,14 @@ def test_every_id_of_one_moment_is_known_however_many_batches_brought_it(added: 
     assert set(asked[seen.contain(asked, now)]) == {key for keys in added for key in keys}
 
 
-Place = tuple[str, int, int]
-"""Topic, partition, offset."""
-places = st.lists(st.tuples(st.sampled_from("tu"), st.integers(0, 1), st.integers(0, 9)), max_size=12, unique=True)
+Place = tuple[str, int, int, int | None]
+"""Topic, partition, offset, and which event of its record."""
+one_place = st.tuples(st.sampled_from("tu"), st.integers(0, 1), st.integers(0, 9), st.sampled_from((None, 1, 2)))
+places = st.lists(one_place, max_size=12, unique=True)
 
 
 def columns_of(some: list[Place]) -> dict[str, pa.Array]:
-    kinds = (pa.string(), pa.int32(), pa.int64())
+    kinds = (pa.string(), pa.int32(), pa.int64(), pa.int32())
     return {
         name: pa.array([place[at] for place in some], kind)
         for at, (name, kind) in enumerate(zip(POSITION, kinds, strict=True))

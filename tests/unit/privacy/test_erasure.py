@@ -115,6 +115,7 @@ def records(*rows: tuple[bytes | None, bytes | None]) -> pa.Table:
     kinds = pa.schema({
         "reason": pa.string(), "user_id": pa.string(), "detail": pa.string(), "raw": pa.binary(),
         "kafka_key": pa.binary(), "headers": pa.list_(pa.struct({"key": pa.string(), "value": pa.binary()})),
+        "part": pa.int32(),
     })  # fmt: skip
     known = [{"reason": "not_json", "raw": raw, "kafka_key": key} for raw, key in rows]
     return pa.Table.from_pylist(known, schema=kinds)
@@ -148,6 +149,25 @@ def test_of_a_record_that_comes_after_the_erasure_no_bytes_are_kept_where_they_n
     kept = Guard(erased, KEY).apply(rows)
     assert kept["reason"].to_pylist() == [ERASED_USER if place not in (6, 8) else "not_json" for place in range(13)]
     assert [raw for raw in kept["raw"].to_pylist() if raw] == [broken[1], broken[3]]
+
+
+def test_of_several_events_in_a_record_the_persons_go_and_the_others_keep_no_bytes_that_name_the_person() -> None:
+    rows = validated(
+        (None, "ada", b'{"user_id":"ada"}', b"ada"),
+        (None, "bob", b'{"user_id":"bob"}', b"ada"),
+        (None, "eve", b'{"user_id":"eve","by":"ada"}', b"k"),
+        (None, "zoe", b'{"user_id":"zoe"}', b"k"),
+        ("missing_field", None, b'{"by":"ada"}', b"k"),
+        (None, "bob", b'{"user_id":"bob"}', b"ada"),
+    )
+    part = pa.array([1, 2, 3, 4, 5, None], pa.int32())
+    rows = rows.set_column(rows.column_names.index("part"), "part", part)
+    kept = Guard(frozenset({keyed_hash_of("ada", KEY)}), KEY).apply(rows)
+    assert kept["user_id"].to_pylist() == [None, "bob", "eve", "zoe", None, None]
+    assert kept["reason"].to_pylist() == [ERASED_USER, None, None, None, ERASED_USER, ERASED_USER]
+    assert kept["raw"].to_pylist() == [None, None, None, b'{"user_id":"zoe"}', None, None]
+    assert kept["kafka_key"].to_pylist() == [None, None, None, b"k", None, None]
+    assert kept["part"].to_pylist() == part.to_pylist()
 
 
 def test_one_of_many_people_is_found_inside_of_other_text_as_by_comparing_each() -> None:

@@ -10,11 +10,11 @@ from typing import Any
 import pytest
 
 from features.events import DEFAULT_RULES, micros_of
-from features.mapping import mapping_of
-from features.proposals import proposed
+from features.schemas.mapping import mapping_of
+from features.schemas.proposals import proposed
 from features.sense import doubts
 from features.validation import Event, Rejection, validate_value
-from features.verdicts import verdict_of
+from features.verdicts import Source, verdict_of
 from replay.file_lines import lines
 from replay.file_replay import replay
 from replay.formats.base import ReadingOptions
@@ -99,7 +99,7 @@ def test_other_schemas_get_a_mapping_that_takes_all_of_them() -> None:
     spec = proposed([json.loads(value) for value in values])
     assert spec is not None
     rules = replace(DEFAULT_RULES, mappings={"t": mapping_of("t", spec)})
-    found = [verdict_of(value, rules, NOW, None, "t") for value in values]
+    found = [verdict_of(value, rules, NOW, None, Source("t")) for value in values]
     assert [one.user_id for one in found if isinstance(one, Event)] == ["u1", "d", "u1", "7"]
 
 

@@ -10,10 +10,10 @@ from typing import Any
 import pytest
 
 from features.events import DEFAULT_RULES
-from features.mapping import mapping_of
-from features.proposals import proposed
+from features.schemas.mapping import mapping_of
+from features.schemas.proposals import proposed
 from features.validation import Event
-from features.verdicts import verdict_of
+from features.verdicts import Source, verdict_of
 
 OWN = [
     {"customer": "c1", "what": {"verb": "bought"}, "where": {"url": "https://x/a?b"}, "occurredAt": 1760529600000},
@@ -23,7 +23,8 @@ OWN = [
 
 def events(records: list[dict[str, Any]], spec: dict[str, Any]) -> list[Event]:
     rules = replace(DEFAULT_RULES, mappings={"topic": mapping_of("topic", spec)})
-    found = [verdict_of(json.dumps(one).encode(), rules, time.time_ns() // 1000, None, "topic") for one in records]
+    now, source = time.time_ns() // 1000, Source("topic")
+    found = [verdict_of(json.dumps(one).encode(), rules, now, None, source) for one in records]
     return [one for one in found if isinstance(one, Event)]
 
 

@@ -6,16 +6,21 @@ import json
 from datetime import UTC, datetime
 from typing import Any
 
+import pyarrow as pa
 import pytest
 
 from features.errors import ConfigurationError
-from features.events import ValidationRules, micros_of
-from features.mapping import mapping_of
-from features.shipped_mappings import SHIPPED
+from features.events import MAPPING_HEADER, ValidationRules, micros_of
+from features.packed import null_where_empty
+from features.records import validated
+from features.schemas.mapping import mapping_of
+from features.schemas.shipped import SHIPPED
 from features.validation import Event, Rejection
-from features.verdicts import verdict_of
+from features.verdicts import Source, verdict_of
 from settings import load_settings
 from streams.rules import validation_rules
+from tests.unit.features.test_packed import event as contract_event
+from tests.unit.features.test_packed import some_records
 
 NOW = micros_of(datetime(2026, 1, 1, tzinfo=UTC))
 NOON = micros_of(datetime(2025, 10, 15, 12, tzinfo=UTC))
@@ -29,7 +34,7 @@ def rules(**mappings: Any) -> ValidationRules:
 
 def read(record: Any, spec: dict[str, Any]) -> Event | Rejection:
     value = record if isinstance(record, bytes) else json.dumps(record).encode()
-    return verdict_of(value, rules(topic=spec), NOW, None, "topic")
+    return verdict_of(value, rules(topic=spec), NOW, None, Source("topic"))
 
 
 SNOWPLOW = {
@@ -92,6 +97,14 @@ PAYLOADS: list[tuple[str, dict[str, Any], tuple[str, str, str, str | None, str |
         ("view", "/a", "p1", None, "77"),
     ),
     (
+        "ga4_measurement",
+        {
+            "client_id": "c1", "user_id": "u1", "timestamp_micros": "1760529600000000", "name": "page_view",
+            "params": {"page_location": "https://x.example/a?q=1", "session_id": "77"},
+        },
+        ("view", "/a", "u1", None, "77"),
+    ),
+    (
         "amplitude",
         {
             "user_id": "u1", "device_id": "d1", "event_type": "[Amplitude] Page Viewed", "time": 1760529600000,
@@ -101,8 +114,8 @@ PAYLOADS: list[tuple[str, dict[str, Any], tuple[str, str, str, str | None, str |
     ),
     (
         "matomo",
-        {"_id": "0123456789abcdef", "url": "https://x.example/a", "cdt": "2025-10-15 12:00:00", "pv_id": "e1"},
-        ("view", "/a", "0123456789abcdef", "e1", None),
+        {"_id": "0123456789abcdef", "url": "https://x.example/a", "cdt": "2025-10-15 12:00:00", "pv_id": "p1"},
+        ("view", "/a", "0123456789abcdef", None, None),
     ),
     (
         "cloudevents",
@@ -201,6 +214,48 @@ def test_what_a_mapping_does_not_use_is_kept_as_written_and_context_is_told() ->
     assert found.properties == kept
 
 
+def test_a_cloud_event_in_binary_mode_is_read_with_its_headers_and_keeps_its_bytes() -> None:
+    values: list[bytes | None] = [
+        b'{"user_id": "u1", "page": "/a"}', b'{"user_id": "u2"}', b"no json", contract_event(7), b"[1]", None,
+        contract_event(8)[:-1] + b', "n": 1e3}', b'[{"user_id": "u3"}, {"user_id": "u4"}]',
+    ]  # fmt: skip
+    records = null_where_empty(some_records(values))
+    attributes = {
+        "ce_specversion": b"1.0", "ce_type": b"view", "ce_source": b"/s", "ce_id": b"e1",
+        "ce_time": b"2025-10-15T12:00:00Z", "content-type": b"application/json",
+    }  # fmt: skip
+    headers = [{"key": name, "value": text} for name, text in attributes.items()]
+    some = pa.array([headers, headers[1:], *[headers] * 6], records["headers"].type)
+    records = records.set_column(records.schema.get_field_index("headers"), "headers", some)
+    found = validated(records, rules(t=SHIPPED["cloudevents"])).sort_by("offset").to_pylist()
+    assert [row["reason"] for row in found] == [
+        None, "missing_field", "not_json", None, "not_an_object", "tombstone", None, None, None,
+    ]  # fmt: skip
+    first = found[0]
+    assert (first["user_id"], first["action"], first["page"], first["event_id"]) == ("u1", "view", "/a", "e1")
+    assert [row["raw"] for row in found[:7]] == values[:7]
+    named = [row["user_id"] for row in found[3:]]
+    assert named == ["user 7", None, None, "user 8", "u3", "u4"], "what is an event, or several, is no attribute's"
+    assert "specversion" not in dict(found[6]["properties"])
+    unmapped = validated(records, rules()).sort_by("offset").to_pylist()
+    assert [row["reason"] for row in unmapped[:2]] == ["missing_field", "missing_field"]
+
+
+def test_a_record_may_name_its_mapping_in_a_header() -> None:
+    segment = {"userId": "u1", "event": "Seen", "timestamp": "2025-10-15T12:00:00Z", "name": "/a"}
+    values: list[bytes | None] = [json.dumps(segment).encode()] * 4
+    records = null_where_empty(some_records(values))
+    names = [b"segment", b"other", None, b"own"]
+    headers = [[{"key": MAPPING_HEADER, "value": name}] for name in names]
+    some = pa.array(headers, records["headers"].type)
+    records = records.set_column(records.schema.get_field_index("headers"), "headers", some)
+    own = {**SHIPPED["segment"], "action": "=own"}
+    found = validated(records, rules(t=SHIPPED["ecs"], segment=SHIPPED["segment"], own=own)).sort_by("offset")
+    assert found["reason"].to_pylist() == [None, "missing_field", "missing_field", None]
+    assert found["action"].to_pylist() == ["Seen", None, None, "own"]
+    assert "mapping t finds none of user.id" in found["detail"].to_pylist()[1], "a name that is none: the topic's"
+
+
 def test_an_event_of_the_contract_is_one_wherever_it_comes_from() -> None:
     event = {"user_id": "7", "action": "view", "page": "/", "timestamp": "2025-10-15T12:00:00Z", "userId": "other"}
     found = read(event, SHIPPED["segment"])
@@ -212,7 +267,7 @@ def test_only_records_of_the_named_source_are_mapped() -> None:
     name, record, _ = PAYLOADS[0]
     value = json.dumps(record).encode()
     for source in ("other", None):
-        verdict = verdict_of(value, rules(topic=SHIPPED[name]), NOW, None, source)
+        verdict = verdict_of(value, rules(topic=SHIPPED[name]), NOW, None, Source(source))
         assert isinstance(verdict, Rejection)
         assert verdict.reason == "missing_field"
 

@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from features.mapping import EventMapping, mapping_of
+from features.schemas.mapping import EventMapping, mapping_of
 from features.validation import micros
 
 MAX_DEPTH = 4

@@ -1,6 +1,6 @@
 """Mappings of schemas that many senders have, after their public specifications; ``ingest.mappings`` names them.
 
-Each says of one event a record. What such a tool sends in batches (``batch``, ``events``) has to be cut before.
+Where such a tool sends several events in a record, ``batch`` says where they are.
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ _SEGMENT: dict[str, Any] = {
         "Signed In": "login", "Signed Up": "sign_up",
     },
     "properties": "properties",
+    "batch": "batch",
 }  # fmt: skip
 
 SHIPPED: dict[str, dict[str, Any]] = {
@@ -58,6 +59,7 @@ SHIPPED: dict[str, dict[str, Any]] = {
         "country": "properties.$geoip_country_code",
         "actions": {"$pageview": "view", "$screen": "view", "$autocapture": "click", "$rageclick": "click"},
         "properties": "properties",
+        "batch": "batch",
     },
     "ga4_bigquery": {
         "user_id": ["user_id", "user_pseudo_id"],
@@ -75,6 +77,20 @@ SHIPPED: dict[str, dict[str, Any]] = {
             "page_view": "view", "screen_view": "view", "view_item": "view", "select_item": "click", "click": "click",
         },
     },
+    "ga4_measurement": {
+        "user_id": ["user_id", "client_id", "app_instance_id"],
+        "action": "name",
+        "page": ["params.page_location", "params.page_path", "params.screen_name", "=/"],
+        "timestamp": "timestamp_micros",
+        "session_id": "params.session_id",
+        "ip": "ip_override",
+        "unit": "microseconds",
+        "actions": {
+            "page_view": "view", "screen_view": "view", "view_item": "view", "select_item": "click", "click": "click",
+        },
+        "properties": "params",
+        "batch": "events",
+    },
     "amplitude": {
         "user_id": ["user_id", "device_id", "amplitude_id"],
         "action": "event_type",
@@ -90,17 +106,19 @@ SHIPPED: dict[str, dict[str, Any]] = {
         "zone_is_utc": True,
         "actions": {"[Amplitude] Page Viewed": "view", "[Amplitude] Element Clicked": "click"},
         "properties": "event_properties",
+        "batch": "events",
     },
     "matomo": {
         "user_id": ["uid", "userId", "_id", "visitorId", "cid"],
         "action": ["e_a", "type", "=view"],
         "page": ["url", "action_name", "=/"],
         "timestamp": ["cdt", "timestamp", "serverTimestamp"],
-        "event_id": ["pv_id", "idpageview"],
+        "session_id": "idVisit",
         "ip": ["cip", "visitIp"],
         "user_agent": "ua",
         "zone_is_utc": True,
         "actions": {"action": "view", "outlink": "click", "download": "click", "goal": "goal"},
+        "batch": "actionDetails",
     },
     "cloudevents": {
         "user_id": ["data.user_id", "data.userId", "subject"],
@@ -135,6 +153,7 @@ SHIPPED: dict[str, dict[str, Any]] = {
         "user_agent": ["attributes[key=user_agent.original].value.stringValue", "attributes.user_agent.original"],
         "unit": "auto",
         "actions": {"documentLoad": "view", "click": "click", "browser.page_view": "view"},
+        "batch": ["resourceLogs.scopeLogs.logRecords", "resourceSpans.scopeSpans.spans"],
     },
     "ocsf": {
         "user_id": ["user.uid", "actor.user.uid", "user.name", "actor.user.name", "user.email_addr"],

@@ -28,7 +28,7 @@ CONSTANT = "="
 _STEP = re.compile(r'"([^"]+)"|([^."\[\]]+)|\[(?:(\d+)|([^\]=]+)=([^\]]*))\]')
 _NAIVE = re.compile(r"\d{4}-\d\d-\d\d[ T]\d\d:\d\d:\d\d(?:\.\d+)?")
 _ORIGIN = re.compile(r"[a-z][a-z0-9+.-]*://[^/?#]*", re.IGNORECASE)
-OPTIONS = ("actions", "unit", "zone_is_utc", "columns", "width", "properties")
+OPTIONS = ("actions", "unit", "zone_is_utc", "columns", "width", "properties", "batch")
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 OUTCOMES = {"success": "ok", "failure": "failed", "true": "ok", "false": "failed", "1": "ok", "2": "failed"}
 """What others call how something ended; 1 and 2 are those of OCSF."""
@@ -51,6 +51,8 @@ class EventMapping:
         zone_is_utc: times without an offset are UTC.
         columns: names by number, from 0, of the columns of records that are ``width`` tab-separated texts and no JSON.
         properties: paths of objects whose members become properties, beside the record's own other fields.
+        batch: names (``a.b``) that lead to the array of events in a record that holds several, see
+            :mod:`features.schemas.batches`; each array on the way is gone through. Of several the first that is there.
     """
 
     name: str
@@ -61,6 +63,7 @@ class EventMapping:
     columns: Names[int, str] = field(default_factory=dict)
     width: int = 0
     properties: tuple[str, ...] = ()
+    batch: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         unknown = sorted(set(self.fields) - {*TARGETS, *CONTEXT})
@@ -72,6 +75,9 @@ class EventMapping:
             raise ConfigurationError(f"Mapping {self.name} does not say where {', '.join(lacking)} is found.")
         for source in (*chain.from_iterable(self.fields.values()), *self.properties):
             _path(source)  # what is none is said at the start
+        for source in self.batch:
+            if source.startswith(CONSTANT) or not all(isinstance(step, str) for step in _path(source)):
+                raise ConfigurationError(f"Mapping {self.name} has batch {source!r}; needed names such as a.b.")
 
     def record_in(self, text: str) -> dict[str, Any] | None:
         """The record of a text with columns; None where it is none."""
@@ -91,6 +97,11 @@ class EventMapping:
     def property_paths(self) -> tuple[Path, ...]:
         """:attr:`properties` as steps."""
         return tuple(path for path in map(_path, self.properties) if isinstance(path, tuple))
+
+    @cached_property
+    def batch_paths(self) -> list[tuple[str, ...]]:
+        """:attr:`batch` as names."""
+        return [tuple(map(str, _path(source))) for source in self.batch]
 
     @cached_property
     def used(self) -> frozenset[str]:
@@ -216,8 +227,9 @@ def mapping_of(name: str, spec: Names[str, Any]) -> EventMapping:
         raise ConfigurationError(f"Mapping {name} has {', '.join(unknown)}; there are {known}.")
     if options.get("unit", "auto") not in ("auto", *UNITS):
         raise ConfigurationError(f"Mapping {name} has the unit {options['unit']}; needed auto, {', '.join(UNITS)}.")
-    if "properties" in options:
-        options["properties"] = _texts(name, "properties", options["properties"])
+    for key in ("properties", "batch"):
+        if key in options:
+            options[key] = _texts(name, key, options[key])
     fields = {key: _texts(name, key, value) for key, value in spec.items() if key in (*TARGETS, *CONTEXT)}
     return EventMapping(name, fields, **options)
 
