@@ -66,6 +66,7 @@ test-cluster: setup s3-jars ## the jobs on a Spark cluster with S3, Kafka with T
 
 crash: setup ## ingest, the one pass, the bridge: each killed 25 times at random moments, with the broker (make test: 3)
 	@BEHAVIOR_TEST_KILLS=25 .venv/bin/python -m pytest tests/integration/test_crash.py tests/integration/test_bridge_rabbitmq.py \
+		tests/integration/test_sinks_killed.py \
 		-k killed $(ARGS)
 
 test-all: setup s3-jars ## every suite on this commit, two at a time, with a table at the end (2.5 hours on 2 cores)

@@ -90,6 +90,7 @@ class Delivery:
                     self.delivered += len(rows) - lost
                     self._place = rows[-1]["batch_time"]
                     self._note(self._place)
+                    self._stopped.wait(self.sink.pause_seconds)
                 self.trouble, pause = None, 1.0
                 self._wake.wait(LOOK_SECONDS)
                 self._wake.clear()

@@ -16,6 +16,9 @@ def _address(secret: SecretStr) -> SecretStr:
     return secret
 
 
+HttpSecret = Annotated[SecretStr, AfterValidator(_address)]
+
+
 class AlertSettings(Section):
     """Alerts: when they are revised, whom they are sent to, and how they weigh together."""
 
@@ -25,11 +28,12 @@ class AlertSettings(Section):
     remember_hours: int = Field(48, ge=1)
     sinks: tuple[str, ...] | None = None
     kafka: bool = True
-    webhook: Annotated[SecretStr, AfterValidator(_address)] | None = Field(
+    webhook: HttpSecret | None = Field(
         None,
         description="address that every revision is posted to: often a secret by itself, so not for conf/",
     )
     webhook_token: SecretStr | None = Field(None, description="sent as Authorization: Bearer")
+    webhook_secret: SecretStr | None = Field(None, description="signs what is posted: X-Behavior-Signature")
     webhook_attempts: int = Field(6, ge=1)
     webhook_seconds: float = Field(5, gt=0)
     risk_half_life_days: float = Field(3, gt=0)

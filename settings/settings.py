@@ -12,6 +12,7 @@ from settings.maintenance import MaintenanceSettings
 from settings.models import DriftSettings, GateSettings, ModelSettings, PatternSettings
 from settings.online import OnlineSettings
 from settings.serving import AuditSettings, CollectorSettings, OidcSettings, ServingSettings
+from settings.sinks import SinkSettings
 from settings.sources import KafkaSettings, RabbitmqSettings
 from settings.storage import S3Settings, SparkSettings, StorageSettings
 from settings.streams import (
@@ -48,6 +49,7 @@ class Settings(BaseSettings):
     drift: DriftSettings
     score: ScoreSettings
     alerts: AlertSettings
+    sinks: SinkSettings
     online: OnlineSettings
     stream: StreamSettings
     patterns: PatternSettings

@@ -8,6 +8,9 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any, ClassVar
 
+from pydantic import SecretStr
+
+from features.errors import ConfigurationError
 from settings import Settings
 
 Row = dict[str, Any]
@@ -22,6 +25,9 @@ class AlertSink(ABC):
     max_rows: ClassVar[int] = 1000
     """Revisions that one call is given, unless one commit has more: a commit is never parted."""
 
+    pause_seconds: float = 0
+    """How long a delivery lets alerts come together after each call of :meth:`send`."""
+
     def __init__(self, settings: Settings) -> None:
         """Raises ConfigurationError where a setting that the sink needs is missing; connects nowhere yet."""
         self.settings = settings
@@ -33,6 +39,34 @@ class AlertSink(ABC):
         Raises:
             EnvironmentProblem: all of these rows should be sent again later.
         """
+
+
+def needed(sink: str, name: str, value: str | None) -> str:
+    """The value of ``sinks.NAME``.
+
+    Raises:
+        ConfigurationError: there is none.
+    """
+    if value is None:
+        raise ConfigurationError(
+            f"Setting alerts.sinks: found {sink}, and no sinks.{name}. Set sinks.{name}, or leave {sink} out of "
+            "alerts.sinks."
+        )
+    return value
+
+
+def needed_secret(sink: str, name: str, value: SecretStr | None) -> str:
+    """The secret ``BEHAVIOR_SINKS__NAME``.
+
+    Raises:
+        ConfigurationError: there is none.
+    """
+    if value is None:
+        raise ConfigurationError(
+            f"Setting alerts.sinks: found {sink}, and no sinks.{name}. Set BEHAVIOR_SINKS__{name.upper()}, or leave "
+            f"{sink} out of alerts.sinks."
+        )
+    return value.get_secret_value()
 
 
 def alert_json(row: Row) -> bytes:

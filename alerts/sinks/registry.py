@@ -5,7 +5,14 @@ from __future__ import annotations
 import importlib
 
 from alerts.sinks.base import AlertSink
+from alerts.sinks.jira import JiraSink
 from alerts.sinks.kafka import KafkaSink
+from alerts.sinks.mail import MailSink
+from alerts.sinks.pagerduty import PagerdutySink
+from alerts.sinks.security_events import EcsSink, OcsfSink
+from alerts.sinks.slack import SlackSink
+from alerts.sinks.syslog import SyslogSink
+from alerts.sinks.teams import TeamsSink
 from alerts.sinks.webhook import WebhookSink
 from features.errors import ConfigurationError
 from settings import Settings
@@ -13,6 +20,14 @@ from settings import Settings
 SINKS: dict[str, type[AlertSink]] = {
     "kafka": KafkaSink,
     "webhook": WebhookSink,
+    "slack": SlackSink,
+    "teams": TeamsSink,
+    "pagerduty": PagerdutySink,
+    "jira": JiraSink,
+    "mail": MailSink,
+    "syslog": SyslogSink,
+    "ocsf": OcsfSink,
+    "ecs": EcsSink,
 }
 
 

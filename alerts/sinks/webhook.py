@@ -2,67 +2,59 @@
 
 from __future__ import annotations
 
-import logging
+import hashlib
+import hmac
+import time
 from collections.abc import Sequence
 
 import httpx
-from tenacity import Retrying, retry_if_exception_type, stop_after_attempt, wait_random_exponential
 
-from alerts.sinks.base import AlertSink, Row, alert_json
+from alerts.sinks.base import Row, alert_json
+from alerts.sinks.http import HttpSink
 from features.errors import ConfigurationError
 from settings import Settings
 
-log = logging.getLogger(__name__)
-logging.getLogger("httpx").setLevel(logging.WARNING)  # it tells each address at INFO, and the webhook's is a secret
+SIGNATURE = "X-Behavior-Signature"
 
 
-class WebhookSink(AlertSink):
+class WebhookSink(HttpSink):
     """A POST per revision to ``alerts.webhook``; one that is refused or not answered so often is given up."""
 
     max_rows = 1
+    receiver = "the webhook"
 
     def __init__(self, settings: Settings) -> None:
-        super().__init__(settings)
         chosen = settings.alerts
         if chosen.webhook is None:
             raise ConfigurationError(
                 "Setting alerts.sinks: found webhook, and no alerts.webhook; needed: the address to post to. "
                 "Set BEHAVIOR_ALERTS__WEBHOOK, or leave webhook out of alerts.sinks."
             )
+        token = chosen.webhook_token
+        login = {} if token is None else {"Authorization": f"Bearer {token.get_secret_value()}"}
+        super().__init__(settings, {"Content-Type": "application/json", **login})
         self._address = chosen.webhook.get_secret_value()
-        headers = {"Content-Type": "application/json"}
-        if chosen.webhook_token is not None:
-            headers["Authorization"] = f"Bearer {chosen.webhook_token.get_secret_value()}"
-        self._client = httpx.Client(
-            timeout=chosen.webhook_seconds, headers=headers, follow_redirects=False, trust_env=False
-        )
-        self._attempts = Retrying(
-            retry=retry_if_exception_type(httpx.HTTPError),  # an address that is none is not tried again
-            stop=stop_after_attempt(chosen.webhook_attempts),
-            wait=wait_random_exponential(multiplier=0.5, max=10),
-            reraise=True,
-        )
+        self._secret = None if chosen.webhook_secret is None else chosen.webhook_secret.get_secret_value().encode()
 
     def send(self, rows: Sequence[Row]) -> int:
-        lost = 0
-        for row in rows:
-            try:
-                self._attempts.copy()(self._post, row)
-            except (httpx.HTTPError, httpx.InvalidURL) as error:
-                lost += 1
-                log.warning(
-                    "alert %s revision %s was given up after %d attempts: the webhook %s",
-                    row["alert_id"], row["revision"], self.settings.alerts.webhook_attempts, _why(error),
-                )  # fmt: skip
-        return lost
+        return sum(not self._sent(row) for row in rows)
 
-    def _post(self, row: Row) -> None:
-        mark = {"Idempotency-Key": f"{row['alert_id']}-{row['revision']}"}
-        self._client.post(self._address, content=alert_json(row), headers=mark).raise_for_status()
+    def _sent(self, row: Row) -> bool:
+        body, mark = alert_json(row), f"{row['alert_id']}-{row['revision']}"
+
+        def post() -> httpx.Response:
+            headers = {"Idempotency-Key": mark}
+            if self._secret is not None:
+                headers[SIGNATURE] = signature(body, self._secret, int(time.time()))
+            return self.client.post(self._address, content=body, headers=headers)
+
+        return self.ask(f"alert {row['alert_id']} revision {row['revision']}", post) is not None
 
 
-def _why(error: httpx.HTTPError | httpx.InvalidURL) -> str:
-    """Without the address, which may hold a secret."""
-    if isinstance(error, httpx.HTTPStatusError):
-        return f"answered {error.response.status_code}"
-    return f"did not answer ({type(error).__name__})"
+def signature(body: bytes, secret: bytes, at: int) -> str:
+    """``t=SECONDS,v1=HEX``: HMAC-SHA256 (RFC 2104) of the seconds since 1970, a dot and the body.
+
+    The receiver makes it anew, and refuses one that is another or whose time is long past: who copies a request can
+    then not send it again later.
+    """
+    return f"t={at},v1={hmac.new(secret, b'%d.%s' % (at, body), hashlib.sha256).hexdigest()}"
