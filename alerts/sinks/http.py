@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Mapping
+from abc import abstractmethod
+from collections.abc import Callable, Mapping, Sequence
 from http import HTTPStatus
 from typing import Any, ClassVar
 
 import httpx
 from tenacity import RetryCallState, Retrying, retry_if_exception, stop_after_attempt, wait_random_exponential
 
-from alerts.sinks.base import AlertSink
+from alerts.sinks.base import AlertSink, Row
+from alerts.sinks.wording import worth_telling
 from settings import Settings
 
 log = logging.getLogger(__name__)
@@ -58,6 +60,28 @@ class HttpSink(AlertSink):
     def post(self, what: str, address: str, body: Any, headers: Mapping[str, str] | None = None) -> bool:
         """Whether the receiver took a body of JSON."""
         return self.ask(what, lambda: self.client.post(address, json=body, headers=dict(headers or {}))) is not None
+
+
+class ChatSink(HttpSink):
+    """One message for what came in ``sinks.pause_seconds``. Chats know no key: after a crash one may come twice."""
+
+    max_rows = 200
+
+    def __init__(self, settings: Settings, address: str) -> None:
+        super().__init__(settings)
+        self._address = address
+        self.pause_seconds = settings.sinks.pause_seconds
+
+    @abstractmethod
+    def message(self, rows: Sequence[Row], page: str | None) -> dict[str, Any]:
+        """What is posted of these alerts; ``page`` is where their links lead."""
+
+    def send(self, rows: Sequence[Row]) -> int:
+        told = worth_telling(rows)
+        if not told:
+            return 0
+        message = self.message(told, self.settings.sinks.page_url)
+        return 0 if self.post(f"a message of {len(told)} alerts", self._address, message) else len(rows)
 
 
 def why(error: httpx.HTTPError | httpx.InvalidURL) -> str:

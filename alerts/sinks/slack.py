@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from alerts.sinks.base import Row, needed_secret
-from alerts.sinks.http import HttpSink
-from alerts.sinks.wording import details, headline, link, reasons, severity, worth_telling
+from alerts.sinks.http import ChatSink
+from alerts.sinks.wording import details, headline, link, reasons, severity
 from settings import Settings
 
 MOST_SHOWN = 10
@@ -15,23 +15,14 @@ MAX_TEXT = 3_000
 """Characters of one section (Slack's Block Kit); a message may have 50 blocks, and texts of users are never markup."""
 
 
-class SlackSink(HttpSink):
-    """One message for what came in ``sinks.pause_seconds``. Slack knows no key: after a crash one may come twice."""
-
-    max_rows = 200
+class SlackSink(ChatSink):
     receiver = "Slack"
 
     def __init__(self, settings: Settings) -> None:
-        super().__init__(settings)
-        self._address = needed_secret("slack", "slack_url", settings.sinks.slack_url)
-        self.pause_seconds = settings.sinks.pause_seconds
+        super().__init__(settings, needed_secret("slack", "slack_url", settings.sinks.slack_url))
 
-    def send(self, rows: Sequence[Row]) -> int:
-        told = worth_telling(rows)
-        if not told:
-            return 0
-        message = slack_message(told, self.settings.sinks.page_url)
-        return 0 if self.post(f"a message of {len(told)} alerts", self._address, message) else len(rows)
+    def message(self, rows: Sequence[Row], page: str | None) -> dict[str, Any]:
+        return slack_message(rows, page)
 
 
 def slack_message(rows: Sequence[Row], page: str | None) -> dict[str, Any]:

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from alerts.sinks.base import Row, needed_secret
-from alerts.sinks.http import HttpSink
-from alerts.sinks.wording import Severity, details, headline, link, reasons, severity, worth_telling
+from alerts.sinks.http import ChatSink
+from alerts.sinks.wording import Severity, details, headline, link, reasons, severity
 from settings import Settings
 
 MOST_SHOWN = 10
@@ -17,23 +17,14 @@ MAX_BYTES = 28_000
 COLOURS = {Severity.LOW: "default", Severity.MEDIUM: "accent", Severity.HIGH: "warning", Severity.CRITICAL: "attention"}
 
 
-class TeamsSink(HttpSink):
-    """One card for what came in ``sinks.pause_seconds``. Teams knows no key: after a crash one may come twice."""
-
-    max_rows = 200
+class TeamsSink(ChatSink):
     receiver = "Teams"
 
     def __init__(self, settings: Settings) -> None:
-        super().__init__(settings)
-        self._address = needed_secret("teams", "teams_url", settings.sinks.teams_url)
-        self.pause_seconds = settings.sinks.pause_seconds
+        super().__init__(settings, needed_secret("teams", "teams_url", settings.sinks.teams_url))
 
-    def send(self, rows: Sequence[Row]) -> int:
-        told = worth_telling(rows)
-        if not told:
-            return 0
-        message = teams_message(told, self.settings.sinks.page_url)
-        return 0 if self.post(f"a card of {len(told)} alerts", self._address, message) else len(rows)
+    def message(self, rows: Sequence[Row], page: str | None) -> dict[str, Any]:
+        return teams_message(rows, page)
 
 
 def teams_message(rows: Sequence[Row], page: str | None) -> dict[str, Any]:
