@@ -24,7 +24,7 @@ from lake import arrow_tables, notes
 from lake.tail import Tail
 from scoring.arrays import ANOMALY
 from settings import Settings
-from streams import queries
+from streams import claims, queries
 from streams.flow import ALERTING
 
 QUERY = ALERTING.query
@@ -51,7 +51,7 @@ class ScoreFollower:
         self._in_doubt = False
         self.open = 0
         if "://" not in self.folder:
-            queries.claim(self.folder)
+            claims.claim(self.folder)
         for table in (ALERTS, RISK, FEEDBACK):
             arrow_tables.opened(self.root, table)
         self._start_over()

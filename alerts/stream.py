@@ -11,7 +11,7 @@ from alerts.follower import QUERY, ScoreFollower
 from alerts.sinks.registry import sinks_of
 from features.errors import BehaviorError, EnvironmentProblem
 from settings import Settings
-from streams import queries
+from streams import claims
 
 MAX_TROUBLE_PAUSE = 30.0
 log = logging.getLogger(__name__)
@@ -68,7 +68,7 @@ class AlertStream:
             self._thread.join(10)
         for delivery in self.deliveries:
             delivery.stop()
-        queries.let_go(self.follower.folder)
+        claims.let_go(self.follower.folder)
 
     def wait(self, stop: threading.Event) -> None:
         """Until ``stop`` is set, or it has failed for good.

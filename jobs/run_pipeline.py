@@ -41,7 +41,7 @@ from replay.formats.registry import AUTO, NAMES, known_format
 from replay.pseudonyms import pseudonym_key
 from settings import Settings, cli, load_settings, local_overrides
 from spark.session import spark_session
-from streams import queries
+from streams import claims, queries
 from streams.flow import FLOW, INGEST
 from streams.queries import failure_of
 from telemetry.logs import to_files, to_stderr
@@ -198,12 +198,12 @@ def parts_of(spark: SparkSession, lake: Lake, settings: Settings) -> Parts:
 
     def start() -> one_pass.Run:
         # Else a job could begin with the tables after the three queries have come to rest, and before this one runs.
-        claims = [] if settings.stream.fenced else [queries.checkpoint(settings, stream.query) for stream in FLOW]
-        with queries.kept(claims):
+        folders = [] if settings.stream.fenced else [queries.checkpoint(settings, stream.query) for stream in FLOW]
+        with claims.kept(folders):
             to_one_pass(spark, lake, settings, finisher(spark, lake, settings))
             run = one_pass.start(spark, lake, settings)
-        for folder in set(claims) - {queries.checkpoint(settings, INGEST.query)}:
-            queries.let_go(folder)
+        for folder in set(folders) - {queries.checkpoint(settings, INGEST.query)}:
+            claims.let_go(folder)
         return run
 
     return Parts(start, has_champion, train, alerts, stream_of(settings))

@@ -28,7 +28,7 @@ from online import entries
 from online.configured import store_of
 from online.store import Entry, Store
 from settings import Settings
-from streams import queries
+from streams import claims
 
 log = logging.getLogger(__name__)
 
@@ -148,7 +148,7 @@ class Feed:
     def close(self) -> None:
         """Let another one feed the store."""
         self.store.close()
-        queries.let_go(self.settings.online_path)
+        claims.let_go(self.settings.online_path)
 
     def expire(self) -> None:
         """Remove what is older than the days that are kept."""
@@ -163,7 +163,7 @@ def feed_of(settings: Settings, *, anew: bool = False) -> Feed:
         BehaviorError: another process of this machine feeds it.
     """
     if settings.online.store == "sqlite":
-        queries.claim(settings.online_path)
+        claims.claim(settings.online_path)
     store = store_of(settings)
     if store is None:
         raise ConfigurationError("online.store is none: there is no online view to fill. Set it to sqlite or redis.")
@@ -183,7 +183,7 @@ def forget(settings: Settings, users: Collection[str]) -> None:
     store = store_of(settings)
     if store is None:
         return
-    is_ours = settings.online.store == "sqlite" and not queries.claimed(settings.online_path)
+    is_ours = settings.online.store == "sqlite" and not claims.claimed(settings.online_path)
     try:
         if is_ours:
             with closing(feed_of(settings)) as feed:

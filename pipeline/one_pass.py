@@ -38,7 +38,7 @@ from pipeline.workers import DESCRIBED, SHUFFLED, Models, Scored, before_the_shu
 from privacy.erased_people import Privacy
 from privacy.pseudonyms import Guard
 from settings import Settings
-from streams import queries
+from streams import claims, queries
 from streams.arrivals import Arrivals, arrivals_in
 from streams.checkpoints import NO_BATCH, Checkpoint
 from streams.flow import INGEST, TOGETHER
@@ -111,7 +111,7 @@ def catch_up(spark: SparkSession, lake: Lake, settings: Settings) -> dict[str, l
     """
     folder = queries.checkpoint(settings, INGEST.query)
     if not settings.stream.fenced:
-        queries.claim(folder)
+        claims.claim(folder)
     try:
         idle = _idle(spark, lake, settings, LateModels(spark, settings))
         if not idle.may_begin:
@@ -123,7 +123,7 @@ def catch_up(spark: SparkSession, lake: Lake, settings: Settings) -> dict[str, l
             log.error("%s", left)
         return idle.note()
     finally:
-        queries.let_go(folder)
+        claims.let_go(folder)
 
 
 def _idle(spark: SparkSession, lake: Lake, settings: Settings, models: LateModels) -> Idle:
@@ -150,7 +150,7 @@ class Run:
         self.idle.stop()
         with suppress(BehaviorError):  # logs forget after a day: whoever starts later begins as near as can be
             self.idle.note()
-        queries.let_go(self.idle.folder)
+        claims.let_go(self.idle.folder)
 
     def catch_up(self) -> str | None:
         """Do all that is owed, as far as that is possible now; returns a sentence where something is left."""

@@ -11,7 +11,7 @@ from features.tables import SCORES
 from lake import notes
 from lake.spark_tables import Lake
 from settings import Settings
-from streams import queries
+from streams import claims, queries
 from streams.flow import ALERTING, INGEST, Stream, noted
 from streams.progress import Position, position, unread
 
@@ -70,7 +70,7 @@ class StreamWaits:
 
         def is_behind() -> bool:
             note = notes.read(folder, ALERTING.note)
-            return note is not None and int(note["version"]) < until and queries.claimed(folder)
+            return note is not None and int(note["version"]) < until and claims.claimed(folder)
 
         self._wait(ALERTING, is_behind, "take in that scores were removed")
 
@@ -102,7 +102,7 @@ class StreamWaits:
         if stream is ALERTING or self.settings.stream.fenced:
             return
         runs = stream if noted(self.settings) is None else INGEST  # the one pass holds the checkpoint of ingest
-        if queries.claimed(queries.checkpoint(self.settings, runs.query)):
+        if claims.claimed(queries.checkpoint(self.settings, runs.query)):
             return
         if stream is INGEST:
             raise BehaviorError(

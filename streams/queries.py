@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import fcntl
 import logging
 import re
-import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
-from typing import Any, TextIO
+from typing import Any
 
 from py4j.protocol import Py4JError  # type: ignore[import-untyped]
 from pyspark.errors import StreamingQueryException
@@ -21,12 +18,13 @@ from pyspark.sql import functions as F
 from pyspark.sql.streaming.query import StreamingQuery
 
 from features.columns import by_reference
-from features.errors import BehaviorError, ConfigurationError, DataLossError, EnvironmentProblem
+from features.errors import BehaviorError, DataLossError, EnvironmentProblem
 from features.tables import Table
 from lake import hadoop_files, notes
 from lake.hadoop_files import HadoopFolder
 from lake.spark_tables import Lake
 from settings import Settings
+from streams import claims
 from streams.checkpoints import NO_BATCH, Checkpoint
 from telemetry import metrics
 
@@ -197,7 +195,7 @@ def start(
 
     folder = checkpoint(settings, kept_as or name)
     if not settings.stream.fenced:
-        claim(folder)
+        claims.claim(folder)
     metrics.serve(stream.sparkSession, settings.metrics)
     is_first = True
     times = clock or clock_of(stream.sparkSession, settings, kept_as or name, newest)
@@ -274,7 +272,7 @@ def finish(query: StreamingQuery, settings: Settings, explain: Callable[[], None
             explain()
         raise failure_of(error, settings) from None
     finally:
-        let_go(checkpoint(settings, str(query.name)))
+        claims.let_go(checkpoint(settings, str(query.name)))
 
 
 def failure_of(error: StreamingQueryException, settings: Settings) -> BehaviorError:
@@ -308,87 +306,6 @@ def side_by_side(*works: Callable[[], None]) -> None:
 def in_few_files(rows: DataFrame, count: int) -> DataFrame:
     """``rows``, about ``count`` of them, in no more partitions than their number is worth: each becomes a file."""
     return rows.coalesce(1 + count // ROWS_A_FILE)
-
-
-def claim(folder: str) -> None:
-    """Keep other processes of this machine away from the checkpoint ``folder`` until this one ends, however it ends.
-
-    Raises:
-        ConfigurationError: the folder is not one of this machine's.
-        BehaviorError: another process runs the query.
-    """
-    if "://" in folder:
-        raise ConfigurationError(
-            f"stream.fenced is false and a checkpoint is at {folder}: without the fence two drivers could write "
-            "the same batch. Set stream.fenced to true, or keep checkpoints in a folder of this machine."
-        )
-    if folder in _KEPT:
-        return
-    path = Path(f"{folder}.lock")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    let_go(folder)
-    file = path.open("w", encoding="utf-8")
-    if not _locked(file):
-        file.close()
-        raise BehaviorError(
-            f"Query {path.stem!r} is being run by another process (it holds {path}). Stop that one first."
-        )
-    _CLAIMED[folder] = file
-
-
-def _locked(file: TextIO) -> bool:
-    """Lock it; tried for a moment, since who asks whether it is locked (:func:`claimed`) holds it for one."""
-    for _ in range(10):
-        with suppress(BlockingIOError):
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            return True
-        time.sleep(0.02)
-    return False
-
-
-@contextmanager
-def kept(folders: Sequence[str]) -> Iterator[None]:
-    """Claim ``folders`` for the whole block, whatever query ends and begins in it; the claims last beyond it.
-
-    Raises:
-        BehaviorError: another process runs one of the queries.
-    """
-    for folder in folders:
-        claim(folder)
-    _KEPT.update(folders)
-    try:
-        yield
-    except BaseException:
-        _KEPT.difference_update(folders)
-        for folder in folders:
-            let_go(folder)
-        raise
-    _KEPT.difference_update(folders)
-
-
-def claimed(folder: str) -> bool:
-    """Whether a process, this one included, has claimed ``folder``; of a folder elsewhere it cannot be told: True."""
-    if "://" in folder or folder in _CLAIMED:
-        return True
-    try:
-        with Path(f"{folder}.lock").open(encoding="utf-8") as file:
-            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except FileNotFoundError:
-        return False
-    except BlockingIOError:
-        return True
-    return False
-
-
-def let_go(folder: str) -> None:
-    """Give up the claim of this process to ``folder``, if it has one: the query has ended, and others may run it."""
-    if folder in _CLAIMED and folder not in _KEPT:
-        _CLAIMED.pop(folder).close()
-
-
-_CLAIMED: dict[str, TextIO] = {}
-_KEPT: set[str] = set()
-"""Of these, those that are not let go when a query ends."""
 
 
 def stamped(rows: DataFrame, batch: Batch) -> DataFrame:

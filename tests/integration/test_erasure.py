@@ -30,7 +30,7 @@ from privacy import erasure, stray_files
 from privacy.erased_people import Privacy
 from privacy.erasure import Erasure
 from privacy.pseudonyms import keyed_hash_of
-from streams import queries
+from streams import claims, queries
 from tests.integration.upkeep import KEY, NEEDED, NOON, Act, Platform, small_platform
 
 pytestmark = [pytest.mark.integration, pytest.mark.slow]
@@ -112,12 +112,12 @@ def test_what_a_stream_that_nobody_runs_has_not_read_is_read_before_a_person_is_
     platform.arrive(ACTS)
     platform.build()
     platform.arrive([(PERSON, 5, "/a"), ("bob", 5, "/a")])
-    queries.let_go(queries.checkpoint(platform.settings, build_features.QUERY))  # as if that process had ended
+    claims.let_go(queries.checkpoint(platform.settings, build_features.QUERY))  # as if that process had ended
     removed = erase(platform, PERSON)
     assert removed["events"] == 3
     assert files_with(platform, PERSON) == []
     assert platform.parity() == (0, 0, 0)
-    assert not queries.claimed(queries.checkpoint(platform.settings, build_features.QUERY))
+    assert not claims.claimed(queries.checkpoint(platform.settings, build_features.QUERY))
 
 
 def test_ingest_that_was_stopped_within_a_batch_is_named_at_once_with_the_command_that_comes_first(
@@ -153,7 +153,7 @@ def test_alerts_that_are_being_raised_are_waited_for_and_stopped_ones_are_not(pl
     folder = queries.checkpoint(platform.settings, "raise_alerts")
     notes.write(folder, "scores", {"version": -1})
     # In a process of its own, as raise_alerts is: a claim lasts as long as its process.
-    claim = f"from streams import queries; queries.claim({folder!r}); print('claimed', flush=True); input()"
+    claim = f"from streams import claims; claims.claim({folder!r}); print('claimed', flush=True); input()"
     with subprocess.Popen([sys.executable, "-c", claim], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as running:
         assert running.stdout is not None
         assert running.stdout.readline() == b"claimed\n"

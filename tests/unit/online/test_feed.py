@@ -17,7 +17,7 @@ from online import entries
 from online.feed import Feed, feed_of, forget
 from online.store import Store
 from settings import Settings
-from streams import queries
+from streams import claims
 from tests.unit.serving.samples import alert_row, append, feature_row, judged, settings_of
 
 PEOPLE = ("ada", "bob", "cyd")
@@ -169,11 +169,11 @@ def test_while_somebody_feeds_an_erasure_waits_until_that_one_has_passed(tmp_pat
 
 def feed_of_another(settings: Settings) -> Feed:
     """As another process would ask for it."""
-    held = queries._CLAIMED.pop(settings.online_path)  # noqa: SLF001
+    held = claims._CLAIMED.pop(settings.online_path)  # noqa: SLF001
     try:
         return feed_of(settings)
     finally:
-        queries._CLAIMED[settings.online_path] = held  # noqa: SLF001
+        claims._CLAIMED[settings.online_path] = held  # noqa: SLF001
 
 
 def test_without_a_store_there_is_nothing_to_fill(tmp_path: Path) -> None:

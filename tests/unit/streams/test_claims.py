@@ -10,10 +10,10 @@ from pathlib import Path
 import pytest
 
 from features.errors import BehaviorError
-from streams import queries
+from streams import claims
 
-CLAIM = "import sys; from streams import queries; queries.claim(sys.argv[1]); print('claimed')"
-LOOK = "import sys; from streams import queries\nprint('looks', flush=True)\nwhile True: queries.claimed(sys.argv[1])"
+CLAIM = "import sys; from streams import claims; claims.claim(sys.argv[1]); print('claimed')"
+LOOK = "import sys; from streams import claims\nprint('looks', flush=True)\nwhile True: claims.claimed(sys.argv[1])"
 
 
 def others_may(folder: Path) -> bool:
@@ -29,19 +29,19 @@ def folder(tmp_path: Path) -> Path:
 
 
 def test_a_claim_keeps_others_away_until_it_is_let_go(folder: Path) -> None:
-    queries.claim(str(folder))
+    claims.claim(str(folder))
     assert not others_may(folder)
-    queries.let_go(str(folder))
+    claims.let_go(str(folder))
     assert others_may(folder)
 
 
 def test_one_that_is_kept_outlasts_the_queries_that_begin_and_end_meanwhile(folder: Path) -> None:
-    with queries.kept([str(folder)]):
-        queries.claim(str(folder))
-        queries.let_go(str(folder))
+    with claims.kept([str(folder)]):
+        claims.claim(str(folder))
+        claims.let_go(str(folder))
         assert not others_may(folder)
     assert not others_may(folder), "whoever was begun last has it"
-    queries.let_go(str(folder))
+    claims.let_go(str(folder))
     assert others_may(folder)
 
 
@@ -49,20 +49,20 @@ def test_where_the_block_fails_it_is_let_go(folder: Path) -> None:
     def fail() -> None:
         raise RuntimeError
 
-    with pytest.raises(RuntimeError), queries.kept([str(folder)]):
+    with pytest.raises(RuntimeError), claims.kept([str(folder)]):
         fail()
     assert others_may(folder)
 
 
 def test_who_only_looks_keeps_nobody_away(folder: Path) -> None:
-    queries.claim(str(folder))
-    queries.let_go(str(folder))
+    claims.claim(str(folder))
+    claims.let_go(str(folder))
     command = [sys.executable, "-c", LOOK, str(folder)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as looking:
         assert looking.stdout is not None
         assert looking.stdout.readline() == "looks\n"
         try:
-            assert _often(lambda: queries.claim(str(folder)), str(folder)) == 0
+            assert _often(lambda: claims.claim(str(folder)), str(folder)) == 0
         finally:
             looking.kill()
 
@@ -75,5 +75,5 @@ def _often(claim: Callable[[], None], folder: str) -> int:
             claim()
         except BehaviorError:
             refused += 1
-        queries.let_go(folder)
+        claims.let_go(folder)
     return refused
