@@ -14,7 +14,8 @@ from features.context import CONTEXT_FIELDS
 from features.events import FIELDS, TIMES
 from features.packed import VERDICT
 from features.records import accepted, rejected, validate
-from tests.unit.features.event_cases import RULES, utc
+from features.verdicts import reading_of
+from tests.unit.features.event_cases import NOON, RULES, utc
 from tests.unit.features.json_reference import expected_row, record, spoiled
 from tests.unit.features.test_events import RECORDS
 from tests.unit.features.test_validation import verdict
@@ -29,7 +30,8 @@ def test_spoiled_records_get_one_verdict_each_and_those_that_pass_keep_their_val
     spark: SparkSession, seed: int
 ) -> None:
     chance, received = random.Random(seed), utc(2026, 1, 1, 12)
-    values = [spoiled(chance, record(chance, number), 5_000) for number in range(300)]
+    mutants = [spoiled(chance, record(chance, number), 5_000) for number in range(300)]
+    values = [value for value in mutants if not isinstance(reading_of(value, RULES, NOON, None), list)]
     rows: list[tuple[Any, ...]] = [
         (str(i).encode(), value, [], "t", 0, i, received, received, "q:0") for i, value in enumerate(values)
     ]

@@ -11,7 +11,7 @@ import pytest
 
 from features.errors import EnvironmentProblem
 from kafka.async_producer import AsyncProducer, QueueFullError
-from kafka.producer import EventProducer
+from kafka.producer import EventProducer, Headers
 
 
 class StubProducer:
@@ -25,7 +25,7 @@ class StubProducer:
         self.reports: list[Callable[[bool], None]] = []
         self.abandoned = threading.Event()
 
-    def offer(self, value: bytes, key: bytes, report: Callable[[bool], None]) -> bool:
+    def offer(self, value: bytes, key: bytes, report: Callable[[bool], None], headers: Headers | None = None) -> bool:
         if self.room == 0 and self.fails:
             raise EnvironmentProblem("The client has failed.")
         if self.room == 0:
