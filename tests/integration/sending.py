@@ -25,6 +25,8 @@ def main(root: str, folder: str, *chosen: str) -> None:
     end = time.monotonic() + 300
     for delivery in deliveries:
         delivery.drain(newest.astimezone(UTC), end - time.monotonic())
+    for delivery in deliveries:  # a thread that still reads a table when Python ends can end it with a signal
+        delivery.stop()
 
 
 if __name__ == "__main__":
