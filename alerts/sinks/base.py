@@ -24,7 +24,6 @@ class AlertSink(ABC):
     """Whether a receiver that is new gets the alerts that are there already."""
     max_rows: ClassVar[int] = 1000
     """Revisions that one call is given, unless one commit has more: a commit is never parted."""
-
     pause_seconds: float = 0
     """How long a delivery lets alerts come together after each call of :meth:`send`."""
 
@@ -41,32 +40,23 @@ class AlertSink(ABC):
         """
 
 
-def needed(sink: str, name: str, value: str | None) -> str:
-    """The value of ``sinks.NAME``.
+def needed(sink: str, name: str, value: str | None, place: str | None = None) -> str:
+    """The value of ``sinks.NAME``; ``place`` is where it is set, if elsewhere.
 
     Raises:
         ConfigurationError: there is none.
     """
     if value is None:
         raise ConfigurationError(
-            f"Setting alerts.sinks: found {sink}, and no sinks.{name}. Set sinks.{name}, or leave {sink} out of "
-            "alerts.sinks."
+            f"Setting alerts.sinks: found {sink}, and no sinks.{name}. Set {place or f'sinks.{name}'}, or leave {sink} "
+            "out of alerts.sinks."
         )
     return value
 
 
 def needed_secret(sink: str, name: str, value: SecretStr | None) -> str:
-    """The secret ``BEHAVIOR_SINKS__NAME``.
-
-    Raises:
-        ConfigurationError: there is none.
-    """
-    if value is None:
-        raise ConfigurationError(
-            f"Setting alerts.sinks: found {sink}, and no sinks.{name}. Set BEHAVIOR_SINKS__{name.upper()}, or leave "
-            f"{sink} out of alerts.sinks."
-        )
-    return value.get_secret_value()
+    """:func:`needed` of a secret, which is ``BEHAVIOR_SINKS__NAME``."""
+    return needed(sink, name, None if value is None else value.get_secret_value(), f"BEHAVIOR_SINKS__{name.upper()}")
 
 
 def alert_json(row: Row) -> bytes:
@@ -76,4 +66,14 @@ def alert_json(row: Row) -> bytes:
 
 
 def _plain(value: object) -> object:
-    return value.astimezone(UTC).isoformat().replace("+00:00", "Z") if isinstance(value, datetime) else value
+    return text_of(value) if isinstance(value, datetime) else value
+
+
+def text_of(moment: datetime) -> str:
+    """ISO 8601 in UTC, with Z."""
+    return moment.astimezone(UTC).isoformat().replace("+00:00", "Z")
+
+
+def millis_of(moment: datetime) -> int:
+    """Milliseconds since 1970."""
+    return round(moment.timestamp() * 1000)

@@ -27,10 +27,8 @@ class JiraSink(HttpSink):
 
     def __init__(self, settings: Settings) -> None:
         chosen = settings.sinks
-        user, token = (
-            needed("jira", "jira_user", chosen.jira_user),
-            needed_secret("jira", "jira_token", chosen.jira_token),
-        )
+        user = needed("jira", "jira_user", chosen.jira_user)
+        token = needed_secret("jira", "jira_token", chosen.jira_token)
         login = base64.b64encode(f"{user}:{token}".encode()).decode()
         super().__init__(settings, {"Authorization": f"Basic {login}"})
         self._address = needed("jira", "jira_url", chosen.jira_url).rstrip("/")

@@ -8,15 +8,13 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Sequence
-from contextlib import suppress
-from datetime import datetime
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from alerts.sinks.base import AlertSink, Row, needed
+from alerts.sinks.base import AlertSink, Row, millis_of, needed, text_of
+from alerts.sinks.kafka import AlertTopic
 from alerts.sinks.wording import Severity, details, headline, reasons, severity
-from features.errors import BehaviorError, EnvironmentProblem
-from kafka.producer import EventProducer, producer_from
+from features.errors import EnvironmentProblem
 from settings import Settings
 
 TOPIC = "kafka:"
@@ -43,42 +41,27 @@ class _SecurityEvents(AlertSink):
 
     def __init__(self, settings: Settings) -> None:
         super().__init__(settings)
-        self._target = needed(self.name, self.name, getattr(settings.sinks, self.name))
-        self._producer: EventProducer | None = None
+        target = needed(self.name, self.name, getattr(settings.sinks, self.name))
+        is_topic = target.startswith(TOPIC)
+        self._topic = AlertTopic(settings.kafka, target.removeprefix(TOPIC)) if is_topic else None
+        self._file = Path(target)
 
     def event(self, row: Row) -> dict[str, Any]:
         raise NotImplementedError
 
     def send(self, rows: Sequence[Row]) -> int:
         texts = [json.dumps(self.event(row), ensure_ascii=False).encode(errors="replace") for row in rows]
-        if self._target.startswith(TOPIC):
-            self._to_kafka([str(row["user_id"]).encode(errors="replace") for row in rows], texts)
+        if self._topic is not None:
+            self._topic.send(zip(rows, texts, strict=True))
             return 0
         try:
-            with Path(self._target).open("ab+") as file:
+            with self._file.open("ab+") as file:
                 if file.tell() and _last_byte(file) != b"\n":  # somebody was killed within a line
                     texts.insert(0, b"")
                 file.write(b"".join(text + b"\n" for text in texts))
         except OSError as error:
-            raise EnvironmentProblem(f"{self._target} cannot be written: {error.strerror}.") from error
+            raise EnvironmentProblem(f"{self._file} cannot be written: {error.strerror}.") from error
         return 0
-
-    def _to_kafka(self, keys: Sequence[bytes], texts: Sequence[bytes]) -> None:
-        try:
-            if self._producer is None:
-                self._producer = producer_from(
-                    self.settings.kafka, topic=self._target.removeprefix(TOPIC), timeout=10.0
-                )
-                self._producer.check()
-            for key, text in zip(keys, texts, strict=True):
-                self._producer.send_raw(text, key)
-            self._producer.flush()
-        except BehaviorError as error:
-            if self._producer is not None:
-                with suppress(BehaviorError):
-                    self._producer.abandon()
-            self._producer = None
-            raise EnvironmentProblem(str(error)) from error
 
 
 class OcsfSink(_SecurityEvents):
@@ -113,9 +96,9 @@ def ocsf_finding(row: Row) -> dict[str, Any]:
         "class_name": "Detection Finding",
         "type_uid": 100 * CLASS + activity,
         "type_name": f"Detection Finding: {activity_name}",
-        "time": _millis(row["batch_time"]),
-        "start_time": _millis(row["first_window_start"]),
-        "end_time": _millis(row["last_window_start"]),
+        "time": millis_of(row["batch_time"]),
+        "start_time": millis_of(row["first_window_start"]),
+        "end_time": millis_of(row["last_window_start"]),
         "count": row["flagged_minutes"],
         "message": headline(row),
         "severity_id": number,
@@ -133,10 +116,10 @@ def ocsf_finding(row: Row) -> dict[str, Any]:
             "uid": row["alert_id"],
             "title": headline(row),
             "desc": "; ".join([*reasons(row), details(row)]),
-            "created_time": _millis(row["raised_at"]),
-            "modified_time": _millis(row["batch_time"]),
-            "first_seen_time": _millis(row["first_window_start"]),
-            "last_seen_time": _millis(row["last_window_start"]),
+            "created_time": millis_of(row["raised_at"]),
+            "modified_time": millis_of(row["batch_time"]),
+            "first_seen_time": millis_of(row["first_window_start"]),
+            "last_seen_time": millis_of(row["last_window_start"]),
             "types": ["Unusual behaviour"],
             "analytic": {
                 "uid": f"{PRODUCT}, model {row['model_version']}", "name": "IsolationForest",
@@ -151,7 +134,7 @@ def ecs_alert(row: Row) -> dict[str, Any]:
     """An event of kind alert; the score as Elastic has it, 0 to 100."""
     number, _ = SEVERITIES[severity(row)]
     return {
-        "@timestamp": _text(row["batch_time"]),
+        "@timestamp": text_of(row["batch_time"]),
         "ecs": {"version": ECS_VERSION},
         "message": headline(row),
         "event": {
@@ -162,9 +145,9 @@ def ecs_alert(row: Row) -> dict[str, Any]:
             "dataset": "behavior.alerts",
             "module": "behavior",
             "provider": PRODUCT,
-            "created": _text(row["raised_at"]),
-            "start": _text(row["first_window_start"]),
-            "end": _text(row["last_window_start"]),
+            "created": text_of(row["raised_at"]),
+            "start": text_of(row["first_window_start"]),
+            "end": text_of(row["last_window_start"]),
             "reason": "; ".join(reasons(row)) or headline(row),
             "severity": number,
             "risk_score": float(row["anomaly_percentile"]),
@@ -179,11 +162,3 @@ def ecs_alert(row: Row) -> dict[str, Any]:
 def _last_byte(file: BinaryIO) -> bytes:
     file.seek(-1, os.SEEK_END)
     return file.read(1)
-
-
-def _millis(moment: datetime) -> int:
-    return round(moment.timestamp() * 1000)
-
-
-def _text(moment: datetime) -> str:
-    return moment.isoformat().replace("+00:00", "Z")

@@ -7,9 +7,8 @@ import re
 import socket
 import ssl
 from collections.abc import Sequence
-from datetime import UTC, datetime
 
-from alerts.sinks.base import AlertSink, Row, needed
+from alerts.sinks.base import AlertSink, Row, millis_of, needed, text_of
 from alerts.sinks.wording import Severity, details, headline, severity, shown
 from features.errors import EnvironmentProblem
 from settings import Settings
@@ -76,10 +75,9 @@ class SyslogSink(AlertSink):
 
 def syslog_line(row: Row) -> bytes:
     """One message, without a line end."""
-    at = row["batch_time"].astimezone(UTC).isoformat().replace("+00:00", "Z")
     level = 8 * FACILITY + LEVELS[severity(row)]
     host = re.sub(r"[^\x21-\x7e]", "-", socket.gethostname())[:255] or "-"
-    return f"<{level}>1 {at} {host} {PRODUCT} {os.getpid()} alert - {cef(row)}".encode()
+    return f"<{level}>1 {text_of(row['batch_time'])} {host} {PRODUCT} {os.getpid()} alert - {cef(row)}".encode()
 
 
 def cef(row: Row) -> str:
@@ -88,8 +86,8 @@ def cef(row: Row) -> str:
     extension = {
         "externalId": f"{row['alert_id']}-{row['revision']}",
         "suser": row["user_id"],
-        "start": _millis(row["first_window_start"]),
-        "end": _millis(row["last_window_start"]),
+        "start": millis_of(row["first_window_start"]),
+        "end": millis_of(row["last_window_start"]),
         "cnt": row["flagged_minutes"],
         "msg": details(row),
         "cs1Label": "alert_id",
@@ -99,10 +97,6 @@ def cef(row: Row) -> str:
     }
     written = " ".join(f"{name}={_escaped(value, '=')}" for name, value in extension.items())
     return "|".join(["CEF:0", *(_escaped(head, "|") for head in heads), written])
-
-
-def _millis(moment: datetime) -> int:
-    return round(moment.timestamp() * 1000)
 
 
 def _escaped(value: object, sign: str) -> str:

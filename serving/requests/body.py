@@ -8,10 +8,9 @@ from http import HTTPStatus
 
 from starlette.requests import ClientDisconnect, Request
 
+from features.schemas.packing import GZIP_FRAME
 from serving.responses.problems import ProblemError
 
-GZIP = 31
-"""What zlib takes for gzip's frame around what is packed."""
 DRAINED_BYTES = 8_388_608
 """Read and dropped before 413 is answered: many clients write before they read."""
 
@@ -27,7 +26,7 @@ def unpacked(body: bytes, encoding: str, max_bytes: int) -> bytes:
     if encoding not in ("gzip", "x-gzip"):
         detail = f"A body packed as {encoding[:40]} is not taken; send gzip, or unpacked."
         raise ProblemError(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, detail)
-    unpacking = zlib.decompressobj(GZIP)
+    unpacking = zlib.decompressobj(GZIP_FRAME)
     try:
         content = unpacking.decompress(body, max_bytes + 1)
     except zlib.error as error:
