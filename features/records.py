@@ -111,6 +111,7 @@ def packer(rules: ValidationRules, look_back_micros: int | None = None) -> Calla
 
 
 Rows = TypeVar("Rows", pa.RecordBatch, pa.Table)
+Item = TypeVar("Item")
 
 
 def sliced(rows: Rows, size: int) -> Iterator[Rows]:
@@ -132,16 +133,22 @@ def validated(records: pa.RecordBatch, rules: ValidationRules) -> pa.Table:
 
 def validated_in_parts(records: pa.RecordBatch, rules: ValidationRules) -> Iterator[pa.Table]:
     """:func:`validated` in tables of some :data:`PACK_BYTES` each, however much is packed in the records."""
-    waiting: list[pa.Table] = []
-    size = 0
-    for table in _tables(records, rules):
-        waiting.append(table)
-        size += table.nbytes
-        if size >= PACK_BYTES:
-            yield pa.concat_tables(waiting)
-            waiting, size = [], 0
-    if waiting:
-        yield pa.concat_tables(waiting)
+    for group in _groups(_tables(records, rules), lambda table: int(table.nbytes), PACK_BYTES):
+        yield pa.concat_tables(group)
+
+
+def _groups(items: Iterable[Item], size: Callable[[Item], int], enough: int) -> Iterator[list[Item]]:
+    """The ``items`` in their order, in lists that end as soon as their sizes are ``enough`` together."""
+    group: list[Item] = []
+    left = enough
+    for item in items:
+        group.append(item)
+        left -= size(item)
+        if left <= 0:
+            yield group
+            group, left = [], enough
+    if group:
+        yield group
 
 
 def _tables(records: pa.RecordBatch, rules: ValidationRules) -> Iterator[pa.Table]:
@@ -153,8 +160,7 @@ def _tables(records: pa.RecordBatch, rules: ValidationRules) -> Iterator[pa.Tabl
     if plain.null_count:
         doubtful = records.filter(pc.invert(is_plain))
         if rules.decoders and "raw" not in records.schema.names:
-            rest = yield from _decoded(doubtful, rules)
-            doubtful = doubtful.filter(pa.array(rest))
+            doubtful = yield from _decoded(doubtful, rules)
         yield from _doubtful(doubtful, rules)
 
 
@@ -174,17 +180,9 @@ def _doubtful(records: pa.RecordBatch, rules: ValidationRules) -> Iterator[pa.Ta
     single = [one for one in read if not isinstance(one, list)]
     if single:
         yield _table(records.filter(pa.array([not isinstance(one, list) for one in read])), _columns(single))
-    rows: list[int] = []
-    texts: list[list[bytes]] = []
-    for row, one in enumerate(read):
-        if isinstance(one, list):
-            rows.append(row)
-            texts.append(one)
-            if sum(map(len, texts)) >= MOST_AT_ONCE:
-                yield from _tables(_events_of(records, rows, texts), rules)
-                rows, texts = [], []
-    if rows:
-        yield from _tables(_events_of(records, rows, texts), rules)
+    batches = ((row, one) for row, one in enumerate(read) if isinstance(one, list))
+    for group in _groups(batches, lambda batch: len(batch[1]), MOST_AT_ONCE):
+        yield from _tables(_events_of(records, group), rules)
 
 
 def _sources(records: pa.RecordBatch, rules: ValidationRules) -> list[Source]:
@@ -201,8 +199,9 @@ def _source(topic: str, headers: Headers, beside: int, rules: ValidationRules) -
     return Source(name if name in rules.mappings else topic, headers, size)
 
 
-def _events_of(records: pa.RecordBatch, rows: Sequence[int], texts: Sequence[Sequence[bytes]]) -> pa.RecordBatch:
-    """The ``texts`` of the events in the ``records`` at ``rows``, as records of their own."""
+def _events_of(records: pa.RecordBatch, batches: Sequence[tuple[int, Sequence[bytes]]]) -> pa.RecordBatch:
+    """The texts of the events in the ``records`` at these rows, as records of their own."""
+    rows, texts = zip(*batches, strict=True)
     counts = [len(one) for one in texts]
     whole = records.take(pa.array(np.repeat(rows, counts)))
     columns = {name: whole[name] for name in RECORD} | {
@@ -216,25 +215,22 @@ def _events_of(records: pa.RecordBatch, rows: Sequence[int], texts: Sequence[Seq
 # --- packed and encoded values ---
 
 
-def _decoded(records: pa.RecordBatch, rules: ValidationRules) -> Generator[pa.Table, None, list[bool]]:
-    """Those records that are packed or encoded, with their bytes as they came; returns which are neither."""
-    rest: list[bool] = []
-    rows: list[int] = []
-    found: list[bytes | Rejection] = []
-    size = 0
-    for row, value in enumerate(records["value"]):
-        plain = None if not value.is_valid else _undone(value.as_py(), rules)
-        rest.append(plain is None)
-        if plain is not None:
-            rows.append(row)
-            found.append(plain)
-            size += len(plain) if isinstance(plain, bytes) else 0
-            if size >= PACK_BYTES:
-                yield from _of_decoded(records.take(pa.array(rows)), found, rules)
-                rows, found, size = [], [], 0
-    if rows:
+def _decoded(records: pa.RecordBatch, rules: ValidationRules) -> Generator[pa.Table, None, pa.RecordBatch]:
+    """Those records that are packed or encoded, with their bytes as they came; returns those that are neither."""
+    rest: list[int] = []
+
+    def undone() -> Iterator[tuple[int, bytes | Rejection]]:
+        for row, value in enumerate(records["value"]):
+            plain = _undone(value.as_py(), rules) if value.is_valid else None
+            if plain is None:
+                rest.append(row)
+            else:
+                yield row, plain
+
+    for group in _groups(undone(), lambda one: len(one[1]), PACK_BYTES):
+        rows, found = zip(*group, strict=True)
         yield from _of_decoded(records.take(pa.array(rows)), found, rules)
-    return rest
+    return records.take(pa.array(rest, pa.int64()))
 
 
 def _undone(value: bytes, rules: ValidationRules) -> bytes | Rejection | None:
