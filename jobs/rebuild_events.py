@@ -64,16 +64,16 @@ class Rebuilt:
 class Work:
     """What differs, read from fixed versions of both tables."""
 
+    cut: DataFrame  # places of events that by the rules of now are several; others are made of it, so it is kept first
     come: DataFrame  # rows that table events lacks
     gone: DataFrame  # rows that table rejected_events lacks
     changed_events: DataFrame
     changed_rejected: DataFrame
     not_events: DataFrame  # places of rows that are in events and should not be
     not_rejected: DataFrame
-    cut: DataFrame  # of them, places of events that by the rules of now are several
 
     def frames(self) -> list[DataFrame]:
-        return [getattr(self, name) for name in self.__dataclass_fields__ if name != "cut"]
+        return [getattr(self, name) for name in self.__dataclass_fields__]
 
 
 def rebuild(spark: SparkSession, lake: Lake, settings: Settings) -> Rebuilt:
@@ -99,11 +99,12 @@ def rebuild(spark: SparkSession, lake: Lake, settings: Settings) -> Rebuilt:
         validated = _kept(unpacked(packs, admission(repeated, privacy.guard())))
         work = _work(validated, events, refused, stale)
         try:
-            come, gone, *changed = [frame.persist(StorageLevel.MEMORY_AND_DISK).count() for frame in work.frames()]
+            counts = [frame.persist(StorageLevel.MEMORY_AND_DISK).count() for frame in work.frames()]
+            cut, come, gone, *changed = counts
             total = validated.count()
             kept = events.where("raw IS NULL").count() + refused.where("raw IS NULL AND reason <> 'tombstone'").count()
             _write(lake, settings, work, come, gone, changed)
-            return Rebuilt(total, come, gone, changed[0] + changed[1] + work.cut.count(), kept)
+            return Rebuilt(total, come, gone, changed[0] + changed[1] + cut, kept)
         finally:
             for frame in work.frames():
                 frame.unpersist()
