@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 import smtplib
 import ssl
 from collections.abc import Iterator, Sequence
@@ -15,6 +16,8 @@ from alerts.sinks.base import AlertSink, Row, needed
 from alerts.sinks.wording import details, headline, link, reasons, severity, worth_telling
 from features.errors import ConfigurationError, EnvironmentProblem
 from settings import Settings
+
+log = logging.getLogger(__name__)
 
 MOST_SHOWN = 50
 MAX_SUBJECT = 150
@@ -49,16 +52,20 @@ class MailSink(AlertSink):
                 server.send_message(message)
         except smtplib.SMTPResponseException as error:
             if 500 <= error.smtp_code < 600 and not isinstance(error, smtplib.SMTPAuthenticationError):
-                return len(rows)  # it will never be taken
+                return self._given_up(rows, f"answered {error.smtp_code}")
             raise EnvironmentProblem(f"The mail server {self._host} answered {error.smtp_code}.") from None
         except smtplib.SMTPRecipientsRefused:
-            return len(rows)
+            return self._given_up(rows, "takes none of sinks.mail_to")
         except (OSError, smtplib.SMTPException) as error:
             raise EnvironmentProblem(
                 f"The mail server {self._host} does not take messages ({type(error).__name__}): see that it runs there "
                 "and that sinks.mail_security is what it speaks."
             ) from None
         return 0
+
+    def _given_up(self, rows: Sequence[Row], why: str) -> int:
+        log.warning("a message of %d alerts was given up: the mail server %s %s", len(rows), self._host, why)
+        return len(rows)
 
     @contextmanager
     def _connected(self) -> Iterator[smtplib.SMTP]:

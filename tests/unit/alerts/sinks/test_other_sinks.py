@@ -76,7 +76,7 @@ def test_what_came_together_is_one_message_of_plain_text(mailbox: tuple[Mailbox,
 
 
 def test_a_server_that_says_later_is_asked_again_and_one_that_says_never_is_not(
-    mailbox: tuple[Mailbox, list[str]],
+    mailbox: tuple[Mailbox, list[str]], caplog: pytest.LogCaptureFixture
 ) -> None:
     box, chosen = mailbox
     one = sink("mail", *chosen)
@@ -85,6 +85,7 @@ def test_a_server_that_says_later_is_asked_again_and_one_that_says_never_is_not(
         one.send([alert()])
     box.refusal = "554 never"
     assert one.send([alert()]) == 1
+    assert "a message of 1 alerts was given up: the mail server 127.0.0.1 answered 554" in caplog.text
     with pytest.raises(EnvironmentProblem, match="does not take messages"):
         sink("mail", *chosen, "sinks.mail_port=1").send([alert()])
 
