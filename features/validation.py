@@ -151,7 +151,7 @@ def _framed(value: bytes) -> str | None:
         return None
     return (
         f"a schema registry's {FRAME}-byte frame (schema id {schema}) is before the value: send plain JSON, "
-        "or name the registry in ingest.schema_registry"
+        "or name the registry in ingest.schema_registry_url"
     )
 
 

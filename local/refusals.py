@@ -15,7 +15,7 @@ ADVICE = {
     "no_request": "If these are requests, LOG_FORMAT= takes the log's own format string, as nginx and Apache have it.",
     "missing_field": "Events have user_id, action, page and timestamp; for records of another schema "
     "python -m jobs.try_mapping --input FILE finds a mapping, or proposes one.",
-    "undecodable": "ingest.unpack and ingest.schema_registry say what is undone before a value is read.",
+    "undecodable": "ingest.unpack and ingest.schema_registry_url say what is undone before a value is read.",
     "wrong_type": "docs/reference/events.md has the type of each field.",
     "not_an_object": "Send one JSON object for each event.",
     "bad_timestamp": "Times are ISO 8601 with an offset, such as 2025-10-15T12:00:00Z.",

@@ -7,23 +7,22 @@ from typing import Annotated, Literal
 from pydantic import Field, SecretStr
 
 from settings.alerts import HttpSecret
-from settings.section import Section
+from settings.section import Section, WebAddress
 
-HttpAddress = Annotated[str, Field(pattern=r"^https?://[^/\s?#@]+[^\s?#@]*$")]
 Least = Literal["low", "medium", "high", "critical"]
 
 
 class SinkSettings(Section):
     """What each sink needs to know; secrets come from the environment."""
 
-    page_url: HttpAddress | None = None
+    page_url: WebAddress | None = None
     pause_seconds: float = Field(10, ge=0)
     slack_url: HttpSecret | None = Field(None, description="address of an incoming webhook of Slack")
     teams_url: HttpSecret | None = Field(None, description="address of a workflow's webhook of Teams")
     pagerduty_key: SecretStr | None = Field(None, description="routing key of an integration of PagerDuty")
-    pagerduty_url: HttpAddress = "https://events.pagerduty.com/v2/enqueue"
+    pagerduty_url: WebAddress = "https://events.pagerduty.com/v2/enqueue"
     pagerduty_from: Least = "high"
-    jira_url: HttpAddress | None = None
+    jira_url: WebAddress | None = None
     jira_user: str | None = None
     jira_token: SecretStr | None = Field(None, description="API token of jira_user")
     jira_project: Annotated[str, Field(pattern=r"^[A-Z][A-Z0-9_]*$")] | None = None

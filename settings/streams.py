@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 
 from pydantic import AwareDatetime, Field, SecretStr, model_validator
 
-from settings.section import Section
+from settings.section import Section, WebAddress
 
 
 class IngestSettings(Section):
@@ -21,7 +21,7 @@ class IngestSettings(Section):
     max_late_seconds: int | None = Field(None, ge=0)
     dedupe_window_seconds: int = Field(3600, ge=0)
     unpack: tuple[Literal["gzip", "zstd", "lz4"], ...] = ()
-    schema_registry: Annotated[str, Field(pattern=r"^https?://[^/\s?#@]+[^\s?#@]*$")] | None = None
+    schema_registry_url: WebAddress | None = None
     schema_registry_username: str | None = None
     schema_registry_password: SecretStr | None = Field(None, description="of the login")
     schema_registry_ca_file: str | None = None

@@ -32,10 +32,10 @@ def validation_rules(ingest: IngestSettings) -> ValidationRules:
 def _decoders(ingest: IngestSettings) -> Iterator[Decoder]:
     if ingest.unpack:
         yield Unpacking(ingest.unpack, ingest.max_batch_bytes)
-    if ingest.schema_registry is not None:
+    if ingest.schema_registry_url is not None:
         password = ingest.schema_registry_password
         yield SchemaRegistry(
-            ingest.schema_registry,
+            ingest.schema_registry_url,
             ingest.schema_registry_username,
             None if password is None else password.get_secret_value(),
             _authorities(ingest.schema_registry_ca_file),

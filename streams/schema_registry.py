@@ -135,7 +135,7 @@ class _Readers:
             why = error.last_attempt.exception()
             raise EnvironmentProblem(
                 f"The schema registry at {self._registry.url} does not answer ({why}), and records wait for it. "
-                "See that it runs there (ingest.schema_registry). Nothing is lost: start again."
+                "See that it runs there (ingest.schema_registry_url). Nothing is lost: start again."
             ) from None
 
     def _ask(self, place: str) -> dict[str, Any] | None:
@@ -151,7 +151,7 @@ class _Readers:
         if answer.is_redirect:
             raise EnvironmentProblem(
                 f"What answers at {self._registry.url} sends elsewhere ({answer.status_code}): see that "
-                "ingest.schema_registry is the registry's own address."
+                "ingest.schema_registry_url is the registry's own address."
             )
         if answer.is_client_error and answer.status_code not in LATER:
             return None  # it has none, or does not take the number for one

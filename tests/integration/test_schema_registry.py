@@ -56,7 +56,7 @@ def registry(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RegistryServe
 
 
 def reading_it(platform: Platform, registry: RegistryServer, away_seconds: int = 60) -> Platform:
-    chosen = {"schema_registry": registry.url, "schema_registry_away_seconds": away_seconds}
+    chosen = {"schema_registry_url": registry.url, "schema_registry_away_seconds": away_seconds}
     ingest = platform.settings.ingest.model_copy(update=chosen)
     return replace(platform, settings=platform.settings.model_copy(update={"ingest": ingest}))
 

@@ -85,7 +85,7 @@ REJECTED: dict[str, tuple[bytes | None, str, str | None, str | None]] = {
         None,
         (
             "a schema registry's 5-byte frame (schema id 7) is before the value: send plain JSON, "
-            "or name the registry in ingest.schema_registry"
+            "or name the registry in ingest.schema_registry_url"
         ),
     ),
     "a registry's frame before what is no text": (
@@ -94,7 +94,7 @@ REJECTED: dict[str, tuple[bytes | None, str, str | None, str | None]] = {
         None,
         (
             "a schema registry's 5-byte frame (schema id 65538) is before the value: send plain JSON, "
-            "or name the registry in ingest.schema_registry"
+            "or name the registry in ingest.schema_registry_url"
         ),
     ),
     "UTF-32 with its first byte 0": (

@@ -113,12 +113,15 @@ def test_references_are_followed_and_a_circle_of_them_is_refused(asked: list[str
 
 @pytest.mark.parametrize("address", ["registry:8081", "ftp://registry", "http://reader:secret@registry:8081"])
 def test_an_address_that_is_none_or_holds_a_login_is_refused(address: str) -> None:
-    with pytest.raises(ConfigurationError, match=r"ingest\.schema_registry"):
-        load_settings("local", [f"ingest.schema_registry={address}"])
+    with pytest.raises(
+        ConfigurationError, match=r"ingest\.schema_registry_url: .*needed an address such as"
+    ) as refused:
+        load_settings("local", [f"ingest.schema_registry_url={address}"])
+    assert "secret" not in str(refused.value)
 
 
 def test_certificates_are_read_where_the_job_starts_and_a_password_is_in_no_text() -> None:
-    chosen = ["ingest.schema_registry=https://registry", "ingest.schema_registry_password=s3cret-word"]
+    chosen = ["ingest.schema_registry_url=https://registry", "ingest.schema_registry_password=s3cret-word"]
     rules = validation_rules(load_settings("local", chosen).ingest)
     assert "s3cret-word" not in repr(rules)
     with pytest.raises(ConfigurationError, match="no-such-file, which has no certificates"):
