@@ -17,15 +17,14 @@ import tempfile
 import time
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING
+
+from tools.guarded import PROJECT, GuardedServer
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from types import TracebackType
 
-PROJECT = Path(__file__).absolute().parent.parent
 UNPACKED = PROJECT / ".jars" / "rabbitmq"
-GUARD = PROJECT / "local" / "broker_guard.py"
 HOST = "127.0.0.1"
 ERLANG = (
     "asn1 base crypto eldap ftp inets mnesia os-mon parsetools public-key runtime-tools snmp ssl syntax-tools tftp"
@@ -82,7 +81,7 @@ def _run(command: list[str], folder: Path) -> None:
         raise Unavailable(f"{command[0]} could not fetch RabbitMQ: {' '.join(done.stderr.split())[-300:]}")
 
 
-class RabbitServer:
+class RabbitServer(GuardedServer):
     """A server on 127.0.0.1 that keeps its queues in ``folder``, also over :meth:`kill` and :meth:`start`.
 
     Raises:
@@ -94,20 +93,10 @@ class RabbitServer:
     password = "for tests only"
 
     def __init__(self, folder: Path, *, start_seconds: float = 120.0) -> None:
-        self.folder = folder.absolute()
+        super().__init__(folder)
         self.start_seconds = start_seconds
         self.port, self._epmd_port, self._node_port = _free_ports(3)
-        self._guards: list[subprocess.Popen[str]] = []
         self._pid = 0
-
-    def __enter__(self) -> Self:
-        self.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.stop()
 
     def start(self) -> None:
         """Returns when the server speaks AMQP."""
@@ -116,25 +105,15 @@ class RabbitServer:
             raise Unavailable(f"RabbitMQ's scripts do not bear a blank in {root} or {self.folder}")
         self._prepare(root)
         environment = self._environment(root)
-        self._guarded("epmd", ["epmd", "-port", str(self._epmd_port), "-address", HOST], environment)
+        self.guarded("epmd", ["epmd", "-port", str(self._epmd_port), "-address", HOST], environment)
         server = str(root / "usr" / "lib" / "rabbitmq" / "bin" / "rabbitmq-server")
         try:
             self._wait(lambda: _answers(self._epmd_port, b""))
-            self._pid = self._guarded("rabbitmq", [server], environment)
+            self._pid = self.guarded("rabbitmq", [server], environment)
             self._wait(lambda: _answers(self.port, b"AMQP\x00\x00\x09\x01"))
         except BaseException:
             self.stop()
             raise
-
-    def stop(self) -> None:
-        """Ends it in order."""
-        for guard in reversed(self._guards):
-            assert guard.stdin is not None
-            assert guard.stdout is not None
-            guard.stdin.close()  # what a dying owner does, too
-            guard.wait(60)
-            guard.stdout.close()
-        self._guards.clear()
 
     def kill(self) -> None:
         """Ends it at once, as a power cut would."""
@@ -182,27 +161,10 @@ class RabbitServer:
             "RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS": "-kernel inet_dist_use_interface {127,0,0,1} +S 1:1",
         }
 
-    def _guarded(self, name: str, command: list[str], environment: dict[str, str]) -> int:
-        """Starts a program that ends with us; its process id."""
-        with (self.folder / f"{name}.out").open("ab") as out:
-            guard = subprocess.Popen(
-                [sys.executable, "-I", "-S", str(GUARD), str(self.folder / f"{name}.json"), str(os.getpid()), *command],
-                env=environment,
-                cwd=self.folder,
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=out,
-                text=True,
-                start_new_session=True,
-            )
-        self._guards.append(guard)
-        assert guard.stdout is not None
-        return int(guard.stdout.readline() or 0)
-
     def _wait(self, ready: Callable[[], bool]) -> None:
         end = time.monotonic() + self.start_seconds
         while not ready():
-            if time.monotonic() > end or any(guard.poll() is not None for guard in self._guards):
+            if time.monotonic() > end or self.has_ended:
                 raise RuntimeError(f"RabbitMQ did not start; {self.folder}/*.out and logs/ tell why")
             time.sleep(0.05)
 

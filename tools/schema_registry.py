@@ -9,27 +9,24 @@ from __future__ import annotations
 import os
 import shutil
 import socket
-import subprocess
 import sys
 import tarfile
 import tempfile
 import time
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING
 
 import httpx
 
 from tools import bootstrap, jars, machine
+from tools.guarded import PROJECT, GuardedServer
 from tools.machine import Problem
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
-    from types import TracebackType
 
-PROJECT = Path(__file__).absolute().parent.parent
 UNPACKED = PROJECT / ".jars" / "registry"
-GUARD = PROJECT / "local" / "broker_guard.py"
 HOST = "127.0.0.1"
 GROUP, NAME, VERSION = "io.apicurio", "apicurio-registry-app", "3.0.9"
 SHA256 = "2b28181501a20cbf6efcd77f9b7153908fc01f3d3a7c32024c0bd9e1b04c8a43"
@@ -80,29 +77,19 @@ def _fetch(project: bootstrap.Project, programs: bootstrap.Programs) -> None:
         shutil.rmtree(work, ignore_errors=True)
 
 
-class RegistryServer:
+class RegistryServer(GuardedServer):
     """A server on 127.0.0.1 that keeps its schemas in ``folder``, also over :meth:`stop` and :meth:`start`."""
 
     def __init__(self, folder: Path) -> None:
-        self.folder = folder.absolute()
+        super().__init__(folder)
         with socket.socket() as one:
             one.bind((HOST, 0))
             self.port = int(one.getsockname()[1])
-        self._guard: subprocess.Popen[str] | None = None
 
     @property
     def url(self) -> str:
         """Where it answers as Confluent's does."""
         return f"http://{HOST}:{self.port}/apis/ccompat/v7"
-
-    def __enter__(self) -> Self:
-        self.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.stop()
 
     def start(self) -> None:
         """Returns when the server answers.
@@ -121,28 +108,13 @@ class RegistryServer:
             "APICURIO_DATASOURCE_URL": f"jdbc:h2:file:{self.folder / 'schemas'}",
         }
         command = [str(java), "-Xmx256m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-jar", str(runner)]
-        with (self.folder / "registry.out").open("ab") as out:
-            self._guard = subprocess.Popen(
-                [sys.executable, "-I", "-S", str(GUARD), str(self.folder / "pid.json"), str(os.getpid()), *command],
-                env=environment, cwd=self.folder, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=out, text=True,
-                start_new_session=True,
-            )  # fmt: skip
+        self.guarded("registry", command, environment)
         end = time.monotonic() + START_SECONDS
         while not self._answers():
-            if time.monotonic() > end or self._guard.poll() is not None:
+            if time.monotonic() > end or self.has_ended:
                 self.stop()
                 raise Problem(f"The schema registry did not start; {self.folder}/registry.out tells why.")
             time.sleep(0.1)
-
-    def stop(self) -> None:
-        """Ends it in order."""
-        guard, self._guard = self._guard, None
-        if guard is not None:
-            assert guard.stdin is not None
-            assert guard.stdout is not None
-            guard.stdin.close()  # what a dying owner does, too
-            guard.wait(60)
-            guard.stdout.close()
 
     def register(
         self, subject: str, schema: str, kind: str = "AVRO", references: Sequence[Mapping[str, object]] = ()
