@@ -324,6 +324,8 @@ def test_packs_stay_small_however_much_is_in_the_records(monkeypatch: pytest.Mon
     several = b"[" + b",".join([event(event_id=str(n)) for n in range(30)]) + b"]"
     found = list(packer(RULES)(iter([some_records([several] * 20)])))
     tables = [table for batch in found for table in tables_in(batch["records"])]
+    at_once = [table.num_rows for table in records.validated_in_parts(some_records([several] * 20), RULES)]
+    assert max(at_once) < 200, "they are not all in memory before the first is packed"
     assert sum(table.num_rows for table in tables) == 600
     assert max(table.nbytes for table in tables) < 3 * 20_000
     places = {(row["offset"], row["part"]) for table in tables for row in table.select(["offset", "part"]).to_pylist()}

@@ -237,6 +237,12 @@ def test_a_cloud_event_in_binary_mode_is_read_with_its_headers_and_keeps_its_byt
     named = [row["user_id"] for row in found[3:]]
     assert named == ["user 7", None, None, "user 8", "u3", "u4"], "what is an event, or several, is no attribute's"
     assert "specversion" not in dict(found[6]["properties"])
+    wrong = pa.array([b'{"userId": "u1", "event": "Seen", "timestamp": "soon"}'])
+    one = records.slice(0, 1).set_column(records.schema.get_field_index("value"), "value", wrong)
+    (refused,) = validated(one, rules(t=SHIPPED["segment"])).to_pylist()
+    assert (refused["reason"], refused["field"]) == ("bad_timestamp", "timestamp"), (
+        "what is wrong with the value itself"
+    )
     unmapped = validated(records, rules()).sort_by("offset").to_pylist()
     assert [row["reason"] for row in unmapped[:2]] == ["missing_field", "missing_field"]
 
