@@ -65,7 +65,8 @@ class Platform:
             "field": None,
             "detail": None,
         }
-        frame = self.spark.createDataFrame([[row[name] for name in REJECTED_EVENTS.columns]], REJECTED_EVENTS.schema)
+        values = [row.get(name) for name in REJECTED_EVENTS.columns]
+        frame = self.spark.createDataFrame([values], REJECTED_EVENTS.schema)
         self.lake.append(frame, REJECTED_EVENTS, batch_id=f"{INGEST}:{number}")
 
     def build(self) -> None:
