@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -71,7 +71,7 @@ class Alert:
         return cls(**{name: row[name] for name in ALERTS.columns if name not in ("batch_time", "batch_id")})
 
     def row(self, batch_time: datetime, batch_id: str) -> dict[str, Any]:
-        return {**asdict(self), "batch_time": batch_time, "batch_id": batch_id}
+        return {**vars(self), "batch_time": batch_time, "batch_id": batch_id}
 
 
 @dataclass(frozen=True)

@@ -19,6 +19,8 @@ from alerts.sinks.base import AlertSink, Row
 from features.errors import BehaviorError, EnvironmentProblem
 from features.tables import ALERTS
 from lake import arrow_tables, notes
+from lake.location import TableLocation
+from lake.snapshot import OpenTable
 
 log = logging.getLogger(__name__)
 
@@ -33,6 +35,7 @@ class Delivery:
         self.name, self.sink, self.root, self.folder = name, sink, root, folder
         self.delivered = self.given_up = 0
         self.trouble: str | None = None
+        self._table = OpenTable(TableLocation.under(root, ALERTS))
         self._wake, self._stopped = threading.Event(), threading.Event()
         self._place = self._first_place()
         self._thread = threading.Thread(target=self._run, name=f"sink-{name}", daemon=True)
@@ -105,11 +108,11 @@ class Delivery:
 
     def _next(self) -> list[Row]:
         """The next revisions in the order in which they were written, no commit cut in two."""
-        waiting = pc.field("batch_time") > self._place
-        times = arrow_tables.read(self.root, ALERTS, ["batch_time"], waiting)["batch_time"].to_pylist()
+        waiting = arrow_tables.read_after(self._table, ALERTS, self._place, columns=["batch_time"])
+        times = waiting["batch_time"].to_pylist()
         if not times:
             return []
         until = sorted(times)[min(self.sink.max_rows, len(times)) - 1]
-        table = arrow_tables.read(self.root, ALERTS, where=waiting & (pc.field("batch_time") <= until))
+        table = arrow_tables.read_after(self._table, ALERTS, self._place, until)
         rows: list[Row] = table.sort_by([("batch_time", "ascending"), ("alert_id", "ascending")]).to_pylist()
         return rows

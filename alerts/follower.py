@@ -6,8 +6,7 @@ Needs no Spark: a look at what is new costs milliseconds, where a micro-batch wo
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable
-from dataclasses import asdict
+from collections.abc import Callable, Iterable
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -19,8 +18,10 @@ from alerts import feedback
 from alerts.book import ALWAYS, EPOCH, MINUTE_COLUMNS, OPEN, Alert, AlertBook, AlertRules
 from alerts.risk import RiskRules, day_of, days_of, risk_at
 from features.revisions import latest_in_arrow
-from features.tables import ALERTS, FEEDBACK, RISK, SCORES
+from features.tables import ALERTS, FEEDBACK, RISK, SCORES, Table
 from lake import arrow_tables, notes
+from lake.arrow_tables import Fence
+from lake.snapshot import OpenTable
 from lake.tail import Tail
 from scoring.arrays import ANOMALY
 from settings import Settings
@@ -38,6 +39,9 @@ class ScoreFollower:
 
     All that is kept in memory can be made again from the tables, so a start after a kill works everything in sight out
     anew and writes only what differs from what was written. The one note it keeps is how far it has read.
+
+    Attributes:
+        when_raised: called when revisions are written, before what else follows from them is.
     """
 
     def __init__(self, settings: Settings) -> None:
@@ -52,8 +56,8 @@ class ScoreFollower:
         self.open = 0
         if "://" not in self.folder:
             claims.claim(self.folder)
-        for table in (ALERTS, RISK, FEEDBACK):
-            arrow_tables.opened(self.root, table)
+        self._tables = {table: arrow_tables.opened(self.root, table) for table in (ALERTS, RISK, FEEDBACK)}
+        self.when_raised: Callable[[], None] = lambda: None
         self._start_over()
 
     def poll(self, now: datetime | None = None) -> int:
@@ -86,7 +90,7 @@ class ScoreFollower:
         self._without_risk: dict[str, datetime] = {}
         self._forgot_at = time.monotonic()
         self.book = AlertBook(self.rules)
-        self._number: int | None = arrow_tables.opened(self.root, ALERTS).transaction_version(QUERY)
+        self._number: int | None = self._opened(ALERTS).transaction_version(QUERY)
         self.written = self._newest(ALERTS, "batch_time") or EPOCH
         self._newest_risk = self._newest(RISK, "batch_time") or EPOCH
         self._newest_minute = self._newest(SCORES, "window_start")
@@ -182,9 +186,10 @@ class ScoreFollower:
         if changed:
             batch_time, batch_id = self._next_batch()
             rows = [alert.row(batch_time, batch_id) for alert in changed]
-            arrow_tables.append(self.root, ALERTS, rows, batch_id=batch_id, fence=self._fence(batch_time))
+            self._append(ALERTS, rows, batch_id, self._fence(batch_time))
             self.written, self._number = batch_time, _micros(batch_time)
             self.total += sum(alert.revision == 1 for alert in changed)
+            self.when_raised()
         for user, day in _first_days(changed).items():
             users[user] = min(day, users.get(user, day))
         if users:
@@ -203,13 +208,21 @@ class ScoreFollower:
                 if day >= first:
                     risk = risk_at(day, days.values(), self.risk)
                     rows.append(
-                        {**asdict(one), "user_id": user, "risk": risk, "batch_time": batch_time, "batch_id": batch_id}
+                        {**vars(one), "user_id": user, "risk": risk, "batch_time": batch_time, "batch_id": batch_id}
                     )
         if rows:
-            arrow_tables.append(self.root, RISK, rows, batch_id=batch_id)
+            self._append(RISK, rows, batch_id)
 
-    def _fence(self, batch_time: datetime) -> arrow_tables.Fence:
-        return arrow_tables.Fence(QUERY, _micros(batch_time), self._number)
+    def _append(self, table: Table, rows: list[dict[str, Any]], batch_id: str, fence: Fence | None = None) -> None:
+        arrow_tables.append(self.root, table, rows, batch_id=batch_id, fence=fence, there=self._tables[table])
+
+    def _opened(self, table: Table) -> OpenTable:
+        """As it is now."""
+        arrow_tables.make(self._tables[table], table)
+        return self._tables[table]
+
+    def _fence(self, batch_time: datetime) -> Fence:
+        return Fence(QUERY, _micros(batch_time), self._number)
 
     def _next_batch(self) -> tuple[datetime, str]:
         batch_time = max(datetime.now(UTC), self.written + MICROSECOND, self._newest_risk + MICROSECOND)
@@ -217,7 +230,7 @@ class ScoreFollower:
 
     def _feedback(self) -> dict[str, datetime]:
         """Read new feedback; for each user whose alerts were reviewed, the first day that changes."""
-        version = arrow_tables.opened(self.root, FEEDBACK).version
+        version = self._opened(FEEDBACK).version
         if version == self._feedback_version:
             return {}
         newest = feedback.newest(self.root)

@@ -27,6 +27,7 @@ class AlertStream:
         self.failure: BehaviorError | None = None
         root, folder = self.follower.root, self.follower.folder
         self.deliveries = [Delivery(name, sink, root, folder) for name, sink in sinks.items()]
+        self.follower.when_raised = self._notify
         self._turn = threading.Lock()
         self._stopped, self._woken = threading.Event(), threading.Event()
         self._thread = threading.Thread(target=self._run, name=QUERY, daemon=True)
@@ -41,11 +42,7 @@ class AlertStream:
     def poll(self) -> int:
         """Take in what is new now, and wake the deliveries."""
         with self._turn:
-            revisions = self.follower.poll()
-        if revisions:
-            for delivery in self.deliveries:
-                delivery.notify()
-        return revisions
+            return self.follower.poll()
 
     def wake(self) -> None:
         """There are new scores: they are looked at without waiting for the next turn."""
@@ -79,6 +76,10 @@ class AlertStream:
         while not stop.wait(0.5):
             if self.failure is not None:
                 raise self.failure
+
+    def _notify(self) -> None:
+        for delivery in self.deliveries:
+            delivery.notify()
 
     def _run(self) -> None:
         pause = self.settings.alerts.poll_seconds

@@ -14,10 +14,8 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-import threading
 import time
 from datetime import datetime
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any, Self
 
@@ -52,15 +50,16 @@ GOALS = {1_000: 1.5, 5_000: 2.0}
 ALERT_GOAL = 1.2
 SECONDS_BETWEEN = 20
 """A user acts every so many seconds: it makes the number of users of a rate."""
+LEARNED_RATE = 200
+LEARNED_SECONDS = 900
+"""The champion knows sessions as long as those of the load, else every user of it would become strange in time."""
 LEVELS = (50, 95, 99)
 
 
 def run(quick: bool, folder: Path) -> list[Table]:
     """See the module's text."""
-    rates, warm, hold, floor_hold, settle = (
-        ([500], 8.0, 15.0, 8.0, 12.0) if quick else ([100, 1_000, 5_000], 10.0, 120.0, 20.0, 25.0)
-    )
-    with EmbeddedBroker(folder / "kafka", folder / "logs") as broker, Receiver() as receiver:
+    rates, warm, hold, floor_hold = ([500], 8.0, 15.0, 8.0) if quick else ([100, 1_000, 5_000], 10.0, 120.0, 20.0)
+    with EmbeddedBroker(folder / "kafka", folder / "logs") as broker, Receiver(folder) as receiver:
         for topic in (TOPIC, FLOOR_TOPIC, ALERTS_TOPIC):
             broker.create_topic(topic, PARTITIONS)
         settings = load_settings(
@@ -77,7 +76,7 @@ def run(quick: bool, folder: Path) -> list[Table]:
         try:
             lake = Lake(spark, settings.storage.root)
             lake.create()
-            _learn(spark, lake, settings, settle)
+            _learn(spark, lake, settings)
             delays, alerts = {}, {}
             for rate in rates:
                 floor = _floor(spark, settings, folder, rate, warm, floor_hold)
@@ -90,10 +89,10 @@ def run(quick: bool, folder: Path) -> list[Table]:
     return [_table(delays, hold, floor_hold), _of_alerts(delays, alerts)]
 
 
-def _learn(spark: SparkSession, lake: Lake, settings: Settings, seconds: float) -> None:
-    """A champion from a calm beginning, which warms Java up as well."""
+def _learn(spark: SparkSession, lake: Lake, settings: Settings) -> None:
+    """A champion of users who do as those of the load, which warms Java up as well."""
     run = one_pass.start(spark, lake, settings)
-    _send(settings, TOPIC, 200, seconds, users=200)
+    _send(settings, TOPIC, LEARNED_RATE, LEARNED_SECONDS, LEARNED_RATE * SECONDS_BETWEEN, "past")
     _drained(run.query)
     run.stop()
     rows = lake.read(FEATURE_TABLE).where("session_events >= 2").drop("batch_time", "batch_id").toPandas()
@@ -151,9 +150,9 @@ def _floor(
     return np.asarray((rows["seen"] - rows["timestamp"]) / 1e6)
 
 
-def _send(settings: Settings, topic: str, rate: int, seconds: float, users: int) -> None:
+def _send(settings: Settings, topic: str, rate: int, seconds: float, users: int, *when: str) -> None:
     command = [sys.executable, "-m", "benchmarks._send", settings.kafka.bootstrap_servers, topic]
-    subprocess.run([*command, str(rate), str(seconds), str(users)], cwd=PROJECT, check=True)
+    subprocess.run([*command, str(rate), str(seconds), str(users), *when], cwd=PROJECT, check=True)
 
 
 def _drained(query: StreamingQuery) -> None:
@@ -210,7 +209,7 @@ def _alerts(lake: Lake, settings: Settings, receiver: Receiver, since: float) ->
     flagged = scores[(scores["verdict"] == "anomaly") & (scores["last_received_at"] >= _micros(since))]
     flagged = flagged.sort_values("seen")
     found = {}
-    for name, arrived in (("Kafka", _in_kafka(settings)), ("webhook", list(receiver.arrived))):
+    for name, arrived in (("Kafka", _in_kafka(settings)), ("webhook", receiver.arrived)):
         rows = pd.DataFrame(arrived, columns=["user_id", "arrived"]).sort_values("arrived")
         joined = pd.merge_asof(
             rows[rows["arrived"] >= _micros(since)], flagged, left_on="arrived", right_on="seen", by="user_id"
@@ -235,33 +234,28 @@ def _in_kafka(settings: Settings) -> list[tuple[str, int]]:
 
 
 class Receiver:
-    """A webhook on this machine; ``arrived`` has whose first revisions have come, and when, in µs."""
+    """A webhook on this machine, in a process of its own, as the receivers of alerts are."""
 
-    def __init__(self) -> None:
-        self.arrived: list[tuple[str, int]] = []
-        arrived = self.arrived
+    def __init__(self, folder: Path) -> None:
+        self._file = folder / "arrived.jsonl"
+        self._file.touch()
 
-        class Handler(BaseHTTPRequestHandler):
-            def do_POST(self) -> None:
-                said = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-                for alert in said if isinstance(said, list) else said.get("alerts", [said]):
-                    if alert.get("revision") == 1:
-                        arrived.append((str(alert["user_id"]), _micros(time.time())))
-                self.send_response(204)
-                self.end_headers()
-
-            def log_message(self, *_: object) -> None:
-                pass
-
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self.address = f"http://127.0.0.1:{self._server.server_port}/alerts"
+    @property
+    def arrived(self) -> list[tuple[str, int]]:
+        """Whose first revisions have come, and when, in µs."""
+        lines = self._file.read_text(encoding="utf-8").splitlines()
+        return [(user, micros) for user, micros in map(json.loads, lines)]
 
     def __enter__(self) -> Self:
-        threading.Thread(target=self._server.serve_forever, daemon=True).start()
+        command = [sys.executable, "-m", "benchmarks._receive", str(self._file)]
+        self._process = subprocess.Popen(command, cwd=PROJECT, stdout=subprocess.PIPE, text=True)
+        assert self._process.stdout is not None
+        self.address = f"http://127.0.0.1:{int(self._process.stdout.readline())}/alerts"
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._server.shutdown()
+        self._process.kill()
+        self._process.wait()
 
 
 def _of_alerts(delays: dict[int, tuple[Any, Any]], alerts: dict[int, dict[str, Any]]) -> Table:

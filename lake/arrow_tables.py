@@ -6,9 +6,11 @@ import json
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.dataset as ds
 from deltalake import CommitProperties, Transaction, WriterProperties, write_deltalake
 from deltalake import Schema as DeltaSchema
@@ -20,7 +22,7 @@ from features.errors import BehaviorError
 from features.tables import Table
 from lake.location import TableLocation
 from lake.schemas import arrow_schema, properties
-from lake.snapshot import OpenTable, environment_problem
+from lake.snapshot import PARQUET, STATISTICS_GRAIN, OpenTable, environment_problem, fragment
 
 ATTEMPTS = 10
 """How often an append is tried that another commit came before."""
@@ -66,11 +68,13 @@ def append(
     *,
     batch_id: str | None = None,
     fence: Fence | None = None,
+    there: OpenTable | None = None,
 ) -> None:
     """Append rows in one commit, tried again beside other writers.
 
     Args:
         rows: every column of the table; as mappings, one per row.
+        there: the table, for who writes often and keeps it open: opening it anew costs more with each commit.
         batch_id: kept with the commit as its ``userMetadata``, as streams do.
         fence: refuses the commit when another process has written under the fence's name.
 
@@ -85,8 +89,10 @@ def append(
         app_transactions=None if fence is None else [Transaction(fence.name, fence.number)],
     )
 
+    there = OpenTable(TableLocation.under(root, table)) if there is None else there
+
     def write() -> None:
-        there = opened(root, table)
+        make(there, table)
         if fence is not None and there.transaction_version(fence.name) != fence.before:
             raise BehaviorError(
                 f"Table {table.name} was written by another process that runs as {fence.name!r}. Stop one of the two."
@@ -181,3 +187,22 @@ def read(root: str, table: Table, columns: Sequence[str] | None = None, where: d
         # By Arrow's own files, not deltalake's, which are Python: a thread of Arrow that asks for Python while the
         # process ends is its end.
         return there.delta.to_pyarrow_dataset(filesystem=there.file_system).to_table(columns=names, filter=where)
+
+
+def read_after(
+    there: OpenTable, table: Table, after: datetime, until: datetime | None = None, columns: Sequence[str] | None = None
+) -> pa.Table:
+    """Rows with ``after < batch_time <= until``, for who follows a table that he keeps open; else as :func:`read`.
+
+    Only files that may hold such rows are read.
+    """
+    names = list(columns or table.columns)
+    time, within = pc.field("batch_time"), pc.field("batch_time") > after
+    with environment_problem(f"Table {table.name} cannot be read"):
+        if not there.refresh():
+            return arrow_schema(table).empty_table().select(names)
+        end = None if until is None else until + STATISTICS_GRAIN
+        files = [file for file in there.files.values() if file.may_hold("batch_time", after, end)]
+        fragments = [fragment(there.file_system, file.path) for file in files]
+        rows = ds.FileSystemDataset(fragments, there.schema, PARQUET, there.file_system)
+        return rows.to_table(columns=names, filter=within if until is None else within & (time <= until))
