@@ -18,7 +18,7 @@ endif
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help run notebooks test test-slow test-cluster crash test-all bench check docs docs-serve zip pack s3-jars lock sbom audit clean distclean setup
+.PHONY: help run page notebooks test test-slow test-cluster crash test-all bench check docs docs-serve zip pack s3-jars lock sbom audit clean distclean setup
 
 help: ## this page
 	@echo "Real-time user behaviour analysis: Kafka to anomaly scores with reasons, on Spark, Delta and MLflow."
@@ -29,7 +29,7 @@ help: ## this page
 	@echo "  DURATION=60   seconds after which it ends by itself; without it, Ctrl-C ends it"
 	@echo "  INPUT=file    replays events (JSON lines, an array) or a server's access log instead of simulated users, packed"
 	@echo "                or plain; a folder, a pattern of files in quotes, or - for standard input,"
-	@echo "                and ends when every line is scored"
+	@echo "                and ends when every line is scored; in a terminal its page stays until Ctrl-C"
 	@echo "  FORMAT=name   what INPUT holds, where its first lines do not tell it; a wrong name lists those there are"
 	@echo "  FOLLOW=1      waits for what a server writes to INPUT, through rotations, until Ctrl-C or DURATION"
 	@echo "  CLIENT_FIELD= where a log has who asked: forwarded (X-Forwarded-For; TRUSTED_HOPS=n: proxies of your own), or a"
@@ -51,6 +51,9 @@ run: setup ## the platform on this machine: broker, Spark, Delta, MLflow; live a
 		$${RATE:+--rate "$$RATE"} $${LOG_FORMAT:+--log-format "$$LOG_FORMAT"} \
 		$${CLIENT_FIELD:+--client-field "$$CLIENT_FIELD"} $${TRUSTED_HOPS:+--trusted-hops "$$TRUSTED_HOPS"} \
 		$${FOLLOW:+--follow}
+
+page: setup ## the live page of an earlier run (LOCAL=dir) until Ctrl-C, with nothing else at work
+	@exec .venv/bin/python -m serving --env local --local "$$LOCAL" --any-port
 
 notebooks: setup ## Jupyter on notebooks/, with the tables of make run (LOCAL, too); on this machine only, with a token
 	@exec .venv/bin/python -m tools.notebooks

@@ -115,14 +115,31 @@ def main(
         stack.callback(page.stop)
         pipeline = Pipeline(options, settings, lake, console, source, parts_of(spark, lake, settings), began)
         stack.callback(pipeline.stop)
+        interrupted = False
         try:
             pipeline.run()
         except KeyboardInterrupt:
+            interrupted = True
             console.print("Stopping.")
         except StreamingQueryException as error:
             raise failure_of(error, settings) from None
         pipeline.stop()
         pipeline.summary()
+        if options.page_stays(is_watched=sys.stdout.isatty()) and not interrupted:
+            spark.stop()  # the page needs none of it
+            keep_page(page, local, console)
+
+
+def keep_page(page: ServerProcess, local: Path, console: Console) -> None:
+    """Leave the page until Ctrl-C; a server that is not there has said why."""
+    if page.address is None:
+        return
+    plainly(console)(
+        f"Everything is scored. The page stays at {page.address} until Ctrl-C; make page LOCAL={local} brings it back."
+    )
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # Spark's own asks a Spark that is stopped
+    with contextlib.suppress(KeyboardInterrupt):
+        page.wait()
 
 
 def notes_of(options: RunOptions) -> list[str]:

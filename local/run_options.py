@@ -47,6 +47,10 @@ class RunOptions:
         """Whether the run makes up its users: not into a Kafka of somebody's own."""
         return not self.inputs and settings.kafka.embedded
 
+    def page_stays(self, *, is_watched: bool) -> bool:
+        """Whether the page is kept once all of the inputs is scored: somebody looks on, and did not say when to end."""
+        return is_watched and bool(self.inputs) and not self.follow and self.duration is None
+
     @property
     def label_file(self) -> Path:
         """Who of the simulated users is strange."""

@@ -29,6 +29,9 @@ class ServerProcess:
         settings: of the run; they name the broker.
         overrides: what the run was started with, which the settings do not remember.
         log_file: takes what the server says besides; rotated.
+
+    Attributes:
+        address: of the page; None until it is there.
     """
 
     def __init__(
@@ -40,6 +43,7 @@ class ServerProcess:
         command += [word for override in overrides for word in ("--set", override)]
         self._port, self._log_file, self._tell = settings.serving.port, log_file, tell
         self._is_stopped = False
+        self.address: str | None = None
         self.process = start_beside(command, subprocess.PIPE, subprocess.PIPE)
         assert self.process.stderr is not None
         log_file.unlink(missing_ok=True)  # what is told of a failed start is of this one
@@ -47,6 +51,10 @@ class ServerProcess:
         with contextlib.suppress(psutil.Error):
             psutil.Process(self.process.pid).nice(NICENESS)
         threading.Thread(target=self._listen, name="server's address", daemon=True).start()
+
+    def wait(self) -> None:
+        """Until it ends by itself."""
+        self.process.wait()
 
     def stop(self) -> None:
         """End it, whatever it does."""
@@ -61,6 +69,7 @@ class ServerProcess:
             if match is not None:
                 has_moved = self._port not in (0, int(match[1]))
                 notice = f"Port {self._port} is taken. " if has_moved else ""
+                self.address = f"{match[0]}/"
                 self._tell(f"{notice}Live page: {match[0]}/ API: {match[0]}/docs Events: POST {match[0]}/events")
                 return
         if not self._is_stopped:

@@ -60,6 +60,12 @@ def test_a_logs_format_string_keeps_its_dollars(checkout: Path) -> None:
     assert make(checkout, "run", **dict(one.split("=") for one in given)) == [*RUN, ".local", *ways]
 
 
+def test_the_page_of_an_earlier_run(checkout: Path) -> None:
+    assert make(checkout, "page", "LOCAL=my dir") == [
+        *SET_UP, "-m", "serving", "--env", "local", "--local", "my dir", "--any-port",
+    ]  # fmt: skip
+
+
 def test_a_file_local_mk_keeps_settings(checkout: Path) -> None:
     (checkout / "local.mk").write_text("LOCAL = /data/behavior\n", encoding="utf-8")
     assert make(checkout, "run") == [*RUN, "/data/behavior"]
