@@ -33,14 +33,34 @@ CADDY = (
     '{{"ts": {epoch}, "request": {{"remote_ip": "{client}", "method": "{method}", "uri": "{path}", "headers": '
     '{{"User-Agent": ["{agent}"]}}}}, "size": {size}, "status": {status}}}'
 )
+TRAEFIK = (
+    '{{"ClientAddr": "{client}:44112", "ClientHost": "{client}", "DownstreamContentSize": {size}, '
+    '"DownstreamStatus": {status}, "RequestMethod": "{method}", "RequestPath": "{path}", '
+    '"RequestProtocol": "HTTP/1.1", "StartUTC": "{iso}.123456789Z", "level": "info", "msg": "", '
+    '"request_User-Agent": "{agent}"}}'
+)
+NGINX = (
+    '{{"time_iso8601": "{iso}+00:00", "remote_addr": "{client}", "request": "{method} {path} HTTP/1.1", '
+    '"status": "{status}", "body_bytes_sent": "{size}", "http_user_agent": "{agent}"}}'
+)
+TRAEFIK_FORMAT = (
+    '{"ClientHost":"%h","DownstreamContentSize":"%b","DownstreamStatus":"%s","RequestMethod":"%m","RequestPath":"%U",'
+    '"RequestProtocol":"%H","request_User-Agent":"%u","StartUTC":"%dT%t.%^"}'
+)
+NGINX_FORMAT = (
+    '{"time_iso8601":"%dT%t+%^","remote_addr":"%h","request":"%r","status":"%s","body_bytes_sent":"%b",'
+    '"http_user_agent":"%u"}'
+)
 KINDS: dict[str, tuple[str, str | None]] = {
     "combined": (COMBINED, "COMBINED"),
     "with a virtual host": ("shop.example:443 " + COMBINED, "VCOMBINED"),
     "with a request time before the referer": (COMBINED.replace("{size}", "{size} 0.004"), None),
     "behind syslog": ("Oct 15 12:00:00 web1 nginx: " + COMBINED, None),
     "JSON (Caddy)": (CADDY, "CADDY"),
+    "JSON (Traefik)": (TRAEFIK, TRAEFIK_FORMAT),
+    "JSON (nginx)": (NGINX, NGINX_FORMAT),
 }
-"""By name a line, and what GoAccess calls the format; None: it has no name for it."""
+"""By name a line, and what GoAccess is told of the format; None: it has no name for it."""
 NOTE = (
     "GoAccess: --no-progress, output to a JSON file. It keeps counts by visitor, page and the like, which we do not; "
     "we make events with pseudonyms and validate them, which it does not."
@@ -77,6 +97,7 @@ def write(file: Path, line: str, count: int) -> None:
                     client=chance.choice(clients),
                     time=at.strftime("%d/%b/%Y:%H:%M:%S +0000"),
                     epoch=at.timestamp(),
+                    iso=f"{at:%Y-%m-%dT%H:%M:%S}",
                     method="GET" if chance.random() < 0.95 else "POST",
                     path=f"/product/{chance.randrange(1_000)}?ref={chance.randrange(10_000)}",
                     status=chance.choice((200, 200, 200, 304, 404)),
@@ -129,7 +150,9 @@ def goaccess(file: Path, known: str) -> None:
         RuntimeError: it did not read all lines.
     """
     out = file.with_suffix(".json")
-    command = ["goaccess", str(file), f"--log-format={known}", "--no-progress", "--no-global-config", "-o", str(out)]
+    times = ["--date-format=%Y-%m-%d", "--time-format=%H:%M:%S"] if known.startswith("{") else []
+    command = ["goaccess", str(file), f"--log-format={known}", *times, "--no-progress", "--no-global-config"]
+    command += ["-o", str(out)]
     subprocess.run(command, check=True, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     general = json.loads(out.read_text(encoding="utf-8"))["general"]
     if general["failed_requests"]:

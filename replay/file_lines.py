@@ -136,9 +136,9 @@ def _units(file: BinaryIO) -> Iterator[Line]:
         yield from _values(first, file)
         return
     if first:
-        yield from _whole(first, file)
+        yield _whole(first, file)
     while text := file.readline(MAX_LINE + 1):
-        yield from _whole(text, file)
+        yield _whole(text, file)
 
 
 def _begin(file: BinaryIO) -> bytes:
@@ -151,7 +151,7 @@ def _begin(file: BinaryIO) -> bytes:
     return bare if len(text) - len(bare) > 4 or (bare[:1] == b"{" and bare[1:2] != b"{") else text
 
 
-def _whole(text: bytes, file: BinaryIO) -> Iterator[Line]:
+def _whole(text: bytes, file: BinaryIO) -> Line:
     """A line, and past the rest of it where it is too long."""
     length = len(text)
     if length > MAX_LINE and not text.endswith(b"\n"):
@@ -161,10 +161,9 @@ def _whole(text: bytes, file: BinaryIO) -> Iterator[Line]:
             if more.endswith(b"\n"):
                 length -= 1
                 break
-        yield Line(text, length)
-        return
+        return Line(text, length)
     text = text.removesuffix(b"\n")
-    yield Line(text, len(text))
+    return Line(text, len(text))
 
 
 def _values(begin: bytes, file: BinaryIO) -> Iterator[Line]:

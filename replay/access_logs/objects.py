@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from functools import cache
+from functools import cache, cached_property
 from typing import Any
 
 from features.errors import UsageError
@@ -87,12 +87,17 @@ class Objects:
 
     def client_in(self, record: dict[str, Any]) -> str:
         """Who asked; empty where that is not known."""
-        named = [] if self.client_field is None else [self.client_field]
-        asked = _FORWARDED if self.client_field == FORWARDED else named
-        for path in (*asked, *self.clients, *_FORWARDED):
-            if found := addresses_in(_text(record, path)):
+        for path in self._client_paths:
+            text = _text(record, path)
+            if text and (found := addresses_in(text)):
                 return client_of(found, self.hops)
         return ""
+
+    @cached_property
+    def _client_paths(self) -> tuple[str, ...]:
+        named = () if self.client_field is None else (self.client_field,)
+        asked = _FORWARDED if self.client_field == FORWARDED else named
+        return (*asked, *self.clients, *_FORWARDED)
 
 
 def is_request(record: dict[str, Any]) -> bool:
@@ -150,8 +155,9 @@ def _usual_first(
 
 def _asked(record: dict[str, Any], methods: Sequence[str], targets: Sequence[str]) -> str:
     """The request's first line, whole or of method and target; empty where nothing asks for anything."""
-    method, target = _first(record, methods), _first(record, targets)
-    return f"{method} {target}" if method and target else _first(record, _REQUEST)
+    method = _first(record, methods)
+    target = _first(record, targets) if method else ""
+    return f"{method} {target}" if target else _first(record, _REQUEST)
 
 
 def _time_in(record: dict[str, Any], paths: Sequence[str]) -> datetime | None:
@@ -163,7 +169,10 @@ def _time_in(record: dict[str, Any], paths: Sequence[str]) -> datetime | None:
 
 
 def _first(record: dict[str, Any], paths: Sequence[str]) -> str:
-    return next((text for path in paths if (text := _text(record, path))), "")
+    for path in paths:
+        if text := _text(record, path):
+            return text
+    return ""
 
 
 def _text(record: dict[str, Any], path: str) -> str:
@@ -177,9 +186,9 @@ def _text(record: dict[str, Any], path: str) -> str:
                 if type(value) is not dict:
                     return ""
                 value = value.get(name)
-    if isinstance(value, list) and value:
+    if type(value) is list and value:
         value = value[0]
-    if isinstance(value, str):
+    if type(value) is str:
         return value if value.isascii() else value.encode("utf-8", "replace").decode("latin-1")
     if isinstance(value, float):
         return str(int(value)) if value.is_integer() else f"{value:.6f}"

@@ -90,11 +90,13 @@ def event_of(request: Request, pseudonyms: Pseudonyms) -> dict[str, object]:
         "timestamp": when,
         "ip": pseudonyms.of(client.encode("latin-1")),
     }
-    properties = {name: text for name, text in (("status", status), ("bytes", size)) if text}
+    properties = {"status": status} if status else {}
+    if size:
+        properties["bytes"] = size
     if properties:
         event["properties"] = properties
     if status:
-        event["outcome"] = "failed" if int(status) >= 400 or int(status) < 100 else "ok"
+        event["outcome"] = "ok" if 100 <= int(status) < 400 else "failed"
     if agent:
         event["user_agent"] = readable(agent)[:MAX_AGENT]
     return event
@@ -121,18 +123,22 @@ def method_and_target(request: str) -> tuple[str, str] | None:
     if not _PROTOCOL.fullmatch(protocol):
         target = rest
     target = target.strip(BLANKS)
-    return (method, target) if target and _METHOD.fullmatch(method) else None
+    return (method, target) if target and (method in _ACTIONS or _METHOD.fullmatch(method)) else None
 
 
-@lru_cache(maxsize=65_536)
 def page_of(target: str) -> tuple[str, bool]:
     """The path of a request's target, in printable ASCII, and whether it is a file that belongs to a page.
 
     A path longer than :data:`PAGE_CHARACTERS` is cut.
     """
+    return _page_of(target.partition("?")[0].partition("#")[0])
+
+
+@lru_cache(maxsize=65_536)
+def _page_of(target: str) -> tuple[str, bool]:
+    """Of a target without its query, which often is another with each request."""
     host = _HOST.match(target)
-    path = target[host.end() :] if host else target
-    path = _SESSION.sub("", path.partition("?")[0].partition("#")[0])
+    path = _SESSION.sub("", target[host.end() :] if host else target)
     if "\\" in path:
         path = unescaped(path)
     page = _UNPRINTABLE.sub(lambda match: f"%{ord(match[0]):02X}", path)[:PAGE_CHARACTERS] or "/"

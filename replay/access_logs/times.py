@@ -30,6 +30,11 @@ def log_time(text: str) -> datetime | None:
     or microseconds since 1970. A time that names no zone is UTC, as the W3C's format has it.
     """
     try:
+        if match := _EPOCH.fullmatch(text):
+            seconds, part, millis, micros = match.groups()
+            if seconds:
+                return EPOCH + timedelta(0, int(seconds), _micros(part))
+            return EPOCH + (timedelta(milliseconds=int(millis)) if millis else timedelta(microseconds=int(micros)))
         if match := _COMMON.fullmatch(text):
             day, month, year, hour, minute, second, part, sign, hours, minutes = match.groups()
             fields = int(year), _MONTHS[month], int(day), int(hour), int(minute), int(second)
@@ -37,11 +42,6 @@ def log_time(text: str) -> datetime | None:
         if match := _ISO.fullmatch(text):
             *numbers, part, _, sign, hours, minutes = match.groups()
             return _utc(tuple(map(int, numbers)), part, sign, hours, minutes)
-        if match := _EPOCH.fullmatch(text):
-            seconds, part, millis, micros = match.groups()
-            if seconds:
-                return EPOCH + timedelta(seconds=int(seconds), microseconds=_micros(part))
-            return EPOCH + (timedelta(milliseconds=int(millis)) if millis else timedelta(microseconds=int(micros)))
     except (KeyError, ValueError, OverflowError):
         pass
     return None
@@ -50,11 +50,16 @@ def log_time(text: str) -> datetime | None:
 def _utc(
     fields: tuple[int, ...], part: str | None, sign: str | None, hours: str | None, minutes: str | None
 ) -> datetime:
-    offset = timedelta(hours=int(hours or 0), minutes=int(minutes or 0))
-    zone = timezone(-offset if sign == "-" else offset)
     year, month, day, hour, minute, second = fields
-    return datetime(year, month, day, hour, minute, second, _micros(part), tzinfo=zone).astimezone(UTC)
+    return datetime(year, month, day, hour, minute, second, _micros(part), tzinfo=UTC) - _offset(sign, hours, minutes)
+
+
+@lru_cache(maxsize=256)
+def _offset(sign: str | None, hours: str | None, minutes: str | None) -> timedelta:
+    """Of a zone to UTC. Raises ValueError where it is a day or more: there is no such zone."""
+    offset = timedelta(hours=int(hours or 0), minutes=int(minutes or 0))
+    return timezone(-offset if sign == "-" else offset).utcoffset(None)
 
 
 def _micros(part: str | None) -> int:
-    return int((part or "0")[:6].ljust(6, "0"))
+    return int(part[:6].ljust(6, "0")) if part else 0

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import ClassVar, NamedTuple
+
+import orjson
 
 from replay.pseudonyms import pseudonym_key
 from replay.times import is_measurable, iso
@@ -15,7 +16,6 @@ from replay.times import is_measurable, iso
 BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 """What the first line of a file may begin with."""
 MAX_KEY = 65_536
-_encode = json.JSONEncoder(check_circular=False, separators=(",", ":")).encode
 
 
 class Record(NamedTuple):
@@ -115,7 +115,7 @@ class LineParser(EventReader):
         event["timestamp"] = iso(when + shift if shift is not None and is_measurable(when) else when)
         if event_id is not None:
             event.setdefault("event_id", event_id)
-        return Record(_encode(event).encode(), record_key(event["user_id"]), True)
+        return Record(orjson.dumps(event), record_key(event["user_id"]), True)
 
     def time(self, line: bytes) -> datetime | None:
         event = self.event(line)
