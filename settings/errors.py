@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from pydantic import BaseModel, ValidationError
+from pydantic_core import ErrorDetails
 
 from settings.settings import Settings
 
@@ -21,8 +22,13 @@ def explain(error: ValidationError) -> str:
             sentences.append(f"Setting {key} is missing: give it in conf/ or with --set {key}=….")
         else:
             quote = f" (found {problem['input']!r})" if may_quote(problem["loc"]) else ""
-            sentences.append(f"Setting {key}: {problem['msg']}{quote}.")
+            sentences.append(f"Setting {key}: {_said(problem)}{quote}.")
     return " ".join(sentences)
+
+
+def _said(problem: ErrorDetails) -> str:
+    """What is wrong, in our words where a validator of ours found it: pydantic puts "Value error, " before them."""
+    return str(problem["ctx"]["error"]) if problem["type"] == "value_error" else problem["msg"]
 
 
 SECRETIVE = re.compile(r"password|token|secret|key|webhook|ur[il]$|endpoint|servers|options|conf$")
