@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from datetime import UTC, datetime
+import uuid
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -14,7 +15,9 @@ from alerts import feedback
 from features.tables import EVENTS, PATTERN_DAYS, PATTERNS, REJECTED_EVENTS, SEGMENTS
 from lake import arrow_tables
 from serving.app import create_app
+from serving.page import board
 from serving.server import Serving, serving
+from settings import Settings
 from tests.browser.conftest import Platform, settings_of
 from tests.conftest import PATIENCE, Seen, open_page
 
@@ -168,6 +171,33 @@ def test_streams_tell_their_batches_and_rejected_records_their_reasons(
     expect(page.locator("#streams tr", has_text="not_json")).to_contain_text("3")
 
 
+def test_events_that_can_hardly_be_right_are_told_with_figures_and_others_are_not(
+    browser: Browser, tmp_path: Path, seen: Seen, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(board, "SENSE_EVERY", 0.0)
+    settings = settings_of(tmp_path)
+    with (
+        serving(create_app(settings), settings.serving) as server,
+        open_page(browser, server.url, seen, **PHONE) as page,
+    ):
+        notes = page.locator("#notes .note")
+        expect(notes).to_contain_text(["There are no tables"])
+        done(settings, [(f"guest-{n % 20}", ("view", "click", "buy")[n % 3]) for n in range(60)])
+        expect(notes).to_have_count(0)
+        done(settings, [(MARKUP, "view")] * 600 + [("undefined", "view")] * 5)
+        expect(notes).to_contain_text(
+            [
+                "5 of 665 events are of users called 'undefined' (5): a program wrote that",
+                f"600 of 665 events are of one user ({MARKUP[:40]!r}): is that a proxy's address",
+            ]
+        )
+        assert [note.get_attribute("class") for note in notes.all()] == ["note care"] * 2
+        assert page.evaluate("window.hacked") is None
+        assert not is_too_wide(page)
+        assert faults(page) == []
+    assert seen.complaints == []
+
+
 def test_patterns_and_segments_appear_when_a_day_is_mined(page: Page, platform: Platform) -> None:
     mine(platform)
     expect(page.locator("#patterns")).to_contain_text("night readers")
@@ -231,3 +261,15 @@ def mine(platform: Platform) -> None:
     arrow_tables.append(platform.root, PATTERNS, [{"day": day, **path, "users": 3, "lift": 2.5, **share}])
     arrow_tables.append(platform.root, SEGMENTS, [{"day": day, **segment, **told, **share, **quality}])
     arrow_tables.append(platform.root, PATTERN_DAYS, [known])
+
+
+def done(settings: Settings, events: list[tuple[str, str]]) -> None:
+    """Rows of table ``events``: what these users did, a second each."""
+    now, batch = datetime.now(UTC), f"q:{uuid.uuid4().hex[:6]}"
+    nothing = dict.fromkeys(EVENTS.columns) | {"topic": "t", "partition": 0, "page": "p", "ingest_id": batch}
+    nothing |= {"ingested_at": now, "received_at": now}
+    rows = [
+        {**nothing, "offset": n, "user_id": user, "action": action, "timestamp": now - timedelta(seconds=n)}
+        for n, (user, action) in enumerate(events)
+    ]
+    arrow_tables.append(settings.storage.root, EVENTS, rows, batch_id=batch)
