@@ -22,19 +22,27 @@ _ISO = re.compile(
 _EPOCH = re.compile(r"(\d{10})(?:\.(\d{1,9}))?|(\d{13})|(\d{16})")
 
 
-@lru_cache(maxsize=4096)
 def log_time(text: str) -> datetime | None:
     """A time in UTC; None where there is no such time, or none is written so.
 
     Understood are ``22/Jan/2019:03:56:14 +0330`` with or without parts of a second, ISO 8601, and seconds, milliseconds
     or microseconds since 1970. A time that names no zone is UTC, as the W3C's format has it.
     """
+    return _since_1970(text) if text[:10].isdecimal() else _by_calendar(text)
+
+
+def _since_1970(text: str) -> datetime | None:
+    if not (match := _EPOCH.fullmatch(text)):
+        return None
+    seconds, part, millis, micros = match.groups()
+    if seconds:
+        return EPOCH + timedelta(0, int(seconds), _micros(part))
+    return EPOCH + (timedelta(milliseconds=int(millis)) if millis else timedelta(microseconds=int(micros)))
+
+
+@lru_cache(maxsize=4096)
+def _by_calendar(text: str) -> datetime | None:
     try:
-        if match := _EPOCH.fullmatch(text):
-            seconds, part, millis, micros = match.groups()
-            if seconds:
-                return EPOCH + timedelta(0, int(seconds), _micros(part))
-            return EPOCH + (timedelta(milliseconds=int(millis)) if millis else timedelta(microseconds=int(micros)))
         if match := _COMMON.fullmatch(text):
             day, month, year, hour, minute, second, part, sign, hours, minutes = match.groups()
             fields = int(year), _MONTHS[month], int(day), int(hour), int(minute), int(second)

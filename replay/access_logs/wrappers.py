@@ -24,6 +24,7 @@ _STAMPED = re.compile(rf"{_ISO} ")
 _TIME_INSIDE = re.compile(rf"\[\d{{1,2}}/[A-Z][a-z]{{2}}/\d{{4}}:|\[\d{{4}}-\d\d-\d\d[T ]|{_ISO} ")
 _TEXTS = ("log", "message", "MESSAGE", "msg", "line", "textPayload")
 """Where collectors that write JSON put a server's line."""
+_ANY_TEXT = frozenset(_TEXTS)
 DEEPEST = 4
 
 
@@ -47,6 +48,8 @@ def _without_one(line: str) -> str:
 
 def text_in(record: dict[str, object]) -> str | None:
     """The line of text in a record of a collector, such as Docker's; None where there is none."""
+    if _ANY_TEXT.isdisjoint(record):
+        return None
     for name in _TEXTS:
         text = record.get(name)
         if isinstance(text, str) and " " in text:
