@@ -16,10 +16,10 @@ import typer
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
-from features.errors import UsageError
 from features.parity import rows_of_events
 from features.revisions import latest
 from features.tables import ERASURES, EVENTS, SCORES
+from jobs.shared.days import parsed_day
 from lake.rewrites import alone
 from lake.spark_tables import Lake
 from patterns.context import Options
@@ -67,18 +67,6 @@ def mine(lake: Lake, settings: Settings, day: datetime, folder: Path) -> tuple[M
     return mined, write_report(folder, f"{day:%Y-%m-%d}", made)
 
 
-def parsed_day(text: str) -> datetime:
-    """A day from the command line.
-
-    Raises:
-        UsageError: it is none.
-    """
-    try:
-        return datetime.strptime(text, "%Y-%m-%d").replace(tzinfo=UTC)
-    except ValueError:
-        raise UsageError(f"--day {text!r} is no day; needed: year, month and day, for example 2026-03-01.") from None
-
-
 @contextmanager
 def _tables(spark: SparkSession, settings: Settings) -> Iterator[Lake]:
     lake = Lake(spark, settings.storage.root)
@@ -120,7 +108,7 @@ def main(
     ] = None,
 ) -> None:
     """Find common behaviour by day. Reads events, scores; writes patterns, segments, transitions and a report."""
-    chosen = [parsed_day(text) for text in dict.fromkeys(day or [])]
+    chosen = [parsed_day(text, "--day") for text in dict.fromkeys(day or [])]
     settings = load_settings(env, overrides or ())
     for line in mine_due(spark_session(settings), settings, chosen, reports):
         typer.echo(line)

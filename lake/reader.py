@@ -26,7 +26,7 @@ from features.revisions import latest_in_arrow
 from features.tables import Table
 from lake.location import TableLocation
 from lake.schemas import arrow_schema
-from lake.snapshot import STATISTICS_GRAIN, DataFile, OpenTable, environment_problem, first_line, fragment
+from lake.snapshot import PARQUET, STATISTICS_GRAIN, DataFile, OpenTable, environment_problem, first_line, fragment
 
 FRESH_SECONDS = 0.5
 """A file list as young as this is not brought up to date again: many readers share one look."""
@@ -151,6 +151,19 @@ class LakeReader:
         files = [file for file in snapshot.files if file.may_hold(by, since, until)]
         _check_number(table, files)
         return self._read(snapshot, files, columns, _within(by, since, until, where))
+
+    def dataset(self, table: Table, *, since: datetime | None = None, until: datetime | None = None) -> ds.Dataset:
+        """The files that may have rows with ``since <= table.time < until``, for an engine that reads them in parts.
+
+        Raises:
+            EnvironmentProblem: the table cannot be read.
+        """
+        snapshot = self.snapshot(table)
+        if snapshot is None:
+            return ds.dataset(arrow_schema(table).empty_table())
+        files = [file for file in snapshot.files if file.may_hold(table.time, since, until)]
+        fragments = [snapshot.fragments[file.path] for file in files]
+        return ds.FileSystemDataset(fragments, snapshot.schema, PARQUET, self._followed(table).opened.file_system)
 
     def latest(
         self,

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from settings.alerts import AlertSettings
 from settings.errors import may_quote
+from settings.journeys import JourneySettings
 from settings.loading import PROJECT, configuration_folder, load_settings, local_overrides
 from settings.maintenance import MaintenanceSettings
 from settings.models import DriftSettings, GateSettings, ModelSettings, PatternSettings
@@ -34,6 +35,7 @@ __all__ = [
     "FeatureSettings",
     "GateSettings",
     "IngestSettings",
+    "JourneySettings",
     "KafkaSettings",
     "LogSettings",
     "MaintenanceSettings",

@@ -8,6 +8,7 @@ from pydantic import Field, SecretStr
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from settings.alerts import AlertSettings
+from settings.journeys import JourneySettings
 from settings.maintenance import MaintenanceSettings
 from settings.models import DriftSettings, GateSettings, ModelSettings, PatternSettings
 from settings.online import OnlineSettings
@@ -53,6 +54,7 @@ class Settings(BaseSettings):
     online: OnlineSettings
     stream: StreamSettings
     patterns: PatternSettings
+    journeys: JourneySettings
     maintenance: MaintenanceSettings
     serving: ServingSettings
     metrics: MetricsSettings

@@ -87,6 +87,8 @@ CALLS = (
     Call("erase_user", ("--user-id", "{user}")),
     Call("maintain_tables"),
     Call("mine_patterns"),
+    Call("count_journeys", ("--step", "view", "--step", "click"), says="of the step before"),
+    Call("count_journeys", ("--traffic", "all"), says="ho comes back"),
     # The one job that needs another server than Kafka: without its password it says so in a sentence.
     Call("bridge_rabbitmq", ONCE, code=2),
 )

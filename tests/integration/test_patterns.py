@@ -24,7 +24,8 @@ from features.tables import (
     TRANSITIONS,
     Table,
 )
-from jobs.mine_patterns import mine, parsed_day
+from jobs.mine_patterns import mine
+from jobs.shared.days import parsed_day
 from lake.spark_tables import Lake
 from patterns.tables import WRITTEN, days_to_mine
 from privacy.reports import remove_reports_naming
@@ -186,4 +187,4 @@ def test_what_events_say_is_text_on_the_page_and_a_page_that_names_an_erased_per
 def test_a_day_that_is_none_is_a_sentence_and_one_without_events_is_nothing(mining: Mining) -> None:
     assert mine(mining.lake, mining.settings, FIRST - timedelta(days=9), mining.folder) is None
     with pytest.raises(UsageError, match="needed: year, month and day"):
-        parsed_day("yesterday")
+        parsed_day("yesterday", "--day")
