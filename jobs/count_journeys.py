@@ -18,14 +18,12 @@ from features.errors import UsageError
 from features.tables import EVENTS
 from jobs.shared.days import parsed_day
 from journeys import funnels
-from journeys.acts import TRAFFIC, Traffic, acts_in
+from journeys.acts import BEGINNING, TRAFFIC, Traffic, acts_in
 from journeys.configured import ONE_DAY, funnel_of, known_kinds, newest_days
 from journeys.definitions import Funnel, step_of
 from journeys.retention import AGES, Retention, retention
 from lake.reader import LakeReader
 from settings import Settings, cli, load_settings
-
-BEGINNING = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 def main(
@@ -88,8 +86,15 @@ def _funnels(
 
 
 def _span(lake: LakeReader, settings: Settings, since: str | None, until: str | None) -> tuple[datetime, datetime]:
-    """From the first moment to the one after the last."""
-    first, last = newest_days(lake, settings.journeys.days, datetime.now(UTC))
+    """From the first moment to the one after the last.
+
+    Raises:
+        UsageError: there is nothing between them.
+    """
+    found = newest_days(lake, settings.journeys.days, datetime.now(UTC))
+    if found is None:
+        raise UsageError(f"Table {EVENTS.name} under {lake.root} has no rows yet: nobody went anywhere.")
+    first, last = found
     last = last if until is None else min(parsed_day(until, "--until") + ONE_DAY, last)
     first = first if since is None else parsed_day(since, "--since")
     if first >= last:

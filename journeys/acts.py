@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Literal, TypeAlias, get_args
 
 import duckdb
 import pyarrow as pa
 import pyarrow.dataset as ds
 
+from features.errors import EnvironmentProblem
 from features.tables import EVENTS, FEATURE_TABLE, SCORES
 from lake.reader import LakeReader
 
@@ -21,6 +23,7 @@ TRAFFIC: tuple[Traffic, ...] = get_args(Traffic)
 Rows: TypeAlias = pa.Table | ds.Dataset
 MICROS = 1_000_000
 DAY = 86_400 * MICROS
+BEGINNING = datetime(1970, 1, 1, tzinfo=UTC)
 MEMORY = "1GB"
 """What DuckDB holds in memory; what is more it keeps in a temporary folder."""
 IN_ORDER = 'ts, topic, "partition", "offset", part NULLS FIRST'
@@ -35,11 +38,13 @@ class Acts:
         events: columns of table ``events``.
         minutes: ``user_id``, ``window_start``, ``session_start`` and which revision, of table ``features``.
         verdicts: ``user_id``, ``window_start``, ``session_start``, ``verdict`` and which revision, of table ``scores``.
+        seconds: how long a question may take.
     """
 
     events: Rows
     minutes: Rows
     verdicts: Rows
+    seconds: float | None = None
 
     @contextmanager
     def opened(self, since: datetime, until: datetime, traffic: Traffic = "all") -> Iterator[duckdb.DuckDBPyConnection]:
@@ -47,8 +52,11 @@ class Acts:
 
         Its columns: user_id, action, page, outcome, ``ts`` (µs since 1970), session (µs since 1970; null where the
         minute has no row of features yet), and what :data:`IN_ORDER` needs.
+
+        Raises:
+            EnvironmentProblem: it takes longer than it may.
         """
-        with duckdb.connect(config={"threads": 2, "memory_limit": MEMORY}) as connection:
+        with duckdb.connect(config={"threads": 2, "memory_limit": MEMORY}) as connection, self._in_time(connection):
             connection.execute("SET TimeZone = 'UTC'")
             for name, rows in (("events", self.events), ("minutes", self.minutes), ("verdicts", self.verdicts)):
                 connection.register(name, rows)
@@ -61,6 +69,20 @@ class Acts:
             }[traffic]
             connection.execute(_ACTS.format(since=_micros(since), until=_micros(until), chosen=chosen))
             yield connection
+
+    @contextmanager
+    def _in_time(self, connection: duckdb.DuckDBPyConnection) -> Iterator[None]:
+        if self.seconds is None:
+            yield
+            return
+        clock = threading.Timer(self.seconds, connection.interrupt)
+        clock.start()
+        try:
+            yield
+        except duckdb.InterruptException:
+            raise EnvironmentProblem(f"Counting took longer than {self.seconds:g} s. Ask for fewer days.") from None
+        finally:
+            clock.cancel()
 
 
 _REVISION = "(batch_time, batch_id)"
@@ -95,12 +117,13 @@ _ACTS = """
 """
 
 
-def acts_in(lake: LakeReader, since: datetime, until: datetime) -> Acts:
+def acts_in(lake: LakeReader, since: datetime, until: datetime, *, seconds: float | None = None) -> Acts:
     """The tables as they are now, of them the files that may have something of the span."""
     return Acts(
         lake.dataset(EVENTS, since=since, until=until),
         lake.dataset(FEATURE_TABLE, since=since, until=until),
         lake.dataset(SCORES, since=since, until=until),
+        seconds,
     )
 
 

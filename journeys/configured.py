@@ -36,15 +36,11 @@ def _name(*conditions: tuple[str, ...]) -> str:
     return " ".join("|".join(alternatives) for alternatives in conditions if alternatives)
 
 
-def newest_days(lake: LakeReader, days: int, now: datetime) -> tuple[datetime, datetime]:
-    """The span of the newest ``days`` (UTC) that have events, up to the newest one, and not beyond ``now``.
-
-    Raises:
-        UsageError: there are no events.
-    """
+def newest_days(lake: LakeReader, days: int, now: datetime) -> tuple[datetime, datetime] | None:
+    """The newest ``days`` (UTC) up to the newest event, and not beyond ``now``; None where there are no events."""
     newest = lake.newest_time(EVENTS)
     if newest is None:
-        raise UsageError("Table events has no rows yet: nobody went anywhere.")
+        return None
     until = min(newest + timedelta(milliseconds=1), now)  # statistics are cut to milliseconds
     today = until.astimezone(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
     return today - (days - 1) * ONE_DAY, until

@@ -14,7 +14,7 @@ from serving.access.sessions import Sessions
 from serving.page import routes as page
 from serving.page.live import live_page
 from serving.responses.problems import answer_with_problems
-from serving.routes import alerts, collector, documentation, health, metrics, patterns, people, predictions
+from serving.routes import alerts, collector, documentation, health, journeys, metrics, patterns, people, predictions
 from serving.services import Services
 from settings import Settings
 from streams.rules import validation_rules
@@ -68,6 +68,7 @@ def create_app(settings: Settings, *, bootstrap_servers: str | None = None, topi
     app.include_router(people.router(services, figures.count))
     app.include_router(alerts.router(services))
     app.include_router(patterns.router(services))
+    app.include_router(journeys.router(services))
     app.include_router(health.router(services))
     app.include_router(metrics.router(services, figures))
     app.include_router(documentation.router())

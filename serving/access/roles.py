@@ -65,6 +65,9 @@ ROUTES: dict[tuple[str, str], Role] = {
     ("GET", "/alerts"): Role.READER,
     ("POST", "/alerts/{alert_id}/feedback"): Role.ANALYST,
     ("GET", "/patterns"): Role.READER,
+    ("GET", "/funnels"): Role.READER,
+    ("GET", "/funnels/{name}"): Role.READER,
+    ("GET", "/retention"): Role.READER,
 }
 """The role of each route, by method and path as the route is declared. HEAD and OPTIONS ask for what GET does."""
 

@@ -7,7 +7,7 @@ from typing import Any
 from features import tables
 from serving.requests import schemas as requests
 from serving.responses import schemas as responses
-from serving.responses.json_schema import TEXT, TIME, Schema, an_array, an_object, nullable, of_table
+from serving.responses.json_schema import NUMBER, TEXT, TIME, Schema, an_array, an_object, nullable, of_table
 
 GENERAL = ((429, "Asked too often; ask again after Retry-After seconds"),)
 BODY = (
@@ -114,5 +114,73 @@ PATTERNS = route(
     ),
     "What was mined from the day",
     (404, "The day was not mined"),
+    NO_TABLES,
+)
+SPAN = {"since": TIME, "until": TIME, "traffic": TEXT}
+STEP = an_object({"name": nullable(TEXT), "action": an_array(TEXT), "page": an_array(TEXT), "outcome": an_array(TEXT)})
+FUNNELS = route(
+    an_object(
+        {
+            "funnels": an_array(
+                an_object(
+                    {
+                        "name": TEXT,
+                        "steps": an_array(STEP),
+                        "within_minutes": nullable(NUMBER),
+                        "in_order": {"type": "boolean"},
+                    }
+                )
+            )
+        }
+    ),
+    "The funnels; within_minutes null: in the same session",
+)
+COUNT = {"type": "integer", "minimum": 0}
+SHARE = NUMBER | {"minimum": 0, "maximum": 1}
+REACHED = an_object(
+    {
+        "name": TEXT,
+        "people": COUNT,
+        "of_first": nullable(SHARE),
+        "of_previous": nullable(SHARE),
+        "seconds_median": nullable(NUMBER),
+        "seconds_p90": nullable(NUMBER),
+    }
+)
+EXIT = an_object({"step": TEXT, "action": nullable(TEXT), "kind": nullable(TEXT), "people": COUNT})
+FUNNEL = route(
+    an_object(
+        {
+            "name": TEXT,
+            **SPAN,
+            "steps": an_array(REACHED),
+            "days": an_array(an_object({"day": TIME, "people": an_array(COUNT)})),
+            "exits": an_array(EXIT),
+        }
+    ),
+    "People at each step, in all and by the day on which they began; exits: what they did in place of the next step",
+    (404, "No such funnel, or no events"),
+    NO_TABLES,
+)
+AGAIN = an_object({"after_days": COUNT, "on_that_day": SHARE, "since_that_day": SHARE})
+RETENTION = route(
+    an_object(
+        {
+            **SPAN,
+            "through": nullable(TIME),
+            "cohorts": an_array(an_object({"day": TIME, "people": COUNT, "again": an_array(AGAIN)})),
+            "days": an_array(
+                an_object(
+                    {
+                        "day": TIME,
+                        **dict.fromkeys(("people", "new", "returning", "back", "gone"), COUNT),
+                        "stickiness": SHARE,
+                    }
+                )
+            ),
+        }
+    ),
+    "Cohorts by the day on which people were first seen; days; through: the last day that is over",
+    (404, "No events"),
     NO_TABLES,
 )
