@@ -1,13 +1,14 @@
 """Which offsets of a Kafka partition are accounted for: exactly once, not at all, or twice.
 
-Offsets are counted in bitmaps of 32,768, which add up like sums: what is brought together is one bit an offset. Only
-the rows of records that hold several events are brought together by offset before.
+Offsets are counted in words, one bit an offset, which add up like sums. Only the rows of records that hold several
+events are brought together by offset before.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 import numpy.typing as npt
@@ -15,8 +16,10 @@ import pandas as pd
 from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
-BUCKET = 32_768
-"""Offsets in one bitmap; Spark's ``bitmap_*`` functions fix it."""
+WORD = 64
+"""Offsets in one word."""
+WORDS_A_ROW, WORDS_AT_A_TIME = 512, 65_536
+"""Words that come back from Spark together, and that are unpacked together: a byte an offset."""
 KINDS = ("event", "duplicate", "rejected")
 Longs = npt.NDArray[np.int64]
 
@@ -53,6 +56,18 @@ class Ranges:
         begins = np.flatnonzero(np.concatenate(([True], edges[1:, 0] > highest[:-1]))) if len(edges) else edges[:, 0]
         ends = np.concatenate((begins[1:] - 1, [len(edges) - 1])) if len(edges) else begins
         return cls(edges[begins, 0], highest[ends])
+
+    @classmethod
+    def of_offsets(cls, offsets: Longs) -> Ranges:
+        """Of ``offsets`` in ascending order."""
+        return cls.joined(offsets, offsets + 1)
+
+    @classmethod
+    def joined(cls, first: Longs, until: Longs) -> Ranges:
+        """Of ranges in ascending order that do not overlap; those that touch become one."""
+        apart = first[1:] != until[:-1]
+        one = np.ones(min(1, len(first)), bool)
+        return cls(first[np.concatenate((one, apart))], until[np.concatenate((apart, one))])
 
     @property
     def offsets(self) -> int:
@@ -134,13 +149,14 @@ def accounts(rows: DataFrame, read: Mapping[Partition, Range]) -> list[Account]:
     placed = rows.join(F.broadcast(known), ["topic", "partition"], "left").where("until IS NULL OR offset < until")
     inside = F.coalesce(F.col("offset") >= F.col("first"), F.lit(False))
     placed = placed.withColumn("inside", inside)
-    counts = [F.count_if(F.col("kind") == kind).alias(kind) for kind in KINDS]
-    whole = bitmaps(placed.where("part IS NULL"), "inside", *counts)
+    counts = {kind: F.count_if(F.col("kind") == kind) for kind in KINDS}
+    whole = words(placed.where("part IS NULL"), ["inside"], counts)
     parts = F.count_distinct("part")
     of_one_record = placed.where("part IS NOT NULL").groupBy("topic", "partition", "offset", "inside")
     complete = F.coalesce(parts == F.max("parts"), F.lit(False)).alias("complete")
-    batches = of_one_record.agg(*counts, (F.count("*") - parts).alias("more"), complete)
-    several = bitmaps(batches, "inside", "complete", *[F.sum(name).alias(name) for name in (*KINDS, "more")])
+    more = (F.count("*") - parts).alias("more")
+    batches = of_one_record.agg(*[count.alias(kind) for kind, count in counts.items()], more, complete)
+    several = words(batches, ["inside", "complete"], {name: F.sum(name) for name in (*KINDS, "more")})
     found = pd.concat([whole[["topic", "partition"]], several[["topic", "partition"]]])
     places = set(zip(found["topic"], found["partition"], strict=True))
     return [
@@ -172,30 +188,42 @@ def _account(place: Partition, read: Mapping[Partition, Range], whole: pd.DataFr
     )  # fmt: skip
 
 
-def bitmaps(rows: DataFrame, *more: str | Column) -> pd.DataFrame:
-    """The offsets of ``rows`` (topic, partition, offset), one bit each: a bitmap for every 32,768 of a partition.
+def words(rows: DataFrame, groups: Sequence[str], sums: Mapping[str, Column]) -> pd.DataFrame:
+    """The offsets of ``rows`` (topic, partition, offset), 64 in a word, a bit each, beside the ``sums``.
 
-    Names among ``more`` are further groups, columns are further sums.
+    A row for every 32,768 offsets of a partition and of further ``groups``: ``word`` and ``bits`` are arrays, of the
+    words in which an offset is.
     """
-    names, sums = [one for one in more if isinstance(one, str)], [one for one in more if not isinstance(one, str)]
-    return (
-        rows.groupBy("topic", "partition", *names, F.expr(f"offset DIV {BUCKET}").alias("bucket"))
-        .agg(F.expr(f"bitmap_construct_agg(offset % {BUCKET})").alias("bitmap"), *sums)
-        .toPandas()
+    by = ["topic", "partition", *groups]
+    # In numbers, which Spark adds up in a hash table: for whole bitmaps, which are bytes, it would sort all rows first.
+    bit = F.expr(f"bit_or(shiftleft(1L, CAST(offset % {WORD} AS INT)))")
+    of_word = rows.groupBy(*by, F.expr(f"offset DIV {WORD}").alias("word")).agg(
+        bit.alias("bits"), *[count.alias(name) for name, count in sums.items()]
     )
+    together = of_word.groupBy(*by, F.expr(f"word DIV {WORDS_A_ROW}").alias("bucket")).agg(
+        F.collect_list(F.struct("word", "bits")).alias("words"), *[F.sum(name).alias(name) for name in sums]
+    )
+    counted = together.toArrow()
+    lists = counted["words"].combine_chunks()
+    limits = np.concatenate(([0], np.cumsum(lists.value_lengths()))).tolist()
+    found = lists.flatten()
+    columns = {name: found.field(name).to_numpy() for name in ("word", "bits")}
+    split = {name: [values[begin:end] for begin, end in pairwise(limits)] for name, values in columns.items()}
+    arrays = {name: pd.Series(values, dtype=object) for name, values in split.items()}
+    frame: pd.DataFrame = counted.drop_columns(["words"]).to_pandas()
+    return frame.assign(**arrays)
 
 
 def offsets_of(counted: pd.DataFrame) -> Ranges:
-    """The offsets that :func:`bitmaps` of one partition hold."""
-    counted = counted.sort_values("bucket")
-    first, until = [], []
-    for bucket, bitmap in zip(counted["bucket"].tolist(), counted["bitmap"], strict=True):
-        bits = np.unpackbits(np.frombuffer(bitmap, np.uint8), bitorder="little")
-        edges = np.flatnonzero(np.diff(bits, prepend=0, append=0)) + bucket * BUCKET
-        first.append(edges[::2])
-        until.append(edges[1::2])
-    if not first:
-        return NO_RANGES
-    begin, end = np.concatenate(first), np.concatenate(until)
-    apart = begin[1:] != end[:-1]  # those of two bitmaps may touch
-    return Ranges(begin[np.concatenate(([True], apart))], end[np.concatenate((apart, [True]))])
+    """The offsets that :func:`words` of one partition hold."""
+    word, bits = (np.concatenate([NO_RANGES.first, *counted[name]]) for name in ("word", "bits"))
+    order = np.argsort(word)
+    first, until = [NO_RANGES.first], [NO_RANGES.first]
+    for some in np.split(order, range(WORDS_AT_A_TIME, len(order), WORDS_AT_A_TIME)):
+        octets = bits[some].astype("<i8").view(np.uint8).reshape(-1, WORD // 8)
+        edges = np.diff(np.unpackbits(octets, axis=1, bitorder="little"), axis=1, prepend=0, append=0)
+        row, bit = np.nonzero(edges)
+        edge = word[some][row] * WORD + bit
+        first.append(edge[::2])
+        until.append(edge[1::2])
+    return Ranges.joined(np.concatenate(first), np.concatenate(until))

@@ -5,11 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from contextlib import closing
 from dataclasses import dataclass
-from functools import reduce
 
-import numpy as np
 from confluent_kafka import Consumer, KafkaException, TopicPartition
-from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import SparkSession
 
 from features.errors import BehaviorError, EnvironmentProblem
 from features.ledger import (
@@ -19,12 +17,10 @@ from features.ledger import (
     Range,
     Ranges,
     accounts,
-    bitmaps,
-    offsets_of,
     record_kinds,
 )
 from features.tables import EVENTS, LEDGER_GAPS, REJECTED_EVENTS
-from kafka import source
+from kafka import offsets
 from kafka.connection import librdkafka_options
 from lake.hadoop_files import HadoopFolder
 from lake.spark_tables import Lake
@@ -35,9 +31,6 @@ from streams.queries import checkpoint
 
 PATIENCE = 20.0
 """Seconds to wait for an answer of the broker."""
-MAX_PARTS, WORTH_A_PART = 8, 100_000
-"""Kafka is read in at most so many parts of a partition, apart by more than so many offsets: each costs a query."""
-HIGHEST = 2**63 - 1
 LOST, GONE, KNOWN, EMPTY = "lost", "gone", "known gap", "empty"
 
 
@@ -80,12 +73,13 @@ def audit(spark: SparkSession, lake: Lake, settings: Settings) -> list[Entry]:
         EnvironmentProblem: no broker answers.
     """
     known = accounts(record_kinds(lake.read(EVENTS), lake.read(REJECTED_EVENTS)), read_offsets(spark, settings))
-    gaps, ends = noted_gaps(lake), _ends(settings, known)
+    gaps = noted_gaps(lake)
     by_place = {(account.topic, account.partition): account for account in known}
     noted = {place: Ranges.of(gaps.get(place, ())) for place in by_place}
     rest = {place: account.missing.without(noted[place]) for place, account in by_place.items()}
-    kept = {place: ranges.within(Ranges.of([Range(ends[place][0], HIGHEST)])) for place, ranges in rest.items()}
-    there = _held_by_kafka(spark, settings, kept)
+    there = offsets.with_record(spark, settings.kafka, _within(rest, _ends(settings, known)))
+    ends = _ends(settings, known)  # anew: what was deleted meanwhile was not empty
+    kept = _within(rest, ends)
     entries = []
     for place, account in by_place.items():
         in_kafka = there.get(place, NO_RANGES)
@@ -97,6 +91,11 @@ def audit(spark: SparkSession, lake: Lake, settings: Settings) -> list[Entry]:
         }
         entries.append(Entry(account, missing, max(0, ends[place][1] - account.read.until)))
     return entries
+
+
+def _within(ranges: Mapping[Partition, Ranges], ends: Mapping[Partition, tuple[int, int]]) -> dict[Partition, Ranges]:
+    """What Kafka holds, of these offsets."""
+    return {place: some.within(Ranges.of([Range(*ends[place])])) for place, some in ranges.items()}
 
 
 def _ends(settings: Settings, known: Iterable[Account]) -> dict[Partition, tuple[int, int]]:
@@ -115,38 +114,6 @@ def _ends(settings: Settings, known: Iterable[Account]) -> dict[Partition, tuple
                 f"The broker at {settings.kafka.bootstrap_servers} does not say what it holds: {error.args[0]}. "
                 "See that it runs and that kafka.security_protocol and the settings below it fit its listener."
             ) from None
-
-
-def _held_by_kafka(
-    spark: SparkSession, settings: Settings, held: Mapping[Partition, Ranges]
-) -> dict[Partition, Ranges]:
-    """Which of these offsets have a record in Kafka.
-
-    Kafka is read once, from the first of a partition's offsets to the last; where they lie far apart, in several parts.
-    """
-    parts = {place: _parts(ranges) for place, ranges in held.items() if len(ranges)}
-    if not parts:
-        return {}
-    rounds = [
-        {place: [ranges[number]] for place, ranges in parts.items() if number < len(ranges)}
-        for number in range(max(map(len, parts.values())))
-    ]
-    reads = [source.read_ranges(spark, settings.kafka, spans) for spans in rounds]
-    counted = bitmaps(reduce(DataFrame.unionAll, [read.select("topic", "partition", "offset") for read in reads]))
-    return {
-        (topic, number): offsets_of(counted[(counted["topic"] == topic) & (counted["partition"] == number)])
-        for topic, number in parts
-    }
-
-
-def _parts(ranges: Ranges) -> list[Range]:
-    """At most :data:`MAX_PARTS` ranges that hold all of these, cut where most offsets lie between them."""
-    between = ranges.first[1:] - ranges.until[:-1]
-    widest = np.sort(np.argsort(between)[::-1][: MAX_PARTS - 1])
-    cuts = widest[between[widest] > WORTH_A_PART]
-    first = ranges.first[np.concatenate(([0], cuts + 1))].tolist()
-    until = ranges.until[np.concatenate((cuts, [len(ranges) - 1]))].tolist()
-    return [Range(begin, end) for begin, end in zip(first, until, strict=True)]
 
 
 def read_offsets(spark: SparkSession, settings: Settings) -> dict[Partition, Range]:

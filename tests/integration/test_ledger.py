@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
+import time
 import uuid
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 
 import pytest
@@ -13,12 +14,15 @@ from confluent_kafka.admin import AdminClient
 from delta.tables import DeltaTable
 from pyspark.sql import functions as F
 
+from features.errors import EnvironmentProblem
 from features.ledger import Range, Ranges
 from features.tables import EVENTS
+from kafka import offsets
 from kafka.ledger import EMPTY, GONE, LOST, Entry, Finding, audit
 from kafka.producer import EventProducer
 from lake.spark_tables import Lake
-from tests.integration.conftest import Platform
+from local.broker import EmbeddedBroker
+from tests.integration.conftest import Platform, lasting_port
 from tests.integration.test_pipeline import people, send
 
 pytestmark = pytest.mark.integration
@@ -120,3 +124,76 @@ def test_markers_lost_records_and_those_that_are_gone_are_told_apart_one_by_one(
     assert entry.missing[GONE] == Ranges.of([Range(0, 6)]), "nobody can say which of them were markers"
     assert entry.missing[EMPTY].offsets == whole.missing[EMPTY].offsets - 3
     assert entry.difference == len(lost) + 6
+
+
+def test_what_lies_behind_the_end_of_a_shorter_topic_is_gone_and_not_empty(
+    platform: Platform, producer: EventProducer, broker: EmbeddedBroker
+) -> None:
+    send(producer, *people(40))
+    platform.ingest()
+    (entry, *_) = (entry for entry in ledger(platform) if len(entry.account.read) > 3)
+    place, last = entry.account.partition, entry.account.read.until - 1
+    DeltaTable.forPath(platform.spark, platform.lake.path(EVENTS)).delete(f"partition = {place} AND offset = {last}")
+    topic = platform.settings.kafka.topic
+    admin = AdminClient({"bootstrap.servers": broker.bootstrap_servers})
+    admin.delete_topics([topic])[topic].result(30)
+    until(lambda: topic not in admin.list_topics(timeout=10).topics)
+    broker.create_topic(topic, 4)
+    (entry,) = (entry for entry in ledger(platform) if entry.account.partition == place)
+    assert entry.findings == (Finding(Range(last, last + 1), GONE),)
+
+
+def until(condition: Callable[[], bool]) -> None:
+    end = time.monotonic() + 120
+    while not condition():
+        assert time.monotonic() < end
+        time.sleep(0.1)
+
+
+@pytest.mark.slow
+def test_what_was_compacted_away_before_and_after_it_was_read_is_no_difference(
+    platform: Platform, broker: EmbeddedBroker
+) -> None:
+    topic = f"{platform.settings.kafka.topic}-compacted"
+    config = {"cleanup.policy": "compact", "segment.ms": "1000", "min.cleanable.dirty.ratio": "0.01"}
+    broker.create_topic(topic, 1, config)
+    kafka = platform.settings.kafka.model_copy(update={"topic": topic})
+    own = replace(platform, settings=platform.settings.model_copy(update={"kafka": kafka}))
+
+    def send_keyed(events: list[dict[str, object]], keys: Iterable[int]) -> None:
+        producer = Producer({"bootstrap.servers": broker.bootstrap_servers})
+        for key, event in zip(keys, events, strict=True):
+            producer.produce(topic, json.dumps(event).encode(), str(key).encode())
+        assert producer.flush(30) == 0
+
+    there = {(topic, 0): Ranges.of([Range(0, 40)])}
+
+    def held() -> Ranges:
+        return offsets.with_record(own.spark, kafka, there).get((topic, 0), Ranges.of(())).within(there[(topic, 0)])
+
+    sent = people(70)
+    send_keyed(sent[:30], range(30))
+    send_keyed(sent[30:40], range(0, 20, 2))  # these hide every second of the first twenty
+    time.sleep(1.5)  # what is in the newest file is not compacted: another one begins with what comes later than this
+    send_keyed(sent[40:41], [99])
+    until(lambda: held().offsets == 30)
+    own.ingest()
+    (entry,) = ledger(own)
+    assert (entry.account.events, entry.difference) == (31, 0)
+    assert entry.missing[EMPTY] == Ranges.of(Range(offset, offset + 1) for offset in range(0, 20, 2))
+
+    DeltaTable.forPath(own.spark, own.lake.path(EVENTS)).delete("offset IN (1, 20, 21, 35)")
+    send_keyed(sent[41:44], [1, 20, 98])
+    time.sleep(1.5)
+    send_keyed(sent[44:45], [97])
+    until(lambda: held().offsets == 28)
+    (entry,) = ledger(own)
+    assert entry.missing[LOST] == Ranges.of([Range(21, 22), Range(35, 36)]), "the others cannot be had any more"
+
+
+def test_kafka_that_gives_nothing_is_told_and_its_offsets_are_not_called_empty(platform: Platform) -> None:
+    nobody = f"127.0.0.1:{lasting_port()}"
+    kafka = platform.settings.kafka.model_copy(update={"bootstrap_servers": nobody, "away_seconds": 1})
+    asked = {(kafka.topic, 0): Ranges.of([Range(3, 9)])}
+    with pytest.raises(EnvironmentProblem, match=rf"{nobody} does not give .* from offset 3 on: nothing came for 1 s"):
+        offsets.with_record(platform.spark, kafka, asked)
