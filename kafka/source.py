@@ -17,6 +17,8 @@ from settings import KafkaSettings
 ATTEMPTS = 3
 """How often Spark asks for offsets, each time with a new client."""
 REQUEST_SECONDS = 30
+NEAR = 1_024
+"""Offsets that are looked up together."""
 FETCH_WAIT_MS = 50
 """A consumer asks for more ahead of need, and where there is no more the broker holds its answer so long (by default
 500 ms): a micro-batch that begins meanwhile waits for it."""
@@ -59,9 +61,12 @@ def read_ranges(spark: SparkSession, kafka: KafkaSettings, offsets: Mapping[Part
         .load()
     )
     rows = [(topic, number, r.first, r.until) for (topic, number), ranges in offsets.items() for r in ranges]
-    named = spark.createDataFrame(rows, "topic string, partition int, first bigint, until bigint").alias("spans")
-    inside = "r.topic = spans.topic AND r.partition = spans.partition AND offset >= first AND offset < until"
-    return records.alias("r").join(F.broadcast(named), F.expr(inside), "left_semi")
+    named = spark.createDataFrame(rows, "topic string, partition int, first bigint, until bigint")
+    # A record is compared with the ranges near to it: with all of its partition, thousands of gaps would take hours.
+    near = f"explode(sequence(first DIV {NEAR}, (until - 1) DIV {NEAR})) AS near"
+    spans = F.broadcast(named.selectExpr("*", near).alias("spans"))
+    same = f"r.topic = spans.topic AND r.partition = spans.partition AND offset DIV {NEAR} = near"
+    return records.alias("r").join(spans, F.expr(f"{same} AND offset >= first AND offset < until"), "left_semi")
 
 
 def _connection(spark: SparkSession, kafka: KafkaSettings) -> dict[str, str]:

@@ -17,7 +17,7 @@ from pyspark.sql import functions as F
 from features.errors import EnvironmentProblem
 from features.ledger import Range, Ranges
 from features.tables import EVENTS
-from kafka import offsets
+from kafka import offsets, source
 from kafka.ledger import EMPTY, GONE, LOST, Entry, Finding, audit
 from kafka.producer import EventProducer
 from lake.spark_tables import Lake
@@ -141,6 +141,21 @@ def test_what_lies_behind_the_end_of_a_shorter_topic_is_gone_and_not_empty(
     broker.create_topic(topic, 4)
     (entry,) = (entry for entry in ledger(platform) if entry.account.partition == place)
     assert entry.findings == (Finding(Range(last, last + 1), GONE),)
+
+
+def test_records_are_taken_from_several_ranges_of_a_partition_and_from_between_them_none(
+    platform: Platform, broker: EmbeddedBroker
+) -> None:
+    kafka = platform.settings.kafka
+    producer = Producer({"bootstrap.servers": broker.bootstrap_servers})
+    for _ in range(2 * source.NEAR + 100):
+        producer.produce(kafka.topic, b"{}", partition=2)
+    assert producer.flush(30) == 0
+    edge = source.NEAR
+    wanted = [Range(0, 1), Range(7, 9), Range(edge - 3, edge + 3), Range(edge + 90, 2 * edge + 1)]
+    records = source.read_ranges(platform.spark, kafka, {(kafka.topic, 2): wanted})
+    found = sorted(row[0] for row in records.select("offset").collect())
+    assert found == [offset for one in wanted for offset in range(one.first, one.until)]
 
 
 def until(condition: Callable[[], bool]) -> None:
