@@ -19,9 +19,10 @@ from pyspark.sql import functions as F
 
 from benchmarks._lake import Usage, events_of, session, settings_in, write_history
 from benchmarks.report import Table
-from features.tables import EVENTS, FEATURE_TABLE, TILES
+from features.tables import EVENTS, FEATURE_TABLE, IDENTITIES, TILES
 from lake.spark_tables import Lake
 from pipeline.build import build
+from pipeline.links import KnownLinks
 from streams.queries import Batch
 from streams.rules import session_rules
 
@@ -39,6 +40,7 @@ class Place:
     times: int
     tiles_a_day: float
     lake: Lake
+    links: KnownLinks
     tiles: int = 0
     seconds: list[float] = field(default_factory=list)
     usage: Usage = field(default_factory=Usage)
@@ -62,7 +64,7 @@ def run(quick: bool, folder: Path) -> list[Table]:
             rows = _later(source.read(EVENTS), timedelta(minutes=2 * number))
             with place.usage.watched():
                 began = time.perf_counter()
-                build(place.lake, rows, rules, Batch("growth", number))
+                build(place.lake, rows, rules, place.links, Batch("growth", number))
                 elapsed = time.perf_counter() - began
             if number >= WARM_UP:
                 place.seconds.append(elapsed)
@@ -72,9 +74,9 @@ def run(quick: bool, folder: Path) -> list[Table]:
 
 def _place(spark: SparkSession, folder: Path, users: int, times: int, tiles_a_day: float, hours: int) -> Place:
     lake = Lake(spark, str(folder))
-    lake.create(TILES, FEATURE_TABLE)
+    lake.create(TILES, FEATURE_TABLE, IDENTITIES)
     write_history(lake, users, hours * times, tiles_a_day)
-    return Place(users, times, tiles_a_day, lake, lake.read(TILES).count())
+    return Place(users, times, tiles_a_day, lake, KnownLinks(lake, 60 * hours), lake.read(TILES).count())
 
 
 def _later(events: DataFrame, by: timedelta) -> DataFrame:

@@ -28,7 +28,8 @@ from features.columns import minute_number
 from features.counts import COUNT_NAMES
 from features.definitions import FEATURE_NAMES, FEATURE_VERSION
 from features.kernel import NONE, Lengths, rows_of
-from features.merging import MINUTE_MICROS, Tiles, constant, instants, merged
+from features.lending import Lending
+from features.merging import MINUTE_MICROS, Tiles, coded, constant, instants, merged
 from features.tables import FEATURE_ROW
 
 CHUNK = 131_072
@@ -59,13 +60,14 @@ class SessionRules:
         return Lengths(self.gap, self.longest, self.own_past, self.look_back)
 
 
-def behavior(tiles: DataFrame, rules: SessionRules) -> DataFrame:
+def behavior(tiles: DataFrame, rules: SessionRules, lending: Lending | None = None) -> DataFrame:
     """Feature rows (:data:`features.tables.FEATURE_ROW`) that the fresh ``tiles`` make or change.
 
     Args:
         tiles: partial or merged tiles (columns of the tiles table without the batch's). A boolean column
             ``fresh`` may tell new tiles from those that are there as look-back; without it all are fresh.
         rules: lengths of sessions and of the own past.
+        lending: what is lent to users by ids that are linked to them.
 
     A row is right when the tiles of its user over ``rules.look_back`` minutes before it are there. A fresh tile
     can change the rows of its user from its own minute to ``rules.look_back`` minutes later; these are returned.
@@ -75,14 +77,14 @@ def behavior(tiles: DataFrame, rules: SessionRules) -> DataFrame:
 
     def compute(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         for users in whole_users(batches):
-            yield from feature_rows(merged(users), rules).cast(plain).to_batches()
+            yield from feature_rows(merged(users), rules, lending).cast(plain).to_batches()
 
-    return by_user(tiles).mapInArrow(compute, declared)
+    return by_user(tiles, lending).mapInArrow(compute, declared)
 
 
-def by_user(tiles: DataFrame) -> DataFrame:
+def by_user(tiles: DataFrame, lending: Lending | None = None) -> DataFrame:
     """``tiles`` as :func:`whole_users` takes them."""
-    return gathered(lean(tiles))
+    return gathered(lean(tiles), lending=lending)
 
 
 def lean(tiles: DataFrame) -> DataFrame:
@@ -100,13 +102,22 @@ def lean(tiles: DataFrame) -> DataFrame:
     )
 
 
-def gathered(tiles: DataFrame, partitions: int | None = None) -> DataFrame:
-    """Lean ``tiles`` with each user's in one piece.
+def gathered(tiles: DataFrame, partitions: int | None = None, lending: Lending | None = None) -> DataFrame:
+    """Lean ``tiles`` with each user's in one piece, and those of the ids that lend to him beside them.
 
     Sorting by one number alone costs a quarter of sorting by names and minutes, which are put in order afterwards.
     """
+    if lending is not None:
+        tiles = together(tiles, lending)
     spread = tiles.repartition("user_hash") if partitions is None else tiles.repartition(partitions, "user_hash")
     return spread.sortWithinPartitions("user_hash")
+
+
+def together(rows: DataFrame, lending: Lending) -> DataFrame:
+    """``rows`` with the column ``user_hash`` of those who are linked that of their group."""
+    groups = F.broadcast(rows.sparkSession.createDataFrame(lending.groups))
+    same = rows.join(groups, "user_id", "left")
+    return same.withColumn("user_hash", F.coalesce("user_group", "user_hash")).select(rows.columns)
 
 
 def whole_users(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.Table]:
@@ -128,12 +139,19 @@ def whole_users(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.Table]:
         yield pa.Table.from_batches(waiting)
 
 
-def feature_rows(tiles: Tiles, rules: SessionRules) -> pa.Table:
+def feature_rows(tiles: Tiles, rules: SessionRules, lending: Lending | None = None) -> pa.Table:
     """Columns :data:`features.tables.FEATURE_ROW` of the rows that the fresh ones of ``tiles`` make or change."""
-    heads, values = rows_of(tiles.numbers, tiles.starts, rules.lengths)
+    stretches = None if lending is None else lending.stretches(tiles, rules.look_back)
+    if stretches is None:
+        heads, values = rows_of(tiles.numbers, tiles.starts, rules.lengths)
+        users = tiles.users[heads["first_tile"]]
+    else:
+        heads, values = rows_of(stretches.numbers, stretches.starts, rules.lengths)
+        kept, users = stretches.kept(heads)
+        heads, values = heads[kept], values[kept]
     received = heads["received"]
     columns = {
-        "user_id": tiles.names(heads["first_tile"]),
+        "user_id": coded(users, tiles.user_names),
         "window_start": instants(heads["minute"] * MINUTE_MICROS),
         "session_start": instants(heads["first_minute"] * MINUTE_MICROS),
         "session_is_split": pa.array(heads["is_split"]),

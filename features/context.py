@@ -1,8 +1,8 @@
 """Context of an event: from where it came, and how it ended. Optional fields beside those of the contract.
 
-``ip``, ``user_agent``, ``device_id``, ``country`` and ``outcome`` are taken from the event's own fields or its
-properties, and become columns of table ``events``. A value that makes no sense refuses nothing: it stays in
-``properties`` as it was sent, and ``invalid_fields`` names the field. What is null or blank counts as not sent.
+``ip``, ``user_agent``, ``device_id``, ``country``, ``outcome`` and ``anonymous_id`` are taken from the event's own
+fields or its properties, and become columns of table ``events``. A value that makes no sense refuses nothing: it stays
+in ``properties`` as it was sent, and ``invalid_fields`` names the field. What is null or blank counts as not sent.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from features.validation import is_blank
 
 OUTCOMES = ("ok", "failed")
 _PSEUDONYM = re.compile(r"[a-z]?[0-9a-f]{16,64}")
-MAX_AGENT, MAX_DEVICE = 1024, 256
+MAX_AGENT, MAX_DEVICE, MAX_ANONYMOUS = 1024, 256, 256
 """Characters."""
 USER_ASSIGNED = frozenset({"XK"})
 """Codes that ISO 3166-1 leaves to its users, and that senders use: Kosovo."""
@@ -38,6 +38,7 @@ class Context(NamedTuple):
     device_id: pa.Array
     country: pa.Array
     outcome: pa.Array
+    anonymous_id: pa.Array
     invalid_fields: pa.Array
 
 
@@ -88,6 +89,7 @@ READ: dict[str, Callable[[str], str | None]] = {
     "device_id": _no_longer_than(MAX_DEVICE),
     "country": country_of,
     "outcome": outcome_of,
+    "anonymous_id": _no_longer_than(MAX_ANONYMOUS),
 }
 CONTEXT_FIELDS = tuple(READ)
 _NAMES = pa.array(CONTEXT_FIELDS)

@@ -29,9 +29,10 @@ VALIDATED = StructType(
 """Columns of validated records: the verdict (null: accepted), and all of table events (its fields null: rejected)."""
 ARRIVALS = StructType([VALIDATED[name] for name in ("reason", "event_key", *ARRIVAL, "ingested_at")])
 """Those of them by which repeated ids are found."""
-PACKS = StructType([StructField(name, BinaryType()) for name in ("records", "arrivals", "people")])
+PACKS = StructType([StructField(name, BinaryType()) for name in ("records", "arrivals", "people", "links")])
 """A pack: records with the columns of :data:`VALIDATED`, and beside them, for who needs no more, :data:`ARRIVALS` and,
-where asked for, whose they are (:func:`features.folding.people_in`)."""
+where asked for, whose they are (:func:`features.folding.people_in`), and the links that they tell, if any
+(:func:`features.identities.links_in`)."""
 WRITTEN, READ = pa.ipc.IpcWriteOptions(compression="lz4", use_threads=False), pa.ipc.IpcReadOptions(use_threads=False)
 """As a pack is written and read, within a task that has one core."""
 
@@ -40,10 +41,10 @@ Batches = Iterator[pa.RecordBatch]
 _PACKS = to_arrow_schema(PACKS)
 
 
-def pack(validated: pa.Table, people: pa.Table | None = None) -> pa.RecordBatch:
+def pack(validated: pa.Table, people: pa.Table | None = None, links: pa.Table | None = None) -> pa.RecordBatch:
     """One row of :data:`PACKS`."""
     parts = [_as_value(part) for part in (validated, validated.select(ARRIVALS.names))]
-    parts.append(pa.nulls(1, pa.binary()) if people is None else _as_value(people))
+    parts += [pa.nulls(1, pa.binary()) if part is None else _as_value(part) for part in (people, links)]
     return pa.record_batch(parts, schema=_PACKS)
 
 

@@ -14,23 +14,26 @@ from pyspark.sql.types import StructType
 from features.behavior import SessionRules, behavior
 from features.columns import shaped
 from features.definitions import FEATURE_NAMES, FEATURE_VERSION
+from features.lending import Lending
 from features.tables import FEATURE_ROW, FEATURE_TABLE, TILE_KEYS
 from features.tiles import MEASURES, tiles_of_one
 
 KEYS = list(FEATURE_TABLE.keys)
 COMPARED = ["session_start", "session_is_split", "feature_version", *FEATURE_NAMES]
 """Columns that must be equal; arrival times may differ, since a late repetition changes no feature."""
-ALL, OF_TILES, OF_SCORES = "(rows)", "(tiles)", "(scores)"
-"""Stand in a report for feature rows as a whole, for the tiles they are made of, and for their scores."""
+ALL, OF_TILES, OF_LINKS, OF_SCORES = "(rows)", "(tiles)", "(links)", "(scores)"
+"""Stand in a report for feature rows as a whole, for the tiles and links they are made of, and for their scores."""
 
 
-def rows_of_events(events: DataFrame, rules: SessionRules, since: Column, until: Column) -> DataFrame:
+def rows_of_events(
+    events: DataFrame, rules: SessionRules, since: Column, until: Column, lending: Lending | None = None
+) -> DataFrame:
     """Feature rows of the minutes in ``[since, until)`` (timestamps at a minute's start), from ``events`` alone.
 
-    Right when ``events`` reach back to ``since`` less ``rules.look_back`` minutes.
+    Right when ``events`` reach back to ``since`` less ``rules.look_back`` minutes. ``lending``: what is lent to users.
     """
     tiles = tiles_of_one(events).where(F.col("window_start") < until)
-    rows = behavior(tiles.withColumn("fresh", F.col("window_start") >= since), rules)
+    rows = behavior(tiles.withColumn("fresh", F.col("window_start") >= since), rules, lending)
     return rows.where(F.col("window_start") >= since)
 
 

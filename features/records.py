@@ -19,6 +19,7 @@ from features.errors import SchemaError
 from features.events import KNOWN_ACTIONS, MAPPING_HEADER, ValidationRules
 from features.folding import people_in
 from features.hashing import xxhash64
+from features.identities import links_in
 from features.packed import PACKS, VALIDATED, VERDICT, Batches, null_where_empty, pack, unpacked, without_null_lists
 from features.plain_reading import plain_readings
 from features.schemas.cloudevents import Headers
@@ -68,7 +69,7 @@ def validate(records: DataFrame, rules: ValidationRules) -> DataFrame:
 def validate_in_packs(records: DataFrame, rules: ValidationRules, look_back_micros: int | None = None) -> DataFrame:
     """:func:`validate` with the records in packs (:mod:`features.packed`), for who can take them as they are.
 
-    With ``look_back_micros`` a pack says whose events it has, see :func:`features.folding.people_in`.
+    With ``look_back_micros`` a pack says whose events it has and what links they tell, see :data:`PACKS`.
     """
     require(records, RECORD)
     named = [*RECORD, *(name for name in PART if name in records.columns)]
@@ -99,7 +100,10 @@ def packer(rules: ValidationRules, look_back_micros: int | None = None) -> Calla
     """What a worker does with records (:data:`RECORD`; lists empty in place of null): it validates and packs them."""
 
     def packed(rows: pa.Table) -> pa.RecordBatch:
-        return pack(rows, None if look_back_micros is None else people_in(rows, look_back_micros))
+        if look_back_micros is None:
+            return pack(rows)
+        links = links_in(rows)
+        return pack(rows, people_in(rows, look_back_micros), links if links.num_rows else None)
 
     def work(batches: Batches) -> Batches:
         for batch in batches:

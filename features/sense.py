@@ -25,9 +25,15 @@ PLACEHOLDERS = frozenset(
     }
 )  # fmt: skip
 """What programs write in place of a user they do not know, in lower case."""
+
 SAMPLE_NAMES = 5
 COUNTED = ["user_id", "action", "timestamp"]
 """Columns of table ``events`` that are looked at."""
+
+
+def is_placeholder(name: str) -> bool:
+    """Whether a program wrote ``name`` for somebody it did not know: one of those, or blank, or nothing but zeros."""
+    return name.strip().lower() in PLACEHOLDERS or not name.strip(" 0-")
 
 
 @dataclass
@@ -81,7 +87,7 @@ def doubts(tally: Tally) -> list[str]:
 
 
 def _placeholders(tally: Tally) -> Iterable[str]:
-    found = {user: count for user, count in tally.users.items() if user.strip().lower() in PLACEHOLDERS}
+    found = {user: count for user, count in tally.users.items() if is_placeholder(user)}
     if found:
         names = ", ".join(f"{user!r} ({count:,})" for user, count in Counter(found).most_common(SAMPLE_NAMES))
         yield (

@@ -1,6 +1,7 @@
 """Compute features anew over history, by the same function as the stream: after a new or changed feature.
 
-Reads events (with --from tiles: tiles) and the checkpoint of build_features; appends revisions to features.
+Reads events (with --from tiles: tiles), identities and the checkpoint of build_features; appends revisions to features,
+and to identities what it lacks.
 """
 
 from __future__ import annotations
@@ -14,9 +15,11 @@ from pyspark import StorageLevel
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
-from features.behavior import behavior
+from features.behavior import SessionRules, behavior, together
 from features.definitions import FEATURE_VERSION
+from features.lending import Lending
 from features.tables import ERASURES, EVENTS, FEATURE_TABLE, TILES
+from jobs.shared.links import links_as_of, replace_links
 from jobs.shared.recompute import (
     Span,
     append_revisions,
@@ -78,9 +81,14 @@ def backfill(
         if span.since >= span.until:
             return 0
         time, total = revision_time(position, written), 0
+        linked = links_as_of(lake, settings, position, span, rows if source == "events" else None)
+        replace_links(lake, linked, position, run, settings)
         for number in range(slices):
-            users = rows.where(F.pmod(F.xxhash64("user_id"), F.lit(slices)) == number)
-            fresh = expected_rows(users, rules, span) if source == "events" else _rows_of_tiles(users, settings, span)
+            users = _slice(rows, linked.lending, number, slices)
+            if source == "events":
+                fresh = expected_rows(users, rules, span, linked.lending)
+            else:
+                fresh = _rows_of_tiles(users, rules, span, linked.lending)
             fresh = fresh.persist(StorageLevel.MEMORY_AND_DISK)
             try:
                 count = fresh.count()
@@ -92,12 +100,18 @@ def backfill(
     return total
 
 
-def _rows_of_tiles(tiles: DataFrame, settings: Settings, span: Span) -> DataFrame:
-    rules = session_rules(settings)
+def _slice(rows: DataFrame, lending: Lending | None, number: int, slices: int) -> DataFrame:
+    """The ``rows`` of a part of the users; who lends to somebody is in his part."""
+    hashed = rows.withColumn("user_hash", F.xxhash64("user_id"))
+    grouped = hashed if lending is None else together(hashed, lending)
+    return grouped.where(F.pmod("user_hash", F.lit(slices)) == number).drop("user_hash")
+
+
+def _rows_of_tiles(tiles: DataFrame, rules: SessionRules, span: Span, lending: Lending | None) -> DataFrame:
     back = span.since - timedelta(minutes=rules.look_back)
     near = tiles.where((F.col("window_start") >= F.lit(back)) & (F.col("window_start") < F.lit(span.until)))
     fresh = near.drop("batch_time", "batch_id").withColumn("fresh", F.col("window_start") >= F.lit(span.since))
-    return behavior(fresh, rules).where(F.col("window_start") >= F.lit(span.since))
+    return behavior(fresh, rules, lending).where(F.col("window_start") >= F.lit(span.since))
 
 
 def main(
@@ -112,7 +126,7 @@ def main(
     ] = 16,
     source: Annotated[Source, typer.Option("--from", help="events; or tiles, where their columns suffice.")] = "events",
 ) -> None:
-    """Recompute features over history. Reads events (or tiles) and a checkpoint; appends revisions to features."""
+    """Recompute features over history. Reads events (or tiles), identities, a checkpoint; appends to features."""
     first, last = time_range(since, until)
     settings = load_settings(env, overrides or ())
     spark = spark_session(settings)

@@ -1,7 +1,7 @@
-"""Recompute tiles and features from the events, compare them with what the streams wrote, and repair on demand.
+"""Recompute tiles, links and features from the events, compare them with what the streams wrote, repair on demand.
 
-Reads events, tiles, features, scores and the checkpoints of build_features and score_features; writes parity_reports,
-and with --repair tiles and features. Exit code 1 when anything differs.
+Reads events, tiles, identities, features, scores and the checkpoints of build_features and score_features; writes
+parity_reports, and with --repair tiles, identities and features. Exit code 1 when anything differs.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from rich.table import Table as Printed
 from features.parity import (
     ALL,
     KEYS,
+    OF_LINKS,
     OF_SCORES,
     OF_TILES,
     compare,
@@ -32,6 +33,7 @@ from features.parity import (
 from features.revisions import latest
 from features.tables import EVENTS, FEATURE_TABLE, PARITY_REPORTS, SCORES, TILES
 from jobs.shared.differences import differing_scores, differing_tiles
+from jobs.shared.links import links_as_of, replace_links
 from jobs.shared.recompute import (
     Span,
     append_revisions,
@@ -65,8 +67,8 @@ class Parity:
 
     @property
     def differences(self) -> int:
-        """Feature rows, tiles and scores that are not what the events say."""
-        whole = [check for check in self.checks if check.feature in (ALL, OF_TILES, OF_SCORES)]
+        """Feature rows, tiles, links and scores that are not what the events say."""
+        whole = [check for check in self.checks if check.feature in (ALL, OF_TILES, OF_LINKS, OF_SCORES)]
         return int(sum(check.missing + check.extra + check.different for check in whole))
 
 
@@ -89,7 +91,8 @@ def _check(spark: SparkSession, lake: Lake, settings: Settings, hours: int | Non
     if span is None:
         return None
     inside = written.where(span.has(F.col("window_start")))
-    expected = expected_rows(events, session_rules(settings), span)
+    linked = links_as_of(lake, settings, position, span, events)
+    expected = expected_rows(events, session_rules(settings), span, linked.lending)
     compared = compare(expected, latest(inside, FEATURE_TABLE)).persist(StorageLevel.MEMORY_AND_DISK)
     tiles, merged = differing_tiles(lake, settings, events, position, span)
     scores, scored = differing_scores(lake, settings, span)
@@ -97,11 +100,13 @@ def _check(spark: SparkSession, lake: Lake, settings: Settings, hours: int | Non
         wholes = report_whole(tiles, OF_TILES, merged.count()).unionByName(
             report_whole(scores, OF_SCORES, scored.count())
         )
-        parity = Parity(position, span, report(compared).unionByName(wholes).collect())
+        checks = [*report(compared).unionByName(wholes).collect(), linked.report]
+        parity = Parity(position, span, checks)
         mend = repair and parity.differences > 0
         now = datetime.now(UTC)
         if mend:
             run = f"repair:{now.isoformat()}"
+            replace_links(lake, linked, position, run, settings)
             replace_tiles(lake, tiles, position, run, settings)
             wrong = corrections(compared)
             again = unscored(scores).join(wrong.select(KEYS), KEYS, "left_anti")
@@ -140,7 +145,7 @@ def show(parity: Parity, console: Console) -> None:
     console.print(
         f"{parity.span.since:%Y-%m-%d %H:%M} to {parity.span.until:%Y-%m-%d %H:%M} UTC, "
         f"as of batch {parity.position.batch}: "
-        f"{parity.rows.rows:,} rows, {parity.differences:,} differences (rows, tiles and scores)."
+        f"{parity.rows.rows:,} rows, {parity.differences:,} differences (rows, tiles, links and scores)."
     )
 
 
@@ -153,7 +158,7 @@ def main(
         bool, typer.Option("--repair", help="Append the right revisions; the stream scores them.")
     ] = False,
 ) -> None:
-    """Check features against events. Reads both and a checkpoint; writes parity_reports (--repair: and features)."""
+    """Check features against events. Reads both and a checkpoint; writes parity_reports (--repair: what differs)."""
     settings = load_settings(env, overrides or ())
     spark = spark_session(settings)
     lake = Lake(spark, settings.storage.root)

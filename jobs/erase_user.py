@@ -14,7 +14,7 @@ from typing import Annotated
 import typer
 
 from features.errors import BehaviorError, UsageError
-from features.tables import ERASURES
+from features.tables import ERASURES, EVENTS, IDENTITIES
 from jobs.shared.starter import finisher
 from lake.spark_tables import Lake
 from online.feed import forget
@@ -66,7 +66,7 @@ def main(
         examples = aside.submit(from_registry, settings)  # MLflow takes as long to import as Spark to start
         spark = spark_session(settings)
         lake = Lake(spark, settings.storage.root)
-        lake.create(ERASURES)
+        lake.create(EVENTS, IDENTITIES, ERASURES)  # of an older version they lack columns, or are not there
         erasure = Erasure(spark, lake, settings, users, finisher(spark, lake, settings))
         for table, rows in erasure.run().items():
             typer.echo(f"{table}: {rows:,} rows removed")

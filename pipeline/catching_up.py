@@ -22,13 +22,13 @@ from pyspark.sql import functions as F
 from features.behavior import SessionRules
 from features.revisions import latest
 from features.tables import EVENTS, FEATURE_ROW, FEATURE_TABLE, SCORES, SHADOW_SCORES, Table
-from features.tiles import FOLDED
 from lake import notes
 from lake.log import Commit
 from lake.snapshot import first_line
 from lake.spark_tables import Lake
 from lake.worker_files import TableFiles
-from pipeline.build import build
+from pipeline.build import BUILT_OF, build
+from pipeline.links import KnownLinks
 from pipeline.workers import Models, score_rows, stamp
 from streams.flow import AFTER_INGEST, TOGETHER
 from streams.owed import Owed
@@ -49,6 +49,7 @@ class CatchingUp:
     """Does what is owed.
 
     Attributes:
+        links: which anonymous ids belong to whom.
         folder: where the position is noted.
         models: gives the models in force for a batch; None where there are none.
         listeners: called when scores are there.
@@ -58,6 +59,7 @@ class CatchingUp:
 
     lake: Lake
     rules: SessionRules
+    links: KnownLinks
     folder: str
     models: Callable[[str], Broadcast[Models] | None]
     listeners: list[Callable[[], None]] = field(default_factory=list)
@@ -114,12 +116,12 @@ class CatchingUp:
         owed.look()
 
     def _fold(self, owed: Owed, clock: Clock, appends: Sequence[Commit]) -> None:
-        events = _rows_of(self.lake, EVENTS, "ingest_id", appends).select(*FOLDED)
+        events = _rows_of(self.lake, EVENTS, "ingest_id", appends).select(*BUILT_OF)
         if events.isEmpty():
             owed.drop(appends)
             return
         # Tiles come last: with them nothing is owed any more.
-        build(self.lake, events, self.rules, _batch(owed, appends, clock), one_after_another)
+        build(self.lake, events, self.rules, self.links, _batch(owed, appends, clock), one_after_another)
 
     def _score(self, owed: Owed, clock: Clock, appends: Sequence[Commit]) -> None:
         """Of the appended rows those that are still the newest of their minute, whose scores would be covered else."""

@@ -18,6 +18,7 @@ from functools import partial
 from time import monotonic
 from typing import TYPE_CHECKING
 
+import pyarrow as pa
 from pyspark import Broadcast, StorageLevel
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
@@ -26,7 +27,19 @@ from pyspark.sql.streaming.query import StreamingQuery
 
 from features.behavior import SessionRules, gathered, lean
 from features.errors import BehaviorError, ConfigurationError
-from features.tables import EVENTS, FEATURE_TABLE, REJECTED_EVENTS, SCORES, SHADOW_SCORES, TABLES, TILES, Table
+from features.identities import LINKS, links_in
+from features.packed import Batches, tables_in
+from features.tables import (
+    EVENTS,
+    FEATURE_TABLE,
+    IDENTITIES,
+    REJECTED_EVENTS,
+    SCORES,
+    SHADOW_SCORES,
+    TABLES,
+    TILES,
+    Table,
+)
 from kafka.guard import KafkaGuard
 from lake.hadoop_files import HadoopFolder
 from lake.person_rows import Selection
@@ -34,7 +47,8 @@ from lake.spark_tables import Lake
 from pipeline.admission import Admit, admission
 from pipeline.catching_up import PATIENCE_SECONDS, CatchingUp
 from pipeline.ingest import keep, packs_of_topic
-from pipeline.workers import DESCRIBED, SHUFFLED, Models, Scored, before_the_shuffle, behind_the_shuffle
+from pipeline.links import KnownLinks, NewLinks
+from pipeline.workers import DESCRIBED, SHUFFLED, Models, Scored, before_the_shuffle, behind_the_shuffle, stamp
 from privacy.erased_people import Privacy
 from privacy.pseudonyms import Guard
 from settings import Settings
@@ -55,7 +69,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 QUERY = TOGETHER.query
-WRITTEN = (EVENTS, REJECTED_EVENTS, TILES, FEATURE_TABLE, SCORES, SHADOW_SCORES)
+WRITTEN = (EVENTS, REJECTED_EVENTS, TILES, FEATURE_TABLE, IDENTITIES, SCORES, SHADOW_SCORES)
 LEEWAY = timedelta(minutes=10)
 """By so much a clock may have been set back since a batch was planned."""
 IDLE_SECONDS = 5.0
@@ -87,7 +101,8 @@ def start(spark: SparkSession, lake: Lake, settings: Settings, *, once: bool = F
         lake.create(SHADOW_SCORES)
     recent = RecentKeys(lake, settings.ingest.dedupe_window_seconds)
     models, rules = LateModels(spark, settings), session_rules(settings)
-    one_pass = OnePass(lake, rules, privacy, recent, models)
+    links = KnownLinks(lake, rules.look_back, settings.features.link_identities)
+    one_pass = OnePass(lake, rules, privacy, recent, models, links)
     idle = _idle(spark, lake, settings, models)
 
     def process(packs: DataFrame, batch: queries.Batch) -> None:
@@ -128,7 +143,9 @@ def catch_up(spark: SparkSession, lake: Lake, settings: Settings) -> dict[str, l
 
 def _idle(spark: SparkSession, lake: Lake, settings: Settings, models: LateModels) -> Idle:
     clock = queries.clock_of(spark, settings, INGEST.query, lake.newest(TILES, FEATURE_TABLE, SCORES))
-    debts = CatchingUp(lake, session_rules(settings), queries.checkpoint(settings, QUERY), models.follow)
+    rules = session_rules(settings)
+    links = KnownLinks(lake, rules.look_back, settings.features.link_identities)
+    debts = CatchingUp(lake, rules, links, queries.checkpoint(settings, QUERY), models.follow)
     return Idle(debts, spark, queries.checkpoint(settings, INGEST.query), clock)
 
 
@@ -183,6 +200,7 @@ class OnePass:
 
     Attributes:
         recent: keys of events accepted lately.
+        links: which anonymous ids belong to whom.
         listeners: called when scores are there.
     """
 
@@ -191,6 +209,7 @@ class OnePass:
     privacy: Privacy
     recent: RecentKeys
     models: LateModels
+    links: KnownLinks
     listeners: list[Callable[[], None]] = field(default_factory=list)
     _alone_until: float = field(default=float("-inf"), init=False)
 
@@ -207,12 +226,15 @@ class OnePass:
                 written, scored = self._written(packs, arrivals, batch)
             with steps.step("commit"):
                 filled = {table: files for table, files in written.items() if files or table is EVENTS}
-                tiles = filled.pop(TILES, None)
+                tiles, links = filled.pop(TILES, None), filled.pop(IDENTITIES, None)
                 queries.side_by_side(
                     *[partial(batch.commit, self.lake, files, table) for table, files in filled.items()]
                 )
                 for call in self.listeners if SCORES in filled else ():
                     call()
+                if links is not None:  # after the rows that they change
+                    batch.commit(self.lake, links, IDENTITIES)
+                    self.links.committed()
                 if tiles is not None:  # last: they say that nothing of the batch's events is owed
                     batch.commit(self.lake, tiles, TILES)
             for one in scored:
@@ -244,14 +266,16 @@ class OnePass:
         models = self.models.follow(batch.id)
         locations = {table: self.lake.location(table) for table in WRITTEN}
         rows = few.mapInArrow(before_the_shuffle(locations, admit, batch.id), from_arrow_schema(SHUFFLED))
+        new = NewLinks()
         if arrivals.people is not None and arrivals.people.num_rows:
-            people = guard.of_people(arrivals.people)
-            near = near_tiles(self.lake, Selection(look_back(people, self.rules), batch.id))
+            new = self._links(few, admit, arrivals, guard)
+            near = near_tiles(self.lake, Selection(look_back(new.people, self.rules), batch.id))
             rows = rows.unionByName(lean(near.withColumn("fresh", F.lit(False))), allowMissingColumns=True)
         partitions = min(self.lake.shuffle_partitions, 1 + arrivals.count // queries.ROWS_A_FILE)
-        behind = behind_the_shuffle(locations, self.rules, models, batch.time, batch.id)
-        done = gathered(rows, partitions).mapInArrow(behind, from_arrow_schema(DESCRIBED)).toArrow().to_pylist()
-        files = Files({table: [] for table in WRITTEN})
+        behind = behind_the_shuffle(locations, self.rules, models, stamp(batch.time, batch.id), new.lending)
+        users = gathered(rows, partitions, new.lending)
+        done = users.mapInArrow(behind, from_arrow_schema(DESCRIBED)).toArrow().to_pylist()
+        files = Files({table: [] for table in WRITTEN}) | {IDENTITIES: new.files(self.lake, batch)}
         for one in done:
             if one["file"] is not None:
                 files[TABLES[one["table"]]].append(one["file"])
@@ -260,6 +284,23 @@ class OnePass:
             self.models.failed(batch.id, trouble[0])
             return files | {SCORES: [], SHADOW_SCORES: []}, []
         return files, said
+
+    def _links(self, few: DataFrame, admit: Admit, arrivals: Arrivals, guard: Guard) -> NewLinks:
+        """The links that the events tell which are kept: known from the packs, unless some of their events are not."""
+
+        def exactly() -> pa.Table:
+            def told(batches: Batches) -> Batches:
+                for batch in batches:
+                    for validated in map(admit, tables_in(batch["records"])):
+                        yield from links_in(validated).to_batches()
+
+            return few.mapInArrow(told, from_arrow_schema(LINKS)).toArrow()
+
+        assert arrivals.people is not None
+        people = guard.of_people(arrivals.people, "user_id")
+        told = None if arrivals.links is None else guard.of_people(arrivals.links, "user_id", "anonymous_id")
+        is_exact = not (guard.erased or arrivals.repeated.any())
+        return self.links.of_batch(people, told, None if is_exact else exactly)
 
 
 class Idle:

@@ -23,6 +23,7 @@ from pyspark import Broadcast, TaskContext
 
 from features.behavior import SessionRules, feature_rows, whole_users
 from features.folding import folded
+from features.lending import Lending
 from features.merging import INSTANT, LEAN, constant, merged
 from features.packed import Batches, tables_in
 from features.tables import EVENTS, FEATURE_TABLE, REJECTED_EVENTS, SCORES, SHADOW_SCORES, TILES, Table
@@ -105,11 +106,13 @@ def write_records(validated: pa.Table, batch_id: str, events: TableFiles, reject
 
 
 def behind_the_shuffle(
-    locations: Locations, rules: SessionRules, models: Broadcast[Models] | None, time: datetime, batch_id: str
+    locations: Locations,
+    rules: SessionRules,
+    models: Broadcast[Models] | None,
+    stamped: Stamp,
+    lending: Lending | None,
 ) -> Work:
     """Takes :data:`SHUFFLED` in order of users, gives :data:`DESCRIBED`; without ``models`` nothing is scored."""
-
-    stamped = stamp(time, batch_id)
 
     def work(batches: Batches) -> Batches:
         passing: list[pa.RecordBatch] = []
@@ -117,7 +120,7 @@ def behind_the_shuffle(
         with ExitStack() as stack:
             tiles, features, scores, shadow = _files(stack, locations, TILES, FEATURE_TABLE, SCORES, SHADOW_SCORES)
             for users in whole_users(_tiles_in(batches, passing)):
-                rows = write_users(users, rules, stamped, tiles, features)
+                rows = write_users(users, rules, lending, stamped, tiles, features)
                 if models is None or said.trouble is not None:
                     continue
                 try:
@@ -133,12 +136,17 @@ def behind_the_shuffle(
 
 
 def write_users(
-    users: pa.Table, rules: SessionRules, stamped: Stamp, tiles: TableFiles, features: TableFiles
+    users: pa.Table,
+    rules: SessionRules,
+    lending: Lending | None,
+    stamped: Stamp,
+    tiles: TableFiles,
+    features: TableFiles,
 ) -> pa.Table:
     """Write the fresh tiles of whole ``users``, and the feature rows that they change, which are returned."""
     parts = merged(users)
     tiles.write(stamped(parts.fresh()))
-    rows = feature_rows(parts, rules)
+    rows = feature_rows(parts, rules, lending)
     features.write(stamped(rows))
     return rows
 

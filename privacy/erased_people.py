@@ -98,7 +98,8 @@ class Privacy:
             key = secret_key(self.settings, "ingest.pseudonymise_fields replaces values by hashes under it")
         elif erased:
             key = secret_key(self.settings, "people were erased, who are known by their hashes under it only")
-        return Guard(erased, key, ingest.pseudonymise, ingest.pseudonymise_fields)
+        ids = ("anonymous_id",) if ingest.pseudonymise else ()  # as the user id of who is not known yet
+        return Guard(erased, key, ingest.pseudonymise, (*ingest.pseudonymise_fields, *ids))
 
     def without_erased(self, rows: DataFrame) -> DataFrame:
         """Rows with a ``user_id``, those of erased people left out."""

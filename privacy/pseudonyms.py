@@ -98,6 +98,9 @@ class Guard:
                 columns[name] = pc.if_else(gone, pa.scalar(left, columns[name].type), columns[name])
             of_others = pc.and_(is_one_of_several, validated["reason"].is_null())
             shared = self._are_named(validated, of_others)
+            before = self._are_erased(validated["anonymous_id"])  # whoever it is now, he is not to be linked to it
+            columns["anonymous_id"] = pc.if_else(before, pa.scalar(None, pa.string()), columns["anonymous_id"])
+            shared = pc.or_(shared, before)
             for name in BYTES:
                 columns[name] = pc.if_else(shared, pa.scalar(None, columns[name].type), columns[name])
         if self.pseudonyms:
@@ -130,12 +133,12 @@ class Guard:
     def _hash(self, text: str) -> str:
         return keyed_hash_of(text, self.key)
 
-    def of_people(self, people: pa.Table) -> pa.Table:
-        """``people`` with their column ``user_id`` as it is kept."""
-        if not self.pseudonyms:
-            return people
-        ids = _of_each(people["user_id"], lambda one: keyed_hash_of(one, self.key), pa.string())
-        return people.set_column(people.column_names.index("user_id"), "user_id", ids)
+    def of_people(self, people: pa.Table, *columns: str) -> pa.Table:
+        """``people`` with these columns of ids as they are kept."""
+        for name in columns if self.pseudonyms else ():
+            ids = _of_each(people[name], self._hash, pa.string())
+            people = people.set_column(people.column_names.index(name), name, ids)
+        return people
 
     def _are_erased(self, values: pa.ChunkedArray) -> pa.ChunkedArray:
         return pc.fill_null(_of_each(values, self._is_erased, pa.bool_()), False)

@@ -32,11 +32,12 @@ class IngestSettings(Section):
 
 
 class FeatureSettings(Section):
-    """Sessions and look-backs, in minutes."""
+    """Sessions and look-backs, in minutes, and whether an anonymous past is linked to a user."""
 
     session_gap_minutes: int = Field(30, ge=1)
     session_max_minutes: int = Field(480, ge=2)
     own_past_minutes: int = Field(1440, ge=1)
+    link_identities: bool = True
 
     @model_validator(mode="after")
     def _ordered(self) -> FeatureSettings:

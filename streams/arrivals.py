@@ -24,6 +24,7 @@ class Arrivals:
         passing: those that are events (:data:`features.packed.ARRIVALS`).
         repeated: which of the ``passing`` ones have an event id that came before.
         people: whose events they are, where the packs say so (:func:`features.folding.people_in`).
+        links: the links that they tell (:data:`features.identities.LINKS`); None: none.
         now: the batch's time in microseconds since 1970.
     """
 
@@ -31,6 +32,7 @@ class Arrivals:
     passing: pa.Table
     repeated: NDArray[np.bool_]
     people: pa.Table | None
+    links: pa.Table | None
     now: int
 
     @property
@@ -50,7 +52,7 @@ class Arrivals:
 
 def arrivals_in(packs: DataFrame, recent: RecentKeys, batch_id: str) -> Arrivals | None:
     """What came in ``packs`` (:data:`features.packed.PACKS`); None where nothing did."""
-    beside = packs.select("arrivals", "people").toArrow()
+    beside = packs.select("arrivals", "people", "links").toArrow()
     tables = list(tables_in(beside["arrivals"]))
     if not tables:
         return None
@@ -58,5 +60,10 @@ def arrivals_in(packs: DataFrame, recent: RecentKeys, batch_id: str) -> Arrivals
     now = rows["ingested_at"].cast(pa.int64())[0].as_py()
     passing = rows.filter(pc.is_null(rows["reason"]))
     repeated = is_repeated(passing, recent.before(batch_id, now), now)
-    people = list(tables_in(beside["people"].drop_null()))
-    return Arrivals(rows["reason"], passing, repeated, pa.concat_tables(people) if people else None, now)
+    people, links = (_joined(beside[name]) for name in ("people", "links"))
+    return Arrivals(rows["reason"], passing, repeated, people, links, now)
+
+
+def _joined(packed: pa.ChunkedArray) -> pa.Table | None:
+    tables = list(tables_in(packed.drop_null()))
+    return pa.concat_tables(tables) if tables else None

@@ -13,6 +13,7 @@ from features.tables import (
     ALERTS,
     EVENTS,
     FEATURE_TABLE,
+    IDENTITIES,
     REJECTED_EVENTS,
     RISK,
     SCORES,
@@ -52,7 +53,7 @@ class Stream:
 
 
 INGEST = Stream("ingest_events", None, (EVENTS, REJECTED_EVENTS), EVENTS, EVENTS)
-FEATURES = Stream("build_features", EVENTS, (TILES, FEATURE_TABLE), FEATURE_TABLE, TILES)
+FEATURES = Stream("build_features", EVENTS, (TILES, FEATURE_TABLE, IDENTITIES), FEATURE_TABLE, TILES)
 SCORING = Stream("score_features", FEATURE_TABLE, (SCORES, SHADOW_SCORES), SCORES, SCORES)
 ALERTING = Stream("raise_alerts", SCORES, (ALERTS, RISK), ALERTS, ALERTS, note="scores")
 

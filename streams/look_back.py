@@ -5,6 +5,7 @@ from __future__ import annotations
 from functools import reduce
 
 import numpy as np
+import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 from pyspark.sql import Column, DataFrame
@@ -35,8 +36,8 @@ def look_back(people: pa.Table, rules: SessionRules) -> pa.Table:
     here, and nobody else has any more than his near past.
 
     Args:
-        people: ``user_id``; ``first`` and ``last``, the times in microseconds of some of his events that are no further
-            apart than the look-back.
+        people: ``user_id``; ``first`` and ``last``, times in microseconds between which he has events, or rows that are
+            to be made anew; each user may have several, of any length.
 
     In whole hours, so that most people of a batch have the same.
     """
@@ -45,6 +46,8 @@ def look_back(people: pa.Table, rules: SessionRules) -> pa.Table:
     user, first, last = codes.indices.to_numpy(), people["first"].to_numpy(), people["last"].to_numpy()
     order = np.lexsort((first, user))
     user, since, until = user[order], (first[order] - span) // hour * hour, ((last[order] + span) // hour + 1) * hour
+    # A long span may hold shorter ones that begin later.
+    until = pd.Series(until).groupby(user).cummax().to_numpy()
     apart = (np.diff(user) != 0) | (since[1:] > until[:-1])
     begins = np.flatnonzero(np.concatenate(([True], apart)))
     ends = np.append(begins[1:], len(user)) - 1

@@ -22,7 +22,7 @@ from features.errors import ConfigurationError
 Unit = Literal["auto", "seconds", "milliseconds", "microseconds", "nanoseconds"]
 UNITS: dict[str, int] = {"seconds": 1, "milliseconds": 1_000, "microseconds": 1_000_000, "nanoseconds": 1_000_000_000}
 TARGETS = ("user_id", "action", "page", "timestamp", "event_id", "session_id", "sent_at")
-CONTEXT = ("ip", "user_agent", "device_id", "country", "outcome")
+CONTEXT = ("ip", "user_agent", "device_id", "country", "outcome", "anonymous_id")
 CONSTANT = "="
 """Before a text that is meant as it stands and not as a path: ``=view``."""
 _STEP = re.compile(r'"([^"]+)"|([^."\[\]]+)|\[(?:(\d+)|([^\]=]+)=([^\]]*))\]')

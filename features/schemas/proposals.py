@@ -27,6 +27,7 @@ DEFAULTS = {"action": ("=view",), "page": ("=/",)}
 MAX_SOURCES = 5
 _NUMBER = re.compile(r"\d{10}(?:\.\d+)?|\d{13}|\d{16}|\d{19}")
 _WORDS = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
+_ANONYMOUS = re.compile(r"(?:visitor|anonymous|client)_?id")
 
 
 def proposed(records: Sequence[Mapping[str, Any]]) -> dict[str, Any] | None:
@@ -43,6 +44,9 @@ def proposed(records: Sequence[Mapping[str, Any]]) -> dict[str, Any] | None:
         sources = [*paths[:MAX_SOURCES], *DEFAULTS.get(target, ())]
         if sources:
             found[target] = sources if len(sources) > 1 else sources[0]
+        # In place of a user there was somebody not known yet: beside a user it is whom a login made known.
+        if target == "user_id" and (anonymous := [path for path in paths[1:MAX_SOURCES] if _is_anonymous(path)]):
+            found["anonymous_id"] = anonymous if len(anonymous) > 1 else anonymous[0]
     return found if "timestamp" in found and "user_id" in found else None
 
 
@@ -71,11 +75,19 @@ def _ranked(target: str, values: Mapping[str, Sequence[Any]]) -> list[str]:
     names = NAMES[target].split("|")
     ranks: list[tuple[int, int, int, str]] = []
     for path, seen in values.items():
-        last = _WORDS.sub("_", path.rpartition(".")[2].strip('"$')).lower()
+        last = _last_name(path)
         rank = next((number for number, name in enumerate(names) if re.fullmatch(name, last)), None)
         if rank is not None:
             ranks.append((rank, -len(seen), path.count("."), path))
     return [path for *_, path in sorted(ranks)]
+
+
+def _last_name(path: str) -> str:
+    return _WORDS.sub("_", path.rpartition(".")[2].strip('"$')).lower()
+
+
+def _is_anonymous(path: str) -> bool:
+    return _ANONYMOUS.fullmatch(_last_name(path)) is not None
 
 
 def _fits(target: str, seen: Sequence[Any]) -> bool:

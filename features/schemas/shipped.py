@@ -20,6 +20,7 @@ _SEGMENT: dict[str, Any] = {
     "ip": ["context.ip", "request_ip"],
     "user_agent": "context.userAgent",
     "device_id": "context.device.id",
+    "anonymous_id": "anonymousId",
     "actions": {
         "page": "view", "screen": "view", "Page Viewed": "view", "Screen Viewed": "view", "Product Viewed": "view",
         "Product List Viewed": "view", "Product Clicked": "click", "Product Added": "add_to_cart",
@@ -43,6 +44,7 @@ SHIPPED: dict[str, dict[str, Any]] = {
         "ip": "user_ipaddress",
         "user_agent": "useragent",
         "country": "geo_country",
+        "anonymous_id": ["domain_userid", "network_userid"],
         "zone_is_utc": True,
         "actions": {"page_view": "view", "screen_view": "view", "link_click": "click", "button_click": "click"},
     },
@@ -57,6 +59,7 @@ SHIPPED: dict[str, dict[str, Any]] = {
         "user_agent": ["properties.$raw_user_agent", "properties.$user_agent"],
         "device_id": "properties.$device_id",
         "country": "properties.$geoip_country_code",
+        "anonymous_id": ["properties.$anon_distinct_id", "properties.$device_id"],
         "actions": {"$pageview": "view", "$screen": "view", "$autocapture": "click", "$rageclick": "click"},
         "properties": "properties",
         "batch": "batch",
@@ -72,6 +75,7 @@ SHIPPED: dict[str, dict[str, Any]] = {
         "session_id": [
             "event_params[key=ga_session_id].value.int_value", "event_params[key=ga_session_id].value.string_value",
         ],
+        "anonymous_id": "user_pseudo_id",
         "unit": "microseconds",
         "actions": {
             "page_view": "view", "screen_view": "view", "view_item": "view", "select_item": "click", "click": "click",
@@ -84,6 +88,7 @@ SHIPPED: dict[str, dict[str, Any]] = {
         "timestamp": "timestamp_micros",
         "session_id": "params.session_id",
         "ip": "ip_override",
+        "anonymous_id": ["client_id", "app_instance_id"],
         "unit": "microseconds",
         "actions": {
             "page_view": "view", "screen_view": "view", "view_item": "view", "select_item": "click", "click": "click",
@@ -103,6 +108,7 @@ SHIPPED: dict[str, dict[str, Any]] = {
         "session_id": "session_id",
         "ip": ["ip", "ip_address"],
         "device_id": "device_id",
+        "anonymous_id": "device_id",
         "zone_is_utc": True,
         "actions": {"[Amplitude] Page Viewed": "view", "[Amplitude] Element Clicked": "click"},
         "properties": "event_properties",
@@ -116,6 +122,7 @@ SHIPPED: dict[str, dict[str, Any]] = {
         "session_id": "idVisit",
         "ip": ["cip", "visitIp"],
         "user_agent": "ua",
+        "anonymous_id": ["_id", "visitorId", "cid"],
         "zone_is_utc": True,
         "actions": {"action": "view", "outlink": "click", "download": "click", "goal": "goal"},
         "batch": "actionDetails",
@@ -129,6 +136,7 @@ SHIPPED: dict[str, dict[str, Any]] = {
         "session_id": "data.session_id",
         "ip": "data.ip",
         "user_agent": "data.user_agent",
+        "anonymous_id": ["data.anonymous_id", "data.anonymousId"],
         "properties": "data",
     },
     "opentelemetry": {
@@ -151,6 +159,7 @@ SHIPPED: dict[str, dict[str, Any]] = {
         "session_id": ["attributes[key=session.id].value.stringValue", "attributes.session.id"],
         "ip": ["attributes[key=client.address].value.stringValue", "attributes.client.address"],
         "user_agent": ["attributes[key=user_agent.original].value.stringValue", "attributes.user_agent.original"],
+        "anonymous_id": ["attributes[key=session.id].value.stringValue", "attributes.session.id"],
         "unit": "auto",
         "actions": {"documentLoad": "view", "click": "click", "browser.page_view": "view"},
         "batch": ["resourceLogs.scopeLogs.logRecords", "resourceSpans.scopeSpans.spans"],

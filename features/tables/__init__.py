@@ -9,6 +9,7 @@ from __future__ import annotations
 from features.tables.alerts import ALERTS, FEEDBACK, RISK
 from features.tables.audit import AUDIT, ERASURES
 from features.tables.events import COORDINATES, EVENT_FIELDS, EVENTS, LEDGER_GAPS, REJECTED_EVENTS
+from features.tables.identities import IDENTITIES
 from features.tables.patterns import PATTERN_DAYS, PATTERN_MEMBERS, PATTERNS, PROFILE, SEGMENTS, TRANSITIONS
 from features.tables.reports import DRIFT_REPORTS, PARITY_REPORTS
 from features.tables.scores import REASON, SCORES, SHADOW_SCORES
@@ -27,6 +28,7 @@ __all__ = [
     "FEATURE_ROW",
     "FEATURE_TABLE",
     "FEEDBACK",
+    "IDENTITIES",
     "LEDGER_GAPS",
     "PARITY_REPORTS",
     "PATTERNS",
@@ -53,6 +55,7 @@ TABLES: dict[str, Table] = {
         REJECTED_EVENTS,
         TILES,
         FEATURE_TABLE,
+        IDENTITIES,
         SCORES,
         ALERTS,
         PARITY_REPORTS,

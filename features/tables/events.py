@@ -56,6 +56,7 @@ CONTEXT_COLUMNS = [
     column("device_id", StringType(), "the device it came from, as the sender names it"),
     column("country", StringType(), "the country it came from, ISO 3166-1 alpha-2"),
     column("outcome", StringType(), "how it ended: ok or failed"),
+    column("anonymous_id", StringType(), "what the app calls somebody until a login says who it is"),
     column("invalid_fields", ArrayType(StringType()), "those of these whose value makes no sense: it is in properties"),
 ]
 

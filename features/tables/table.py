@@ -12,6 +12,9 @@ from pyspark.sql.types import (
     TimestampType,
 )
 
+UNCOUNTED = ("page", "user_id", "anonymous_id")
+"""Columns without statistics, see :attr:`Table.statistics`."""
+
 
 def column(name: str, kind: DataType, comment: str, *, required: bool = False) -> StructField:
     """One column with its meaning; the comment is stored in Delta and printed in the reference."""
@@ -42,11 +45,11 @@ class Table:
     def statistics(self) -> tuple[str, ...]:
         """Columns whose least and greatest value per file Delta keeps, so that reads can skip files.
 
-        Pages would be large. User ids would stay in the log, where no erasure reaches them; the files themselves
+        Pages would be large. Ids of people would stay in the log, where no erasure reaches them; the files themselves
         have them in their footers, so a read of one user still skips most of a file that is laid out by user.
         """
         named = (*self.keys, *self.cluster_by, self.time, "ingested_at", "batch_time")
-        return tuple(dict.fromkeys(name for name in named if name in self.columns and name not in ("page", "user_id")))
+        return tuple(dict.fromkeys(name for name in named if name in self.columns and name not in UNCOUNTED))
 
     @property
     def columns(self) -> list[str]:

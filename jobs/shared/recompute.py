@@ -9,6 +9,7 @@ from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
 from features.behavior import SessionRules
+from features.lending import Lending
 from features.parity import rows_of_events
 from features.tables import EVENTS, FEATURE_TABLE, TILE_KEYS, TILES, Table
 from lake.rewrites import replace_keys, still_alone
@@ -73,10 +74,10 @@ def span_of(events: DataFrame, written: DataFrame, *, hours: int | None = None) 
     return Span(first if hours is None else max(first, until - timedelta(hours=hours)), until)
 
 
-def expected_rows(events: DataFrame, rules: SessionRules, span: Span) -> DataFrame:
+def expected_rows(events: DataFrame, rules: SessionRules, span: Span, lending: Lending | None = None) -> DataFrame:
     """What table features should hold in ``span``, reading no further back than the rows need."""
     near = events.where(span.with_look_back(rules).has(F.col("timestamp")))
-    return rows_of_events(near, rules, F.lit(span.since), F.lit(span.until))
+    return rows_of_events(near, rules, F.lit(span.since), F.lit(span.until), lending)
 
 
 def revision_time(position: Position, written: DataFrame) -> datetime:

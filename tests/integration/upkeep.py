@@ -12,7 +12,7 @@ from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
 from features.revisions import latest
-from features.tables import EVENTS, FEATURE_TABLE, PARITY_REPORTS, REJECTED_EVENTS, TILES, Table
+from features.tables import EVENTS, FEATURE_TABLE, IDENTITIES, PARITY_REPORTS, REJECTED_EVENTS, TILES, Table
 from jobs import build_features, check_parity
 from lake.spark_tables import Lake
 from settings import Settings, load_settings
@@ -100,7 +100,7 @@ class Platform:
         commits.joinpath(f".{newest.name}.crc").unlink(missing_ok=True)
 
 
-NEEDED = (EVENTS, TILES, FEATURE_TABLE, PARITY_REPORTS)
+NEEDED = (EVENTS, TILES, FEATURE_TABLE, IDENTITIES, PARITY_REPORTS)
 
 
 def small_platform(spark: SparkSession, folder: Path, *more: str, tables: tuple[Table, ...] = NEEDED) -> Platform:
