@@ -52,6 +52,9 @@ def main(
         list[str] | None, typer.Option("--user-id", help="Whom to erase, as the app sends it; may be repeated.")
     ] = None,
     users_file: Annotated[Path | None, typer.Option(help="A file with such ids, one a line; any number.")] = None,
+    linked: Annotated[
+        bool, typer.Option("--linked", help="Also erase the anonymous ids that only these people were linked to.")
+    ] = False,
     rabbitmq: Annotated[
         bool, typer.Option("--rabbitmq", help="Also look through QUEUE.undeliverable of RabbitMQ.")
     ] = False,
@@ -67,7 +70,7 @@ def main(
         spark = spark_session(settings)
         lake = Lake(spark, settings.storage.root)
         lake.create(EVENTS, IDENTITIES, ERASURES)  # of an older version they lack columns, or are not there
-        erasure = Erasure(spark, lake, settings, users, finisher(spark, lake, settings))
+        erasure = Erasure(spark, lake, settings, users, finisher(spark, lake, settings), linked)
         for table, rows in erasure.run().items():
             typer.echo(f"{table}: {rows:,} rows removed")
         if erasure.strays:
@@ -79,7 +82,8 @@ def main(
             )
         queued = from_rabbitmq(settings, erasure.people) if rabbitmq else []
         forget(settings, erasure.people.ids)
-        for sentence in (*erasure.from_kafka(), *queued, *examples.result(), *unreached(settings, rabbitmq=rabbitmq)):
+        said = [*erasure.linked.sentences(are_erased=linked), *erasure.from_kafka(), *queued, *examples.result()]
+        for sentence in (*said, *unreached(settings, rabbitmq=rabbitmq)):
             typer.echo(sentence)
 
 

@@ -11,11 +11,10 @@ from dataclasses import dataclass, field
 
 import pyarrow as pa
 
-from features.identities import LINKS, Change, Link, Links, rows_of
+from features.identities import Change, Link, Links, rows_of
 from features.lending import Lending, lending_of
-from features.merging import MINUTE_MICROS, instants
 from features.tables import IDENTITIES
-from lake import arrow_tables
+from lake.link_rows import read_links, rows_of_links
 from lake.spark_tables import Lake
 from lake.worker_files import TableFiles
 from pipeline.workers import stamp
@@ -24,7 +23,6 @@ from streams.queries import Batch
 
 UNKNOWN = -1
 """No version of a table."""
-KEPT = ("user_id", "anonymous_id", "linked_at", "source", "batch_time")
 
 
 @dataclass(frozen=True)
@@ -46,7 +44,7 @@ class NewLinks:
         if not self.links:
             return []
         with TableFiles(lake.location(IDENTITIES), IDENTITIES) as files:
-            files.write(stamp(batch.time, batch.id)(table_rows(self.links)))
+            files.write(stamp(batch.time, batch.id)(rows_of_links(self.links)))
         return files.described
 
     def commit(self, lake: Lake, batch: Batch) -> None:
@@ -56,7 +54,7 @@ class NewLinks:
         if lake.takes_files:
             batch.commit(lake, self.files(lake, batch), IDENTITIES)
         else:
-            rows = lake.spark.createDataFrame(table_rows(self.links)).coalesce(1)
+            rows = lake.spark.createDataFrame(rows_of_links(self.links)).coalesce(1)
             batch.append(lake, queries.stamped(rows, batch), IDENTITIES)
 
 
@@ -112,31 +110,5 @@ class KnownLinks:
             self.lake.create(IDENTITIES)  # of an older version there is none
         if self._is_ahead or self._version == UNKNOWN or self.lake.has_version(IDENTITIES, self._version + 1):
             self._version = self.lake.version(IDENTITIES)
-            self._links = Links() if self.lake.is_new(IDENTITIES) else read(self.lake)
+            self._links = Links() if self.lake.is_new(IDENTITIES) else read_links(self.lake)
             self._is_ahead = False
-
-
-def read(lake: Lake) -> Links:
-    """All links in table identities."""
-    if lake.takes_files:
-        rows = arrow_tables.read(lake.root, IDENTITIES, KEPT)
-    else:
-        rows = lake.read(IDENTITIES).select(*KEPT).toArrow()
-    return Links.of(links_in_rows(rows))
-
-
-def links_in_rows(rows: pa.Table) -> list[Link]:
-    """The links in ``rows`` of table identities (columns :data:`KEPT`), in the order in which they were written."""
-    rows = rows.sort_by("batch_time")
-    minutes = pa.array(rows["linked_at"].cast(pa.int64()).to_numpy() // MINUTE_MICROS)
-    columns = {**{name: rows[name] for name in ("user_id", "anonymous_id", "source")}, "minute": minutes}
-    return rows_of(pa.table([columns[name] for name in LINKS.names], schema=LINKS))
-
-
-def table_rows(links: Sequence[Link]) -> pa.Table:
-    """``links`` as rows of table identities, but for the batch's columns."""
-    table = pa.Table.from_pylist([link._asdict() for link in links], LINKS)
-    at = instants(table["minute"].to_numpy() * MINUTE_MICROS)
-    return pa.table(
-        {name: table[name] for name in ("user_id", "anonymous_id")} | {"linked_at": at, "source": table["source"]}
-    )

@@ -13,15 +13,17 @@ from pyspark.sql import SparkSession
 
 from features.errors import EnvironmentProblem
 from features.ledger import Partition
-from features.tables import ERASURES, Table
+from features.tables import ERASURES, IDENTITIES, Table
 from kafka.guard import KafkaGuard
 from lake import hadoop_files
+from lake.link_rows import read_links
 from lake.maintenance import UNDER_WAY
 from lake.rewrites import alone
 from lake.schemas import arrow_schema
 from lake.spark_tables import Lake
 from privacy.erased_people import secret_key
 from privacy.kafka_records import KafkaErasure
+from privacy.linked_ids import LinkedIds
 from privacy.mentions import People
 from privacy.pseudonyms import keyed_hash_of
 from privacy.reports import remove_reports_naming
@@ -39,6 +41,7 @@ class Erasure:
 
     Attributes:
         finish: lets a query that nobody runs do what there is to do.
+        is_with_linked: whether ids that only these people were linked to are erased, too.
     """
 
     spark: SparkSession
@@ -46,6 +49,8 @@ class Erasure:
     settings: Settings
     users: list[str]
     finish: Callable[[Stream], None]
+    is_with_linked: bool = False
+    linked: LinkedIds = field(init=False)
     people: People = field(init=False)
     strays: int = field(default=0, init=False)
     read_until: dict[Partition, int] = field(default_factory=dict, init=False)
@@ -65,16 +70,16 @@ class Erasure:
             BehaviorError: a stream has not passed in time; nothing is lost, the same command goes on from there.
         """
         key = secret_key(self.settings, "erasures are remembered as hashes under it")
-        hashes = [keyed_hash_of(user, key) for user in self.users]
-        self.people = People([*self.users, *hashes])
         with alone(self.spark, self.settings, "erase_user"):
+            hashes = self._whom(key)
             self._note(hashes, "requested", None)
             self.waits.batch_ends(INGEST)
             self.read_until = KafkaGuard(self.spark, self.lake, self.settings, INGEST.query).read_until()
             removed: dict[str, int] = {}
             for stream in FLOW:
                 self.waits.has_read(stream)
-                removed |= {t.name: self._remove(t) for t in personal(streamed=True) if t in stream.writes}
+                tables = [t for t in personal(streamed=True) if t in stream.writes and t is not IDENTITIES]
+                removed |= {t.name: self._remove(t) for t in tables}
             self.waits.alerts_have_read()
             removed |= {t.name: self._remove(t) for t in personal(streamed=False)}
             for stream in FLOW:
@@ -83,6 +88,10 @@ class Erasure:
             for table in tables:
                 delete_removed_files(self.lake, table)
             self._delete_strays(tables, removed)
+            # Last: by the links a call that is made again after a kill finds the linked ids.
+            removed[IDENTITIES.name] = self._remove(IDENTITIES)
+            if self.lake.exists(IDENTITIES):
+                delete_removed_files(self.lake, IDENTITIES)
             remove_reports_naming(Path(self.settings.patterns.reports), self.people.ids)
             if (home := scratch.folder_of(self.settings)) is not None:
                 scratch.sweep(home)  # of processes that were killed since this one began
@@ -105,6 +114,16 @@ class Erasure:
                 sentences.append(f"{problem} Nothing was removed there: call erase_user again with the same ids.")
                 break
         return sentences
+
+    def _whom(self, key: bytes) -> list[str]:
+        """Find all ids of the people; their hashes under ``key``."""
+        users = [*self.users, *(keyed_hash_of(user, key) for user in self.users)]
+        self.linked = LinkedIds.of(frozenset(users), read_links(self.lake))
+        erased = [*self.users, *(self.linked.same if self.is_with_linked else ())]
+        hashes = [keyed_hash_of(one, key) for one in erased]
+        hashes += self.linked.pseudonyms if self.is_with_linked else []
+        self.people = People([*erased, *hashes])
+        return hashes
 
     def _note(self, hashes: list[str], state: str, rows: int | None) -> None:
         now = datetime.now(UTC)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterable, Iterator, Sequence
-from functools import cached_property
+from functools import cached_property, reduce
 
 import numpy as np
 import pyarrow as pa
@@ -23,6 +23,8 @@ LONG_ENOUGH = 8
 the field ``user_id``: ``7`` is in almost every record."""
 BASE = np.uint64(0x9E3779B97F4A7C15)
 INVERSE = np.uint64(pow(0x9E3779B97F4A7C15, -1, 1 << 64))
+IDS = ("user_id", "anonymous_id")
+"""Columns of tables in which people are named."""
 PIECE_BYTES = 4_000_000
 """Of text are searched at a time: some 100 MB of numbers."""
 
@@ -114,10 +116,11 @@ class People:
         return pa.array(named)
 
     def of_rows(self, rows: pa.Table) -> pa.Array:
-        """Whose rows of a table: by ``user_id`` where it has one, else as :meth:`of_records`."""
-        if "user_id" in rows.column_names:
-            return pc.is_in(rows["user_id"], value_set=self.array).combine_chunks()
-        return self.of_records(rows)
+        """Whose rows of a table: by its columns of ids (:data:`IDS`) where it has some, else as :meth:`of_records`."""
+        named = [
+            pc.is_in(rows[name], value_set=self.array).combine_chunks() for name in IDS if name in rows.column_names
+        ]
+        return reduce(pc.or_, named) if named else self.of_records(rows)
 
     def _inside(self, texts: Sequence[bytes | None]) -> np.ndarray:
         """Rabin and Karp: the hash of each window of an id's length, by sums that make all windows at once."""

@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 
 from features.tables import REJECTED_EVENTS, Table
 from lake.spark_tables import Lake
-from privacy.mentions import People
+from privacy.mentions import IDS, People
 
 NEEDED = ("raw", "kafka_key", "headers", "detail")
 """Columns of rejected events that may name somebody."""
@@ -47,7 +47,7 @@ def naming(lake: Lake, table: Table, names: Iterable[str], people: People) -> li
 
 
 def _columns(table: Table) -> list[str]:
-    return list(NEEDED) if table is REJECTED_EVENTS else ["user_id"]
+    return list(NEEDED) if table is REJECTED_EVENTS else [name for name in IDS if name in table.columns]
 
 
 def _is_data(name: str) -> bool:

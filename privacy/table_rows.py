@@ -11,8 +11,9 @@ from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
 from features.columns import beside
+from features.identities import RESTORED, UNDONE
 from features.packed import without_null_lists
-from features.tables import EVENTS, REJECTED_EVENTS, Table
+from features.tables import EVENTS, IDENTITIES, REJECTED_EVENTS, Table
 from lake.rewrites import delete_keys, replace_keys, still_alone
 from lake.spark_tables import Lake
 from privacy.mentions import People
@@ -38,8 +39,12 @@ def remove_rows(lake: Lake, table: Table, people: People, chosen: MaintenanceSet
             blank(lake, lake.spark.createDataFrame(named), chosen)
         return int(named.num_rows)
     known = lake.spark.createDataFrame(pa.table({"user_id": people.array}))
+    if table is IDENTITIES:
+        return remove_links(lake, known, chosen)
     if table is EVENTS:
-        forget_shared_bytes(lake, rows.join(F.broadcast(known), "user_id", "left_anti"), people, chosen)
+        others = rows.join(F.broadcast(known), "user_id", "left_anti")
+        forget_shared_bytes(lake, others, people, chosen)
+        forget_what_it_was(lake, others, known, chosen)
         mine = rows.join(F.broadcast(known), "user_id", "left_semi")
         if mine.isEmpty():
             return 0
@@ -59,6 +64,36 @@ def forget_shared_bytes(lake: Lake, others: DataFrame, people: People, chosen: M
         places = lake.spark.createDataFrame(named)
         blanks = {name: F.lit(None).cast(EVENTS.schema[name].dataType) for name in BYTES}
         replace_keys(lake, EVENTS, places.distinct(), lambda rows: rows.withColumns(blanks), chosen)
+
+
+def forget_what_it_was(lake: Lake, others: DataFrame, known: DataFrame, chosen: MaintenanceSettings) -> None:
+    """Remove the ``known`` ids from ``others``' events as what these users were called before, and the bytes with them.
+
+    The event is of a user who stays.
+    """
+    before = F.broadcast(known.withColumnRenamed("user_id", "anonymous_id"))
+    places = others.join(before, "anonymous_id", "left_semi").select(*EVENTS.keys)
+    if not places.isEmpty():
+        blanks = {name: F.lit(None).cast(EVENTS.schema[name].dataType) for name in (*BYTES, "anonymous_id")}
+        replace_keys(lake, EVENTS, places.distinct(), lambda rows: rows.withColumns(blanks), chosen)
+
+
+def remove_links(lake: Lake, known: DataFrame, chosen: MaintenanceSettings) -> int:
+    """Remove the links of the ``known`` ids; how many rows had one.
+
+    Of those to ids that stay it is kept that somebody had them, without a name: else they would lend what that person
+    did to whoever was linked to them next.
+    """
+
+    def of_nobody(rows: DataFrame) -> DataFrame:
+        links = rows.where(~F.col("source").isin(UNDONE, RESTORED))
+        return links.withColumn("user_id", F.lit(None).cast("string"))
+
+    removed = delete_keys(lake, IDENTITIES, known.withColumnRenamed("user_id", "anonymous_id"), chosen)
+    users = lake.read(IDENTITIES).join(F.broadcast(known), "user_id", "left_semi").count()
+    if users:
+        replace_keys(lake, IDENTITIES, known, of_nobody, chosen)
+    return removed + users
 
 
 def blank(lake: Lake, places: DataFrame, chosen: MaintenanceSettings) -> None:

@@ -15,9 +15,9 @@ from features.lending import Lending
 from features.parity import OF_LINKS
 from features.tables import IDENTITIES
 from jobs.shared.recompute import Span
+from lake.link_rows import KEPT, links_in_rows, rows_of_links
 from lake.rewrites import replace_keys
 from lake.spark_tables import Lake
-from pipeline.links import KEPT, links_in_rows, table_rows
 from settings import Settings
 from streams.progress import Position
 from streams.rules import session_rules
@@ -74,7 +74,7 @@ def replace_links(lake: Lake, linked: LinksAsOf, position: Position, batch_id: s
     spark = lake.spark
     keys = pa.table([pa.array(ids, pa.string()) for ids in zip(*linked.wrong, strict=True)], list(IDENTITIES.keys))
     own = {"batch_time": F.lit(datetime.now(UTC)), "batch_id": F.lit(batch_id)}
-    right = spark.createDataFrame(table_rows(linked.right)).withColumns(own).select(*IDENTITIES.columns)
+    right = spark.createDataFrame(rows_of_links(linked.right)).withColumns(own).select(*IDENTITIES.columns)
     replace_keys(
         lake,
         IDENTITIES,
