@@ -110,7 +110,9 @@ def lending_of(
     names, *ends = zip(*needed, strict=True)
     begins, stops = (np.array(minutes, np.int64) * MINUTE_MICROS for minutes in ends)
     beside = pa.table({"user_id": names, "first": begins, "last": stops + MINUTE_MICROS - 1})
-    return Lending(frozenset(lent), changed), pa.concat_tables([people.select(beside.column_names), beside])
+    return Lending(frozenset(lent), changed), pa.concat_tables(
+        [people.select(beside.column_names).cast(beside.schema), beside]
+    )
 
 
 def _minutes_of(people: pa.Table) -> Iterator[tuple[str, int, int]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import pyarrow as pa
 
@@ -10,7 +11,9 @@ from features.identities import LINKS, Link, Links, rows_of
 from features.merging import MINUTE_MICROS, instants
 from features.tables import IDENTITIES
 from lake import arrow_tables
-from lake.spark_tables import Lake
+
+if TYPE_CHECKING:
+    from lake.spark_tables import Lake
 
 KEPT = ("user_id", "anonymous_id", "linked_at", "source", "batch_time")
 """Columns of which links are made."""

@@ -14,7 +14,18 @@ from serving.access.sessions import Sessions
 from serving.page import routes as page
 from serving.page.live import live_page
 from serving.responses.problems import answer_with_problems
-from serving.routes import alerts, collector, documentation, health, journeys, metrics, patterns, people, predictions
+from serving.routes import (
+    alerts,
+    collector,
+    documentation,
+    health,
+    identities,
+    journeys,
+    metrics,
+    patterns,
+    people,
+    predictions,
+)
 from serving.services import Services
 from settings import Settings
 from streams.rules import validation_rules
@@ -66,6 +77,7 @@ def create_app(settings: Settings, *, bootstrap_servers: str | None = None, topi
         app.include_router(sign_in.router(settings.oidc, services.audit))
     app.include_router(predictions.router(services, figures.count))
     app.include_router(people.router(services, figures.count))
+    app.include_router(identities.router(services))
     app.include_router(alerts.router(services))
     app.include_router(patterns.router(services))
     app.include_router(journeys.router(services))

@@ -62,6 +62,7 @@ ROUTES: dict[tuple[str, str], Role] = {
     ("GET", "/features"): Role.READER,
     ("GET", "/users/{user_id:path}"): Role.READER,
     ("POST", "/users/{user_id:path}/predict"): Role.READER,
+    ("GET", "/identities"): Role.READER,
     ("GET", "/alerts"): Role.READER,
     ("POST", "/alerts/{alert_id}/feedback"): Role.ANALYST,
     ("GET", "/patterns"): Role.READER,

@@ -18,6 +18,7 @@ from features.revisions import latest_in_arrow
 from features.tables import SCORES
 from lake.log import Commit, RecentCommits
 from lake.reader import LakeReader
+from serving.linked_ids import links_with
 from serving.page.charts import Chart, Floats, own_baseline
 from serving.page.words import clock, number, plural, utc
 
@@ -26,6 +27,7 @@ SPANS = (1, 6, 24, 168)
 MAX_CHARTS = 6
 MIN_SPAN_MINUTES = 30
 MAX_MINUTES = 10_080
+MAX_LINKS = 10
 MAX_LISTED = 40
 """Flagged minutes that are listed with their reasons."""
 
@@ -45,6 +47,15 @@ class Picture:
 
 
 @dataclass(frozen=True)
+class Linked:
+    """Another id of the same person, within a sentence."""
+
+    before: str
+    other: str
+    after: str
+
+
+@dataclass(frozen=True)
 class Line:
     """A user's time line over some hours that end with the newest minute."""
 
@@ -59,6 +70,7 @@ class Line:
     flagged_count: int
     scored_count: int
     newest: dict[str, Any]
+    links: list[Linked]
 
     @property
     def ticks(self) -> list[str]:
@@ -82,11 +94,14 @@ class Timeline:
         self.version = -1
         """The newest version of table scores that is in it."""
         self._rows: pa.Table | None = None
+        self._links: list[Linked] = []
 
     def load(self) -> None:
         """Read the user's newest rows: as many hours as wanted, counted back from the newest."""
         self.version = self._reader.version(SCORES)
         own = pc.field("user_id").isin(pa.array(self.names, pa.string()))
+        links = links_with(self._reader, pa.array(self.names, pa.string()))[:MAX_LINKS]
+        self._links = [linked(link, is_user=link["user_id"] in self.names) for link in links]
         newest = self._reader.newest(SCORES, 1, columns=["window_start"], keys=own)
         if not newest.num_rows:
             self._rows = None
@@ -112,10 +127,24 @@ class Timeline:
         end = utc(rows["window_start"][-1].as_py()) + timedelta(minutes=1)
         edge = pa.scalar(end - timedelta(hours=self.hours), pa.timestamp("us", "UTC"))
         rows = rows.filter(pc.greater_equal(rows["window_start"].cast(pa.timestamp("us", "UTC")), edge))
-        return line_of(self.user, self.hours, rows.slice(max(0, rows.num_rows - MAX_MINUTES)))
+        return line_of(self.user, self.hours, rows.slice(max(0, rows.num_rows - MAX_MINUTES)), self._links)
 
 
-def line_of(user: str, hours: int, rows: pa.Table) -> Line:
+def linked(link: dict[str, Any], *, is_user: bool) -> Linked:
+    """A link (:func:`serving.linked_ids.links_with`) as the time line of its user says it, or that of the other id."""
+    if link["is_undone"]:
+        what = "the link was undone."
+    elif link["lent_from"] is None:
+        what = "others were linked to that id, too: what it did counts for nobody."
+    elif link["lent_until"] is None:
+        what = "what it did counts as the user's from then on."
+    else:
+        what = f"what it did counts as the user's from then until {moment(link['lent_until'])}, when another user came."
+    other, name = ("Was called", "anonymous_id") if is_user else ("Is the user", "user_id")
+    return Linked(other, link[name], f"{'before' if is_user else 'since'} {moment(link['linked_at'])}: {what}")
+
+
+def line_of(user: str, hours: int, rows: pa.Table, links: list[Linked]) -> Line:
     """The time line of ``rows``: score rows of one user, at least one, ascending in time, one per minute."""
     times = [utc(when) for when in rows["window_start"].to_pylist()]
     end = times[-1] + timedelta(minutes=1)
@@ -133,7 +162,7 @@ def line_of(user: str, hours: int, rows: pa.Table) -> Line:
     newest = rows.slice(rows.num_rows - 1).to_pylist()[0]
     latest_first = flagged_rows[::-1][:MAX_LISTED]
     return Line(
-        user, hours, times[0], begin, end, pictures, latest_first, len(times), int(flagged.sum()), scored, newest
+        user, hours, times[0], begin, end, pictures, latest_first, len(times), int(flagged.sum()), scored, newest, links
     )
 
 

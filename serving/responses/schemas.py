@@ -69,6 +69,16 @@ PAST = {name: SCORE[name] for name in ("window_start", "anomaly_score", "anomaly
 SEGMENT = an_object(
     {name: of_column(tables.SEGMENTS.schema[name]) for name in ("day", "segment_id", "name", "description", "share")}
 )
+LINK = an_object(
+    {
+        **dict.fromkeys(("user_id", "anonymous_id"), TEXT),
+        "linked_at": of_column(tables.IDENTITIES.schema["linked_at"]),
+        "source": TEXT | {"description": "the topic of the event that had both ids"},
+        "is_undone": {"type": "boolean"},
+        "lent_from": nullable(TIME | {"description": "from here on the user's rows are made of what the id did, too"}),
+        "lent_until": nullable(TIME | {"description": "... up to here: then another user was linked to it"}),
+    }
+)
 PERSON = an_object(
     {
         "user_id": TEXT,

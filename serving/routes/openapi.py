@@ -84,6 +84,11 @@ USER_PREDICT = route(
     examples={"as it is": {"value": {}}, "what if": {"value": {"clicks_per_minute": 200}}},
     body_is_required=False,
 )
+IDENTITIES = route(
+    an_object({"user_id": TEXT, "links": an_array(responses.LINK)}),
+    "The links; none where nobody was linked to the id",
+    NO_TABLES,
+)
 ALERTS = route(
     an_object(
         {

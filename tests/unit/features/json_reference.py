@@ -77,7 +77,7 @@ def context(properties: dict[str, str | None]) -> dict[str, Any]:
         elif text is not None and (kept := KNOWN_CONTEXT.get(name, {}).get(text)):
             row[name] = kept
             del properties[name]
-        elif text is not None and name in ("user_agent", "device_id"):
+        elif text is not None and name in ("user_agent", "device_id", "anonymous_id"):
             row[name] = properties.pop(name)
         elif text is not None:
             row["invalid_fields"] = [*(row["invalid_fields"] or []), name]

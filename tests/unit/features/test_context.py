@@ -32,6 +32,7 @@ TEXTS = pa.map_(pa.string(), pa.string())
         ("outcome", "failed", "failed"),
         ("user_agent", "Mozilla/5.0", "Mozilla/5.0"),
         ("device_id", "5", "5"),
+        ("anonymous_id", "a-1", "a-1"),
     ],
 )
 def test_what_a_field_takes_it_writes_in_one_way(field: str, sent: str, kept: str) -> None:
@@ -44,7 +45,7 @@ def test_what_a_field_takes_it_writes_in_one_way(field: str, sent: str, kept: st
         ("ip", "203.0.113.9:443"), ("ip", "203.0.113.256"), ("ip", "1.2.3"), ("ip", "localhost"), ("ip", "010.0.0.1"),
         ("ip", "3405803785"), ("country", "Germany"), ("country", "UK"), ("country", "ZZ"), ("country", "\u00df"),
         ("country", "d\u0131"), ("outcome", "true"), ("outcome", "success"), ("user_agent", "x" * 1025),
-        ("device_id", "x" * 257),
+        ("device_id", "x" * 257), ("anonymous_id", "x" * 257),
     ],
 )  # fmt: skip
 def test_what_makes_no_sense_is_none(field: str, sent: str) -> None:

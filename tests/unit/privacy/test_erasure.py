@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -12,10 +13,12 @@ from pyspark.sql import functions as F
 from pyspark.sql.pandas.types import to_arrow_schema
 
 from features.errors import EnvironmentProblem, UsageError
+from features.identities import UNDONE, Link, Links
 from features.packed import VALIDATED
 from jobs.erase_user import users_of
 from privacy import kafka_records
 from privacy.kafka_records import KafkaErasure
+from privacy.linked_ids import LinkedIds
 from privacy.mentions import People
 from privacy.pseudonyms import ERASED_USER, Guard, keyed_hash, keyed_hash_of, without_erased
 from settings import load_settings
@@ -110,12 +113,46 @@ def test_of_fields_that_are_pseudonyms_nothing_is_left_as_it_came() -> None:
     assert (broken["raw"], broken["detail"]) == (None, None)
 
 
+def guarded(guard: Guard, *rows: dict[str, Any]) -> list[dict[str, Any]]:
+    place = {"topic": "t", "partition": 0, "ingest_id": "q:0"}
+    full = [{**place, "offset": number, **one} for number, one in enumerate(rows)]
+    known = pa.Table.from_pylist(full, schema=to_arrow_schema(VALIDATED, timezone="UTC"))
+    kept: list[dict[str, Any]] = guard.apply(known).to_pylist()
+    return kept
+
+
+def test_an_erased_id_is_forgotten_as_what_somebody_else_was_called_before() -> None:
+    guard = Guard(frozenset({keyed_hash_of("x", KEY)}), KEY)
+    ada, bob, eve = guarded(
+        guard,
+        {"user_id": "ada", "anonymous_id": "x", "raw": b"1"},
+        {"user_id": "bob", "anonymous_id": "y", "raw": b"2"},
+        {"user_id": "x", "raw": b"3"},
+    )
+    assert (ada["user_id"], ada["anonymous_id"], ada["raw"], ada["reason"]) == ("ada", None, None, None)
+    assert (bob["anonymous_id"], bob["raw"]) == ("y", b"2")
+    assert (eve["reason"], eve["user_id"]) == ("erased_user", None)
+
+
+def test_linked_ids_of_the_erased_are_theirs_alone_or_others_too() -> None:
+    links = Links.of([
+        Link("ada", "x", 1), Link("ada", "shared", 1), Link("bob", "shared", 3), Link("ada", "once", 1),
+        Link("eve", "once", 2), Link("eve", "once", 9, UNDONE), Link("ada", "of erased", 2), Link(None, "of erased", 1),
+        Link("bob", "y", 1),
+    ])  # fmt: skip
+    found = LinkedIds.of({"ada", "y"}, links)
+    assert found == LinkedIds(same=["once", "x"], shared=["of erased", "shared"], borrowers=["bob"])
+    assert any("--linked" in sentence for sentence in found.sentences(are_erased=False))
+    assert LinkedIds.of({"ada", "bob"}, links).same == ["once", "shared", "x", "y"]
+    assert LinkedIds.of({"zoe"}, links).sentences(are_erased=False) == []
+
+
 def records(*rows: tuple[bytes | None, bytes | None]) -> pa.Table:
     """Of raw, kafka_key."""
     kinds = pa.schema({
         "reason": pa.string(), "user_id": pa.string(), "detail": pa.string(), "raw": pa.binary(),
         "kafka_key": pa.binary(), "headers": pa.list_(pa.struct({"key": pa.string(), "value": pa.binary()})),
-        "part": pa.int32(),
+        "part": pa.int32(), "anonymous_id": pa.string(),
     })  # fmt: skip
     known = [{"reason": "not_json", "raw": raw, "kafka_key": key} for raw, key in rows]
     return pa.Table.from_pylist(known, schema=kinds)

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from pydantic import SecretStr
 
-from features.tables import ALERTS
+from features.tables import ALERTS, IDENTITIES
 from kafka.backlog import Ends
 from lake.reader import LakeReader
 from privacy.pseudonyms import keyed_hash_of
@@ -20,6 +20,7 @@ from serving.page.board import Board
 from serving.page.live import Live, live_page
 from serving.page.timeline import Timeline
 from tests.browser.conftest import Platform, settings_of
+from tests.unit.serving.samples import NOON, append, stamp
 
 
 @pytest.fixture
@@ -150,6 +151,20 @@ def test_a_user_is_found_by_the_id_where_tables_hold_pseudonyms(tmp_path: Path) 
     assert "1 flagged" in html
     assert found.line() is not None
     assert "No scored minute" in asyncio.run(live.timeline("v", 6))[1]
+
+
+def test_a_time_line_names_the_other_ids_of_the_person(tmp_path: Path, platform: Platform) -> None:
+    platform.score("ada")
+    platform.score("x")
+    row = {"user_id": "ada", "anonymous_id": "x", "linked_at": NOON, "source": "web", **stamp(0)}
+    append(Path(platform.root), IDENTITIES, [row])
+    live = live_page(settings_of(tmp_path), LakeReader(platform.root))
+    of_user, of_other = (asyncio.run(live.timeline(name, 6))[1] for name in ("ada", "x"))
+    assert "Was called" in of_user
+    assert 'href="timeline?user=x' in of_user
+    assert "counts as the user&#39;s from then on" in of_user
+    assert "Is the user" in of_other
+    assert 'href="timeline?user=ada' in of_other
 
 
 def test_a_time_line_that_grew_equals_one_that_is_read_anew(tmp_path: Path, platform: Platform) -> None:

@@ -189,6 +189,62 @@ def test_every_shipped_mapping_is_known_and_tried() -> None:
     assert [mapping_of(name, spec).name for name, spec in SHIPPED.items()] == list(SHIPPED)
 
 
+@pytest.mark.parametrize(
+    ("name", "record"),
+    [
+        ("segment", {"userId": "u1", "anonymousId": "a1", "event": "Signed In", "timestamp": "2025-10-15T12:00:00Z"}),
+        ("rudderstack", {"userId": "u1", "anonymousId": "a1", "event": "x", "sentAt": "2025-10-15T12:00:00Z"}),
+        ("snowplow_json", SNOWPLOW | {"domain_userid": "a1"}),
+        (
+            "posthog",
+            {
+                "event": "$identify", "distinct_id": "u1", "timestamp": "2025-10-15T12:00:00.000Z",
+                "properties": {"$anon_distinct_id": "a1", "$device_id": "d1"},
+            },
+        ),
+        (
+            "ga4_bigquery",
+            {
+                "event_timestamp": "1760529600000000", "event_name": "login", "user_pseudo_id": "a1", "user_id": "u1",
+                "event_params": [],
+            },
+        ),
+        (
+            "ga4_measurement",
+            {"client_id": "a1", "user_id": "u1", "timestamp_micros": "1760529600000000", "name": "login", "params": {}},
+        ),
+        ("amplitude", {"user_id": "u1", "device_id": "a1", "event_type": "login", "time": 1760529600000}),
+        ("matomo", {"uid": "u1", "_id": "a1", "url": "https://x.example/a", "cdt": "2025-10-15 12:00:00"}),
+        (
+            "cloudevents",
+            {
+                "specversion": "1.0", "type": "x", "source": "/a", "id": "e1", "time": "2025-10-15T12:00:00Z",
+                "data": {"user_id": "u1", "anonymous_id": "a1", "action": "view", "page": "/a"},
+            },
+        ),
+        (
+            "opentelemetry",
+            {
+                "name": "click", "startTimeUnixNano": "1760529600000000000", "spanId": "s",
+                "attributes": [
+                    {"key": "user.id", "value": {"stringValue": "u1"}},
+                    {"key": "session.id", "value": {"stringValue": "a1"}},
+                ],
+            },
+        ),
+    ],
+)  # fmt: skip
+def test_a_login_says_who_it_was_before(name: str, record: dict[str, Any]) -> None:
+    found = read(json.dumps(record).encode(), SHIPPED[name])
+    assert isinstance(found, Event), found
+    assert (found.user_id, (found.properties or {}).get("anonymous_id")) == ("u1", "a1")
+    nobody = {key: value for key, value in record.items() if key not in ("userId", "user_id", "uid")}
+    if len(nobody) < len(record):
+        before = read(json.dumps(nobody).encode(), SHIPPED[name])
+        assert isinstance(before, Event), before
+        assert before.user_id == "a1"
+
+
 def test_tab_separated_columns_are_read_by_their_places() -> None:
     values = [""] * 131
     for name, value in SNOWPLOW.items():
@@ -197,7 +253,9 @@ def test_tab_separated_columns_are_read_by_their_places() -> None:
     found = read(line, SHIPPED["snowplow_tsv"])
     assert isinstance(found, Event), found
     assert found._replace(properties=None) == Event("u1", "view", "/a", NOON, "e1", "s1", None, None)
-    assert found.properties == {"ip": "203.0.113.5", "user_agent": "Example/1.0", "country": "NL"}
+    assert found.properties == {
+        "ip": "203.0.113.5", "user_agent": "Example/1.0", "country": "NL", "anonymous_id": "d1",
+    }  # fmt: skip
     longer = read(line + b"\tmore", SHIPPED["snowplow_tsv"])
     assert isinstance(longer, Rejection)
     assert longer.reason == "not_json"

@@ -60,3 +60,15 @@ def test_the_likelier_name_and_the_value_that_is_a_time_go_first() -> None:
     )
     assert spec is not None
     assert (spec["user_id"], spec["timestamp"], spec["event_id"]) == ("user_id", "created_at", "id")
+
+
+def test_an_id_that_stands_in_for_an_unknown_user_is_what_he_was_called_before() -> None:
+    records = [
+        {"userId": "u1", "anonymousId": "a1", "event": "Seen", "timestamp": "2025-10-15T12:00:00Z"},
+        {"anonymousId": "a2", "event": "Seen", "timestamp": "2025-10-15T12:00:00Z"},
+    ]
+    spec = proposed(records)
+    assert spec is not None
+    assert spec["anonymous_id"] == "anonymousId"
+    assert [one.user_id for one in events(records, spec)] == ["u1", "a2"]
+    assert "anonymous_id" not in (proposed(OWN) or {})

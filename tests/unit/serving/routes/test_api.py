@@ -24,6 +24,8 @@ from schemathesis.core.result import Ok
 from schemathesis.specs.openapi.checks import response_schema_conformance, status_code_conformance
 
 from features.definitions import FEATURE_NAMES
+from features.identities import UNDONE
+from features.tables import IDENTITIES
 from registry.mlflow_registry import Registry
 from scoring.arrays import Rules
 from scoring.frames import score_frame
@@ -33,12 +35,14 @@ from serving.server import Serving, serving
 from settings import Settings
 from tests.unit.serving.samples import (
     Answer,
+    append,
     ask,
     fill,
     minute,
     registry_with_two_versions,
     server_of,
     settings_of,
+    stamp,
     wait_until,
 )
 from tests.unit.training.samples import small_champion
@@ -298,6 +302,30 @@ def test_a_user_is_told_with_latest_features_judgement_history_and_alerts(server
     assert found["judgement"]["reasons"][0]["text"] == "200 clicks per minute; usually 2"
     assert [row["window_start"] for row in found["history"]] == [minute(2).isoformat(), minute(1).isoformat()]
     assert [alert["alert_id"] for alert in found["alerts"]] == ["a-3", "a-1"]
+
+
+def test_links_of_a_user_and_of_an_anonymous_id_say_what_counts_for_whom(server: Serving, place: Path) -> None:
+    assert ask(server, "GET", "/identities?user_id=ada").content == {"user_id": "ada", "links": []}
+    rows: list[tuple[str | None, str, int, str]] = [
+        ("ada", "x", 1, "web"),
+        ("ada", "x", 0, "web"),
+        ("ada", "y", 2, "app"),
+        ("bob", "y", 5, "web"),
+    ]
+    rows += [("ada", "z", 3, "web"), ("ada", "z", 3, UNDONE), (None, "x", 9, "web")]
+    names = ("user_id", "anonymous_id", "linked_at", "source")
+    told = [
+        dict(zip(names, (*ids, minute(at), source), strict=True)) | stamp(number)
+        for number, (*ids, at, source) in enumerate(rows)
+    ]
+    append(place / "lake", IDENTITIES, told)
+    wait_until(lambda: len(ask(server, "GET", "/identities?user_id=ada").content["links"]) == 3)
+    z, y, x = ask(server, "GET", "/identities?user_id=ada").content["links"]
+    assert (x["linked_at"], x["lent_from"], x["lent_until"]) == (*[minute(0).isoformat()] * 2, minute(9).isoformat())
+    assert (y["source"], y["lent_from"], y["lent_until"]) == ("app", minute(2).isoformat(), minute(5).isoformat())
+    assert (z["anonymous_id"], z["is_undone"], z["lent_from"]) == ("z", True, None)
+    both = ask(server, "GET", "/identities?user_id=y").content["links"]
+    assert [(link["user_id"], link["lent_from"] is not None) for link in both] == [("bob", False), ("ada", True)]
 
 
 def test_a_users_newest_minute_in_its_newest_revision_is_judged_anew(server: Serving) -> None:
