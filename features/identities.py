@@ -30,6 +30,10 @@ UNDONE, RESTORED = "(undone)", "(restored)"
 """Sources of links that are no topic's: what a person said of them."""
 
 
+Pair = tuple[str | None, str]
+"""A user and an anonymous id."""
+
+
 class Link(NamedTuple):
     """A user (None: somebody who was erased), an anonymous id, and the minute of the earliest event with both."""
 
@@ -110,30 +114,31 @@ class Links:
     """All links that are known, by anonymous id and by user.
 
     Attributes:
-        claims: by anonymous id the earliest minute in which each user was linked to it.
         undone: pairs of user and anonymous id that a person has taken apart: they lend nothing and stop nobody.
     """
 
-    claims: dict[str, dict[str | None, int]] = field(default_factory=dict)
-    undone: set[tuple[str | None, str]] = field(default_factory=set)
-    _first: dict[str, list[tuple[int, str | None]]] = field(default_factory=dict)
-    """By anonymous id the two who claimed it first, with the minute."""
-    _ids: dict[str | None, set[str]] = field(default_factory=dict)
+    undone: frozenset[Pair] = frozenset()
+    _first: dict[str, tuple[tuple[int, str | None], ...]] = field(default_factory=dict)
+    """By anonymous id the two who claimed it first, and when: nothing else bears on what it lends."""
+    _others: dict[Pair, int] = field(default_factory=dict)
+    """When the others did, and those whose links were undone."""
+    _ids: dict[str | None, list[str]] = field(default_factory=dict)
 
     @classmethod
     def of(cls, links: Sequence[Link]) -> Links:
         """``links`` in the order in which they were written: of what people say of a pair the last word counts."""
         words = {link[:2]: link.source for link in links if link.source in (UNDONE, RESTORED)}
-        known = cls(undone={pair for pair, word in words.items() if word == UNDONE})
-        known.add(link for link in links if link.source not in (UNDONE, RESTORED))
+        known = cls(frozenset(pair for pair, word in words.items() if word == UNDONE))
+        for link in links:
+            if link.source not in (UNDONE, RESTORED):
+                known._claim(*link[:3])
         return known
 
     def news(self, links: Iterable[Link]) -> list[Link]:
         """Those that say more than is known: of pairs that are new, or of an earlier minute; of a pair the first."""
-        earliest: dict[tuple[str | None, str], Link] = {}
+        earliest: dict[Pair, Link] = {}
         for link in links:
-            known = self.claims.get(link.anonymous_id, {}).get(link.user_id)
-            other = earliest.get(link[:2])
+            known, other = self._linked(*link[:2]), earliest.get(link[:2])
             if (known is None or link.minute < known) and (other is None or link.minute < other.minute):
                 earliest[link[:2]] = link
         return list(earliest.values())
@@ -146,7 +151,7 @@ class Links:
             if len(self._ids.get(link.user_id, ())) == MOST_IDS:  # the next one may be one too many
                 for other in self._ids[link.user_id]:
                     before.setdefault(other, self.loan(other))
-            self._claim(link)
+            self._claim(*link[:3])
         changes = [Change(loan, self.loan(anonymous)) for anonymous, loan in before.items()]
         return [change for change in changes if change.before != change.after]
 
@@ -167,21 +172,44 @@ class Links:
         loans = map(self.loan, ids) if len(ids) <= MOST_IDS else ()
         return (loan for loan in loans if loan is not None and loan.user == user_id)
 
+    def loans(self) -> Iterator[Loan]:
+        """All that is lent."""
+        return (loan for loan in map(self.loan, self._first) if loan is not None)
+
     @property
     def borrowers(self) -> Collection[str | None]:
         """Users to whom something may be lent."""
         return self._ids.keys()
 
-    def loans(self) -> Iterator[Loan]:
-        """All that is lent."""
-        return (loan for loan in map(self.loan, self._first) if loan is not None)
+    def claimants(self) -> dict[str, set[str | None]]:
+        """By anonymous id the users who are linked to it."""
+        found = {anonymous: {user for _, user in first} for anonymous, first in self._first.items()}
+        for user, anonymous in self._others.keys() - self.undone:
+            found[anonymous].add(user)
+        return found
 
-    def _claim(self, link: Link) -> None:
-        user, anonymous, minute, _ = link
-        claims = self.claims.setdefault(anonymous, {})
-        claims[user] = min(minute, claims.get(user, minute))
-        if (user, anonymous) in self.undone:
+    def _linked(self, user: str | None, anonymous: str) -> int | None:
+        """The earliest minute that is known of a pair."""
+        own = (at for at, one in self._first.get(anonymous, ()) if one == user)
+        return next(own, self._others.get((user, anonymous)))
+
+    def _claim(self, user: str | None, anonymous: str, minute: int) -> None:
+        pair = (user, anonymous)
+        if anonymous not in self._first and pair not in self.undone:  # of most ids there is but one
+            self._first[anonymous] = ((minute, user),)
+            self._ids.setdefault(user, []).append(anonymous)
             return
-        first = {one: at for at, one in self._first.get(anonymous, ())} | {user: claims[user]}
-        self._first[anonymous] = sorted(((at, one) for one, at in first.items()), key=lambda claim: claim[0])[:2]
-        self._ids.setdefault(user, set()).add(anonymous)
+        known = self._linked(user, anonymous)
+        if known is not None and known <= minute:
+            return
+        if pair in self.undone:
+            self._others[pair] = minute
+            return
+        if known is None:
+            self._ids.setdefault(user, []).append(anonymous)
+        self._others.pop(pair, None)
+        others = [claim for claim in self._first.get(anonymous, ()) if claim[1] != user]
+        first = sorted([*others, (minute, user)], key=lambda claim: claim[0])
+        self._first[anonymous] = tuple(first[:2])
+        for at, one in first[2:]:
+            self._others[one, anonymous] = at

@@ -11,7 +11,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import chain, pairwise
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -20,7 +20,7 @@ import pyarrow as pa
 from features.hashing import xxhash64
 from features.identities import FOREVER, Change, Links, Loan
 from features.kernel import Flags, Longs, Records
-from features.merging import MINUTE_MICROS, Tiles
+from features.merging import MINUTE_MICROS, Tiles, ordered
 
 ALWAYS = -FOREVER
 """A minute before all others."""
@@ -60,15 +60,13 @@ class Lending:
     def stretches(self, tiles: Tiles, look_back: int) -> Stretches | None:
         """The ``tiles`` of those whose rows may be made of others' tiles; None where nobody's are."""
         codes = {name: code for code, name in enumerate(tiles.user_names.to_pylist())}
-        by_user: dict[int, tuple[list[Loan], list[Loan]]] = defaultdict(lambda: ([], []))
-        for place, loans in enumerate((self.loans, self.changed)):
-            for loan in loans:
-                if loan.user in codes and loan.lender in codes:
-                    by_user[codes[loan.user]][place].append(loan)
-        if not by_user:
+        loans, changed = (_Loans.among(some, codes) for some in (self.loans, self.changed))
+        if not len(loans.user) and not len(changed.user):
             return None
-        made = [one for user, both in by_user.items() for one in _of_user(tiles, user, *both, codes, look_back)]
-        return Stretches.of(tiles, np.array(sorted(by_user), np.int64), made)
+        view = _View(tiles, look_back)
+        for user, lender, since, until in zip(*changed, strict=True):
+            view.make_anew(user, lender, since, until)
+        return Stretches.of(view, loans, np.unique(np.concatenate([loans.user, changed.user])))
 
     def _all(self) -> Iterator[Loan]:
         return chain(self.loans, self.changed)
@@ -89,8 +87,9 @@ def lending_of(
     """
     changed = frozenset(loan for change in changes for loan in change.rows())
     touched: dict[str, set[tuple[int, int]]] = defaultdict(set)
-    for user, first, last in _minutes_of(people) if links.claims else ():
-        if user in links.borrowers:
+    borrowers = links.borrowers
+    for user, first, last in _minutes_of(people) if borrowers else ():
+        if user in borrowers:
             touched[user].add((first, last))
         loan = links.loan(user)
         if loan is not None and loan.bears_on(first, last + look_back):
@@ -120,20 +119,81 @@ def _minutes_of(people: pa.Table) -> Iterator[tuple[str, int, int]]:
     return zip(people["user_id"].to_pylist(), *(minutes.tolist() for minutes in ends), strict=True)
 
 
-@dataclass(frozen=True)
-class Stretch:
-    """Rows of one user within minutes in which the same is lent to him.
+class _Loans(NamedTuple):
+    """Loans with the codes of their users. Shape (loans)."""
+
+    user: Longs
+    lender: Longs
+    since: Longs
+    until: Longs
+
+    @classmethod
+    def among(cls, loans: Iterable[Loan], codes: dict[str, int]) -> _Loans:
+        """Those between users who have codes."""
+        known = [
+            (codes[loan.user], codes[loan.lender], loan.since, loan.until)
+            for loan in loans
+            if loan.user in codes and loan.lender in codes
+        ]
+        return cls(*np.array(known, np.int64).reshape(-1, 4).T)
+
+    def at(self, which: Flags) -> _Loans:
+        return _Loans(*(column[which] for column in self))
+
+
+class _View:
+    """The tiles that are there, and which of them are fresh to their own user, and to those whom they are lent to.
 
     Attributes:
-        tiles: places of the tiles that they are made of, in order of time.
-        fresh: which of them are to be taken for fresh.
-        minutes: those that have a row.
+        own, lent: (tiles) whether a tile is to be taken for fresh.
     """
 
-    user: int
+    def __init__(self, tiles: Tiles, look_back: int) -> None:
+        self.tiles, self.look_back = tiles, look_back
+        self.minutes: Longs = tiles.numbers["minute"]
+        self.lent: Flags = tiles.numbers["fresh"]
+        self.own = self.lent.copy()
+
+    def make_anew(self, user: int, lender: int, since: int, until: int) -> None:
+        """Take a user's tiles in ``[since, until)`` that have one of the lender's in their look-back for fresh."""
+        own, others = self.of(np.array([user])), self.minutes[self.of(np.array([lender]))]
+        minutes = self.minutes[own]
+        newest = np.searchsorted(others, minutes, side="right") - 1
+        near = (newest >= 0) & (others[np.maximum(newest, 0)] >= minutes - self.look_back)
+        self.own[own[near & (minutes >= since) & (minutes < until)]] = True
+
+    def of(self, users: Longs) -> Longs:
+        """Places of all tiles of the ``users``, one user after the other."""
+        begins, sizes = self.tiles.starts[users], self.sizes(users)
+        return np.repeat(begins - np.cumsum(sizes) + sizes, sizes) + np.arange(sizes.sum())
+
+    def sizes(self, users: Longs) -> Longs:
+        return self.tiles.starts[users + 1] - self.tiles.starts[users]
+
+    def first_fresh(self, fresh: Flags) -> Longs:
+        """(users) the first minute in which each has a fresh tile."""
+        first = np.full(len(self.tiles.starts) - 1, FOREVER)
+        at = np.flatnonzero(fresh)
+        np.minimum.at(first, self.tiles.users[at], self.minutes[at])
+        return first
+
+
+class _Made(NamedTuple):
+    """Tiles of stretches, in any order.
+
+    Attributes:
+        users: (stretches).
+        stretch: (tiles) to which each belongs, by its number among these.
+        tiles, fresh: (tiles) its place, and whether it is to be taken for fresh.
+        rows: (rows) the minutes that have a row, and in ``of`` (rows) the stretch of each.
+    """
+
+    users: Longs
+    stretch: Longs
     tiles: Longs
     fresh: Flags
-    minutes: Longs
+    of: Longs
+    rows: Longs
 
 
 @dataclass(frozen=True)
@@ -152,17 +212,22 @@ class Stretches:
     _minutes: Longs
 
     @classmethod
-    def of(cls, tiles: Tiles, borrowers: Longs, made: list[Stretch]) -> Stretches:
+    def of(cls, view: _View, loans: _Loans, borrowers: Longs) -> Stretches:
+        tiles = view.tiles
         others = np.setdiff1d(np.arange(len(tiles.starts) - 1), borrowers)
-        alone = np.flatnonzero(np.isin(tiles.users, borrowers, invert=True))
-        take = np.concatenate([alone, *(one.tiles for one in made)])
-        numbers = {name: column[take] for name, column in tiles.numbers.items()}
-        numbers["fresh"] = np.concatenate([numbers["fresh"][: len(alone)], *(one.fresh for one in made)])
-        sizes = [*np.diff(tiles.starts)[others], *(len(one.tiles) for one in made)]
-        starts = np.concatenate([[0], np.cumsum(sizes)]).astype(np.int64)
-        users = np.array([*others, *(one.user for one in made)], np.int64)
-        minutes = [_in_stretch(number, one.minutes) for number, one in enumerate(made, len(others))]
-        return cls(numbers, starts, users, len(others), np.concatenate([np.zeros(0, np.int64), *minutes]))
+        sizes, take, fresh = [view.sizes(others)], [view.of(others)], [view.lent[view.of(others)]]
+        users, minutes = [others], [np.zeros(0, np.int64)]
+        for made in _made(view, loans, borrowers):
+            order = ordered(made.stretch, view.minutes[made.tiles]) if len(made.tiles) else np.zeros(0, np.int64)
+            minutes.append(_in_stretch(made.of + sum(map(len, users)), made.rows))
+            sizes.append(np.bincount(made.stretch, minlength=len(made.users)))
+            take.append(made.tiles[order])
+            fresh.append(made.fresh[order])
+            users.append(made.users)
+        numbers = {name: column[np.concatenate(take)] for name, column in tiles.numbers.items()}
+        numbers["fresh"] = np.concatenate(fresh)
+        starts = np.concatenate([[0], np.cumsum(np.concatenate(sizes))]).astype(np.int64)
+        return cls(numbers, starts, np.concatenate(users), len(others), np.concatenate(minutes))
 
     def kept(self, heads: Records) -> tuple[Longs, Longs]:
         """Which of the rows that the kernel made of these are somebody's own, and whose each is."""
@@ -172,37 +237,46 @@ class Stretches:
         return kept, self.users[place[kept]]
 
 
-def _in_stretch(number: int | Longs, minutes: Longs) -> Longs:
-    """Minutes of a stretch, or each of another, as numbers that no other stretch's has."""
-    return np.asarray(number, np.int64) * (4 * FOREVER) + minutes
+def _in_stretch(number: Longs, minutes: Longs) -> Longs:
+    """Minutes of stretches as numbers that no other stretch has."""
+    return number.astype(np.int64) * (4 * FOREVER) + minutes
 
 
-def _of_user(
-    tiles: Tiles, user: int, loans: Iterable[Loan], changed: Iterable[Loan], codes: dict[str, int], look_back: int
-) -> Iterator[Stretch]:
-    minutes, is_fresh = tiles.numbers["minute"], tiles.numbers["fresh"]
+def _made(view: _View, loans: _Loans, borrowers: Longs) -> Iterator[_Made]:
+    """The stretches of the ``borrowers``: of most, who are lent the same in all of their rows, at once."""
+    first = view.first_fresh(view.own)
+    np.minimum.at(first, loans.user, view.first_fresh(view.lent)[loans.lender])
+    last = view.minutes[view.tiles.starts[1:] - 1]
+    has_rows = first <= last
+    since, until = first[loans.user], last[loans.user]
+    is_always, is_never = (loans.since <= since) & (loans.until > until), (loans.since > until) | (loans.until <= since)
+    changing = np.unique(loans.user[~is_always & ~is_never])
+    even = np.setdiff1d(borrowers, changing)
+    even = even[has_rows[even]]
+    if len(even):
+        yield _lent_evenly(view, loans.at(is_always & np.isin(loans.user, even)), even)
+    for user in changing[has_rows[changing]]:
+        yield from _lent_in_turns(view, loans.at(loans.user == user), user)
 
-    def of(code: int) -> Longs:
-        return np.arange(tiles.starts[code], tiles.starts[code + 1])
 
-    own, lent = of(user), [(loan, of(codes[loan.lender])) for loan in loans]
-    anew = is_fresh[own]
-    for loan in changed:
-        anew |= _looks_back_at(minutes[own], minutes[of(codes[loan.lender])], loan, look_back)
-    ends = sorted({ALWAYS, FOREVER, *(end for loan, _ in lent for end in (loan.since, loan.until))})
+def _lent_evenly(view: _View, loans: _Loans, users: Longs) -> _Made:
+    own, lent = view.of(users), view.of(loans.lender)
+    stretch = np.repeat(np.arange(len(users)), view.sizes(users))
+    borrowed = np.repeat(np.searchsorted(users, loans.user), view.sizes(loans.lender))
+    return _Made(
+        users, np.concatenate([stretch, borrowed]), np.concatenate([own, lent]),
+        np.concatenate([view.own[own], view.lent[lent]]), stretch, view.minutes[own],
+    )  # fmt: skip
+
+
+def _lent_in_turns(view: _View, loans: _Loans, user: int) -> Iterator[_Made]:
+    minutes, own = view.minutes, view.of(np.array([user]))
+    ends = np.unique([ALWAYS, FOREVER, *loans.since, *loans.until])
     for since, until in pairwise(ends):
-        parts = [(own, anew)] + [(at, is_fresh[at]) for loan, at in lent if loan.bears_on(since, since)]
-        at, fresh = (np.concatenate(arrays) for arrays in zip(*parts, strict=True))
-        near = (minutes[at] >= since - look_back) & (minutes[at] < until)
+        rows = minutes[own][(minutes[own] >= since) & (minutes[own] < until)]
+        lent = view.of(loans.lender[(loans.since <= since) & (loans.until > since)])
+        at, fresh = np.concatenate([own, lent]), np.concatenate([view.own[own], view.lent[lent]])
+        near = (minutes[at] >= since - view.look_back) & (minutes[at] < until)
         at, fresh = at[near], fresh[near]
-        rows = np.unique(minutes[own][(minutes[own] >= since) & (minutes[own] < until)])
         if fresh.any() and len(rows):
-            order = np.argsort(minutes[at], kind="stable")
-            yield Stretch(user, at[order], fresh[order], rows)
-
-
-def _looks_back_at(minutes: Longs, lenders: Longs, loan: Loan, look_back: int) -> Flags:
-    """Which of a user's ``minutes`` within ``loan`` have one of the lender's in their look-back."""
-    newest = np.searchsorted(lenders, minutes, side="right") - 1
-    near = (newest >= 0) & (lenders[np.maximum(newest, 0)] >= minutes - look_back)
-    return near & (minutes >= loan.since) & (minutes < loan.until)
+            yield _Made(np.array([user]), np.zeros(len(at), np.int64), at, fresh, np.zeros(len(rows), np.int64), rows)

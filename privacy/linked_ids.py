@@ -30,8 +30,7 @@ class LinkedIds:
     @classmethod
     def of(cls, people: Collection[str], links: Links) -> LinkedIds:
         same, shared = list[str](), list[str]()
-        for anonymous, claims in links.claims.items():
-            claimed = {user for user in claims if (user, anonymous) not in links.undone}
+        for anonymous, claimed in links.claimants().items():
             if anonymous not in people and not claimed.isdisjoint(people):
                 (same if claimed <= set(people) else shared).append(anonymous)
         lent = {loan.user for loan in links.loans() if loan.lender in people and loan.user not in people}

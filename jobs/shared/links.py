@@ -10,7 +10,7 @@ import pyarrow as pa
 from pyspark.sql import DataFrame, Row
 from pyspark.sql import functions as F
 
-from features.identities import RESTORED, UNDONE, Link, Links, rows_of, told
+from features.identities import RESTORED, UNDONE, Link, Links, Pair, rows_of, told
 from features.lending import Lending
 from features.parity import OF_LINKS
 from features.tables import IDENTITIES
@@ -21,8 +21,6 @@ from lake.spark_tables import Lake
 from settings import Settings
 from streams.progress import Position
 from streams.rules import session_rules
-
-Pair = tuple[str | None, str]
 
 
 @dataclass(frozen=True)

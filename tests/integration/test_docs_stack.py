@@ -18,6 +18,7 @@ SEQUENCE = (
     "tutorial/first-run",
     "tutorial/own-log",
     "how-to/event-fields",
+    "how-to/identities",
     "how-to/threshold",
     "how-to/rollback",
     "how-to/new-detector",

@@ -12,6 +12,7 @@ from kafka.producer import EventProducer
 from lake import arrow_tables
 from lake.spark_tables import Lake
 from tests.integration.conftest import Platform
+from tests.integration.test_identities import ALL, STREAM, links, parity, session_events
 from tests.integration.test_pipeline import people, send
 from tests.integration.test_rebuild_events import content, rebuild
 
@@ -54,6 +55,23 @@ def test_events_of_before_are_read_written_beside_new_ones_and_given_their_conte
     says = sum("ip" in event for event in sent[:300])
     assert (rebuilt.to_rejected, rebuilt.changed) == (0, says)
     assert set(known) < set(content(old, EVENTS))
+
+
+def test_links_of_before_are_told_once_the_events_have_their_column(
+    platform: Platform, producer: EventProducer, tmp_path: Path
+) -> None:
+    send(producer, *STREAM)
+    platform.ingest()
+    old = of_before(platform, tmp_path / "older")
+    old.lake.create()
+    old.build()
+    assert links(old) == []
+    assert parity(old) == (0, 0)
+    rebuild(old)
+    assert parity(old, repair=True) == (4, 1)  # a link, and the three rows of the user that it changes
+    assert links(old) == [("ada", "x")]
+    assert session_events(old) == ALL
+    assert parity(old) == (0, 0)
 
 
 def test_a_process_without_spark_adds_them_too(platform: Platform, producer: EventProducer, tmp_path: Path) -> None:
