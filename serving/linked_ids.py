@@ -23,10 +23,12 @@ def links_with(lake: LakeReader, names: pa.Array) -> list[dict[str, Any]]:
     both are null where none are: somebody else was linked to it before, or a person has undone it.
     """
     known = _rows(lake, _either(names, names))
-    ids, users = known["anonymous_id"], known["user_id"]
+    if not known.num_rows:
+        return []
     # What is lent depends on who else was linked to these ids, and on how many ids a user was linked to.
-    others = _rows(lake, pc.field("anonymous_id").isin(ids))["user_id"]
-    all_links = links_in_rows(_rows(lake, _either(pa.chunked_array([*users.chunks, *others.chunks], pa.string()), ids)))
+    ids = pc.unique(known["anonymous_id"])
+    users = pc.unique(_rows(lake, pc.field("anonymous_id").isin(ids))["user_id"])
+    all_links = links_in_rows(_rows(lake, _either(users, ids)))
     links = Links.of(all_links)
     wanted = set(names.to_pylist())
     first: dict[tuple[str, str], Link] = {}
@@ -37,7 +39,7 @@ def links_with(lake: LakeReader, names: pa.Array) -> list[dict[str, Any]]:
     return [_told(link, links) for link in reversed(list(first.values()))]
 
 
-def _either(users: pa.Array | pa.ChunkedArray, ids: pa.Array | pa.ChunkedArray) -> pc.Expression:
+def _either(users: pa.Array, ids: pa.Array) -> pc.Expression:
     return pc.field("user_id").isin(users) | pc.field("anonymous_id").isin(ids)
 
 

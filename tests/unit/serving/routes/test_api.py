@@ -324,6 +324,7 @@ def test_links_of_a_user_and_of_an_anonymous_id_say_what_counts_for_whom(server:
     assert (x["linked_at"], x["lent_from"], x["lent_until"]) == (*[minute(0).isoformat()] * 2, minute(9).isoformat())
     assert (y["source"], y["lent_from"], y["lent_until"]) == ("app", minute(2).isoformat(), minute(5).isoformat())
     assert (z["anonymous_id"], z["is_undone"], z["lent_from"]) == ("z", True, None)
+    assert ask(server, "GET", "/identities?user_id=nobody").content["links"] == []
     both = ask(server, "GET", "/identities?user_id=y").content["links"]
     assert [(link["user_id"], link["lent_from"] is not None) for link in both] == [("bob", False), ("ada", True)]
 
