@@ -20,6 +20,7 @@ from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
 from features.maps import map_of, rows_of
+from features.sense import is_placeholder
 from privacy.mentions import names_in
 
 BLOCK = 64
@@ -104,6 +105,9 @@ class Guard:
             for name in BYTES:
                 columns[name] = pc.if_else(shared, pa.scalar(None, columns[name].type), columns[name])
         if self.pseudonyms:
+            # Of a hash nobody could tell that it is of a name of nobody, which links nothing.
+            nobody = pc.or_(*(_are_placeholders(columns[name]) for name in ("user_id", "anonymous_id")))
+            columns["anonymous_id"] = pc.if_else(nobody, pa.scalar(None, pa.string()), columns["anonymous_id"])
             columns["user_id"] = _of_each(columns["user_id"], lambda one: keyed_hash_of(one, self.key), pa.string())
             for name in (*BYTES, "detail"):
                 columns[name] = pa.nulls(validated.num_rows, columns[name].type)
@@ -160,6 +164,10 @@ def _of_each(values: pa.Array | pa.ChunkedArray, make: Callable[[Any], Any], kin
     """``make`` of each different value; null of null."""
     codes = (values.combine_chunks() if isinstance(values, pa.ChunkedArray) else values).dictionary_encode()
     return pa.array([make(one) for one in codes.dictionary.to_pylist()], kind).take(codes.indices)
+
+
+def _are_placeholders(ids: pa.ChunkedArray) -> pa.Array:
+    return pc.fill_null(_of_each(ids, is_placeholder, pa.bool_()), False)
 
 
 def _text(value: str | bytes) -> str:

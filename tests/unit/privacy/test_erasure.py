@@ -134,6 +134,15 @@ def test_an_erased_id_is_forgotten_as_what_somebody_else_was_called_before() -> 
     assert (eve["reason"], eve["user_id"]) == ("erased_user", None)
 
 
+def test_pseudonyms_of_both_ids_are_hashes_and_a_name_of_nobody_links_nothing_as_a_hash_either() -> None:
+    guard = Guard(key=KEY, pseudonyms=True, fields=("anonymous_id",))
+    ids = [("ada", "x"), ("x", None), ("ada", "undefined"), ("null", "x")]
+    kept = guarded(guard, *[{"user_id": user, "anonymous_id": anonymous} for user, anonymous in ids])
+    ada, x, nobody = (keyed_hash_of(one, KEY) for one in ("ada", "x", "null"))
+    found = [(row["user_id"], row["anonymous_id"]) for row in kept]
+    assert found == [(ada, x), (x, None), (ada, None), (nobody, None)]
+
+
 def test_linked_ids_of_the_erased_are_theirs_alone_or_others_too() -> None:
     links = Links.of([
         Link("ada", "x", 1), Link("ada", "shared", 1), Link("bob", "shared", 3), Link("ada", "once", 1),
