@@ -78,7 +78,7 @@ def test_spark_starts_on_a_machine_whose_name_nobody_knows() -> None:
 
 LIGHT = (
     "backfill_features", "build_features", "check_ledger", "check_parity", "erase_user", "ingest_events",
-    "maintain_tables", "raise_alerts", "rebuild_events", "replay_rejected",
+    "maintain_tables", "raise_alerts", "rebuild_events", "replay_rejected", "unlink_identity",
 )  # fmt: skip
 """Jobs without a model. Importing what trains one takes longer than all else that they do before Spark."""
 HEAVY = ("mlflow", "sklearn", "matplotlib")
