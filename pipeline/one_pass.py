@@ -292,7 +292,7 @@ class OnePass:
             def told(batches: Batches) -> Batches:
                 for batch in batches:
                     for validated in map(admit, tables_in(batch["records"])):
-                        yield from links_in(validated).to_batches()
+                        yield from links_in(validated.filter(validated["reason"].is_null())).to_batches()
 
             return few.mapInArrow(told, from_arrow_schema(LINKS)).toArrow()
 
