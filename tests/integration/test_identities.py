@@ -32,6 +32,8 @@ from tests.integration.test_pipeline import START, people, send
 from tests.integration.upkeep import KEY
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(900)]
+slow = pytest.mark.slow
+"""Of many alike one is in ``make test``."""
 
 Sent = dict[str, object]
 
@@ -123,7 +125,12 @@ def test_at_the_login_the_session_continues_and_one_pass_leaves_what_three_jobs_
 
 @pytest.mark.parametrize(
     ("order", "way"),
-    [("login first", run), ("second user first", three_jobs), ("each alone", three_jobs), ("backwards", run)],
+    [
+        pytest.param("login first", run, marks=slow),
+        pytest.param("second user first", three_jobs, marks=slow),
+        pytest.param("each alone", three_jobs, marks=slow),
+        ("backwards", run),
+    ],
     ids=["login first", "second user first", "each alone", "backwards"],
 )
 def test_links_that_come_late_and_a_second_user_make_the_rows_anew(
@@ -162,9 +169,10 @@ def kill_before(monkeypatch: pytest.MonkeyPatch, killed_before: Table) -> None:
 @pytest.mark.parametrize(
     ("killed_before", "way"),
     [
-        *[(table, run) for table in (FEATURE_TABLE, SCORES, IDENTITIES, TILES)],
-        (IDENTITIES, three_jobs),
-        (TILES, three_jobs),
+        *[pytest.param(table, run, marks=slow) for table in (FEATURE_TABLE, SCORES, IDENTITIES)],
+        (TILES, run),
+        pytest.param(IDENTITIES, three_jobs, marks=slow),
+        pytest.param(TILES, three_jobs, marks=slow),
     ],
     ids=lambda one: one.name if isinstance(one, Table) else one.__name__,
 )
@@ -193,6 +201,7 @@ def test_killed_between_any_two_commits_a_link_changes_the_rows_all_the_same(
     assert session_events(platform) == ALL
 
 
+@slow
 def test_what_is_owed_is_linked_when_it_is_taken_and_a_repeated_event_links_nothing(
     platform: Platform, producer: EventProducer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -236,6 +245,7 @@ def test_parity_finds_links_that_differ_and_repairs_them_with_the_rows(
     assert session_events(platform)["ada", 9] == 8
 
 
+@slow
 @pytest.mark.parametrize("source", ["events", "tiles"])
 def test_a_wrong_link_that_was_undone_is_in_no_row_after_a_back_fill(
     platform: Platform, producer: EventProducer, source: Any
@@ -285,6 +295,7 @@ def users_in(platform: Platform, tables: Sequence[Table] = (EVENTS, TILES, FEATU
     return {row.user_id for table in tables for row in platform.read(table).select("user_id").distinct().collect()}
 
 
+@slow
 def test_who_is_erased_takes_along_only_ids_that_nobody_else_claims_and_a_killed_call_goes_on(
     platform: Platform, producer: EventProducer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -312,6 +323,7 @@ def test_who_is_erased_takes_along_only_ids_that_nobody_else_claims_and_a_killed
     assert parity(platform) == (0, 0)
 
 
+@slow
 def test_an_anonymous_id_is_erased_and_the_user_stays(platform: Platform, producer: EventProducer) -> None:
     send(producer, *STREAM)
     three_jobs(platform)

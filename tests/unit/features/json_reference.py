@@ -74,7 +74,7 @@ def context(properties: dict[str, str | None]) -> dict[str, Any]:
         text = properties.get(name)
         if name in properties and all(unicodedata.category(sign) in UNSEEN for sign in text or ""):
             del properties[name]
-        elif text is not None and (kept := KNOWN_CONTEXT.get(name, {}).get(text)):
+        elif text is not None and (kept := KNOWN_CONTEXT.get(name, {}).get(text.strip().lower())):
             row[name] = kept
             del properties[name]
         elif text is not None and name in ("user_agent", "device_id", "anonymous_id"):
@@ -85,11 +85,11 @@ def context(properties: dict[str, str | None]) -> dict[str, Any]:
 
 
 KNOWN_CONTEXT = {
-    "ip": {"203.0.113.9": "203.0.113.9", "2001:DB8::0:1": "2001:db8::1"},
-    "country": {"DE": "DE", "fra": "FR"},
-    "outcome": {"ok": "ok", "FAILED": "failed"},
+    "ip": {"203.0.113.9": "203.0.113.9", "2001:db8::0:1": "2001:db8::1"},
+    "country": {"de": "DE", "fra": "FR"},
+    "outcome": {"ok": "ok", "failed": "failed"},
 }
-"""All good values that are sent here, and what becomes of them."""
+"""All good values that are sent here, in lower case, and what becomes of them."""
 
 
 def _text(value: Any, written: str) -> str | None:
