@@ -6,7 +6,7 @@ Reads tables events, features, scores and pattern_days with DuckDB, without Spar
 from __future__ import annotations
 
 import sys
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from typing import Annotated
 
 import typer
@@ -19,7 +19,7 @@ from features.tables import EVENTS
 from jobs.shared.days import parsed_day
 from journeys import funnels
 from journeys.acts import BEGINNING, TRAFFIC, Traffic, acts_in
-from journeys.configured import ONE_DAY, funnel_of, known_kinds, newest_days
+from journeys.configured import Span, funnel_of, known_kinds, span_of
 from journeys.definitions import Funnel, step_of
 from journeys.retention import AGES, Retention, retention
 from lake.reader import LakeReader
@@ -55,12 +55,9 @@ def main(
     span = _span(lake, settings, since, until)
     sessions = _traffic(traffic)
     console = Console(width=None if sys.stdout.isatty() else 120)
+    acts, kinds, least = acts_in(lake, *span), known_kinds(lake), settings.patterns.least_users
     for each in _funnels(settings, funnel, step or [], within, any_order=any_order):
-        counted = funnels.count(
-            acts_in(lake, *span), each, *span, traffic=sessions, kinds=known_kinds(lake),
-            least_users=settings.patterns.least_users,
-        )  # fmt: skip
-        _show_funnel(console, counted)
+        _show_funnel(console, funnels.count(acts, each, *span, traffic=sessions, kinds=kinds, least_users=least))
     if funnel is None and not step:
         everything = acts_in(lake, BEGINNING, span[1])
         _show_retention(console, retention(everything, BEGINNING, *span, traffic=sessions), span)
@@ -85,24 +82,20 @@ def _funnels(
     return [funnel_of(settings.journeys, each) for each in ([name] if name else settings.journeys.funnels)]
 
 
-def _span(lake: LakeReader, settings: Settings, since: str | None, until: str | None) -> tuple[datetime, datetime]:
-    """From the first moment to the one after the last.
+def _span(lake: LakeReader, settings: Settings, since: str | None, until: str | None) -> Span:
+    """What is asked for.
 
     Raises:
-        UsageError: there is nothing between them.
+        UsageError: that is nothing.
     """
-    found = newest_days(lake, settings.journeys.days, datetime.now(UTC))
-    if found is None:
+    first, last = (
+        None if text is None else parsed_day(text, option).date()
+        for text, option in ((since, "--since"), (until, "--until"))
+    )
+    span = span_of(lake, settings.journeys.days, first, last)
+    if span is None:
         raise UsageError(f"Table {EVENTS.name} under {lake.root} has no rows yet: nobody went anywhere.")
-    first, last = found
-    last = last if until is None else min(parsed_day(until, "--until") + ONE_DAY, last)
-    first = first if since is None else parsed_day(since, "--since")
-    if first >= last:
-        raise UsageError(
-            f"Found no time between {first:%Y-%m-%d} and {last:%Y-%m-%d %H:%M}, where table {EVENTS.name} ends; "
-            "needed: an earlier --since, or a later --until."
-        )
-    return first, last
+    return span
 
 
 def _traffic(text: str) -> Traffic:
@@ -129,7 +122,7 @@ def _show_funnel(console: Console, counted: funnels.Counted) -> None:
         console.print(f"  after {way.step}: {way.people:,} do {what}", markup=False, highlight=False)
 
 
-def _show_retention(console: Console, found: Retention, span: tuple[datetime, datetime]) -> None:
+def _show_retention(console: Console, found: Retention, span: Span) -> None:
     if found.through is None:
         console.print(f"Who comes back: no day of {span[0]:%Y-%m-%d} to {span[1]:%Y-%m-%d} is over yet.")
         return

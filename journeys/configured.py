@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, time, timedelta
 
 from features.errors import UsageError
 from features.tables import EVENTS, PATTERN_DAYS
+from journeys.acts import BEGINNING
 from journeys.definitions import Funnel, Step
 from lake.reader import LakeReader
 from patterns.pages import NOTHING_KNOWN, PageKinds
 from settings import JourneySettings
 
 ONE_DAY = timedelta(days=1)
+Span = tuple[datetime, datetime]
 
 
 def funnel_of(settings: JourneySettings, name: str) -> Funnel:
@@ -36,14 +38,33 @@ def _name(*conditions: tuple[str, ...]) -> str:
     return " ".join("|".join(alternatives) for alternatives in conditions if alternatives)
 
 
-def newest_days(lake: LakeReader, days: int, now: datetime) -> tuple[datetime, datetime] | None:
-    """The newest ``days`` (UTC) up to the newest event, and not beyond ``now``; None where there are no events."""
+def span_of(lake: LakeReader, days: int, since: date | None, until: date | None) -> Span | None:
+    """From the first moment that is asked for to the one after the last; None where there are no events.
+
+    Args:
+        days: so many are asked for, up to that of the newest event, where ``since`` does not say it.
+        since, until: first and last day (UTC); as far as there are events, and not beyond now.
+
+    Raises:
+        UsageError: there is nothing between them.
+    """
     newest = lake.newest_time(EVENTS)
     if newest is None:
         return None
-    until = min(newest + timedelta(milliseconds=1), now)  # statistics are cut to milliseconds
-    today = until.astimezone(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
-    return today - (days - 1) * ONE_DAY, until
+    last = min(newest + timedelta(milliseconds=1), datetime.now(UTC)).astimezone(UTC)  # statistics are cut to ms
+    first = _start(last.date()) - (days - 1) * ONE_DAY if since is None else max(_start(since), BEGINNING)
+    if until is not None and until < last.date():
+        last = _start(until) + ONE_DAY
+    if first >= last:
+        raise UsageError(
+            f"Found no time between {first.date()} and {last.isoformat(timespec='minutes')}, the last that has events "
+            "and is asked for; needed: an earlier since, or a later until."
+        )
+    return first, last
+
+
+def _start(day: date) -> datetime:
+    return datetime.combine(day, time(), UTC)
 
 
 def known_kinds(lake: LakeReader) -> PageKinds:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict
-from datetime import UTC, date, datetime, time
+from datetime import date
 from http import HTTPStatus
 from typing import Annotated, Any
 
@@ -12,7 +12,7 @@ from fastapi.responses import Response
 
 from journeys import funnels
 from journeys.acts import BEGINNING, Traffic, acts_in
-from journeys.configured import ONE_DAY, funnel_of, known_kinds, newest_days
+from journeys.configured import Span, funnel_of, known_kinds, span_of
 from journeys.retention import retention
 from serving.responses.orjson_response import OrjsonResponse
 from serving.responses.problems import ProblemError
@@ -22,7 +22,6 @@ from serving.services import Services
 Since = Annotated[date | None, Query(description="first UTC day; journeys.days before the newest event when left out")]
 Until = Annotated[date | None, Query(description="last UTC day; that of the newest event when left out")]
 Sessions = Annotated[Traffic, Query(description="sessions: without a flagged minute, with one, or all")]
-Span = tuple[datetime, datetime]
 
 
 def router(services: Services) -> APIRouter:
@@ -89,28 +88,15 @@ def _retention(services: Services, since: date | None, until: date | None, traff
 
 
 def _span(services: Services, since: date | None, until: date | None) -> Span:
-    """What is asked for, as far as there are events.
+    """What is asked for.
 
     Raises:
-        ProblemError: that is nothing.
+        ProblemError: there are no events.
     """
-    found = newest_days(services.lake, services.settings.journeys.days, datetime.now(UTC))
-    if found is None:
+    span = span_of(services.lake, services.settings.journeys.days, since, until)
+    if span is None:
         raise ProblemError(HTTPStatus.NOT_FOUND, "Table events has no rows yet: nobody went anywhere.")
-    first, last = found
-    last = last if until is None or until >= last.date() else _start(until) + ONE_DAY
-    first = first if since is None else max(_start(since), BEGINNING)
-    if first >= last:
-        raise ProblemError(
-            HTTPStatus.UNPROCESSABLE_ENTITY,
-            f"since {first.date()}: is after the last moment that has events and is asked for, {last.isoformat()}; "
-            "needed: an earlier since, or a later until.",
-        )
-    return first, last
-
-
-def _start(day: date) -> datetime:
-    return datetime.combine(day, time(), UTC)
+    return span
 
 
 def _told(span: Span, traffic: Traffic) -> dict[str, Any]:
