@@ -25,7 +25,6 @@ PLACEHOLDERS = frozenset(
     }
 )  # fmt: skip
 """What programs write in place of a user they do not know, in lower case."""
-
 SAMPLE_NAMES = 5
 COUNTED = ["user_id", "action", "timestamp"]
 """Columns of table ``events`` that are looked at."""

@@ -101,9 +101,8 @@ def start(spark: SparkSession, lake: Lake, settings: Settings, *, once: bool = F
         lake.create(SHADOW_SCORES)
     recent = RecentKeys(lake, settings.ingest.dedupe_window_seconds)
     models, rules = LateModels(spark, settings), session_rules(settings)
-    links = KnownLinks(lake, rules.look_back, settings.features.link_identities)
-    one_pass = OnePass(lake, rules, privacy, recent, models, links)
     idle = _idle(spark, lake, settings, models)
+    one_pass = OnePass(lake, rules, privacy, recent, models, idle.debts.links)  # never at work at the same time
 
     def process(packs: DataFrame, batch: queries.Batch) -> None:
         one_pass.process(packs, batch)
