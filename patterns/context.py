@@ -34,7 +34,7 @@ class Options:
 
 @dataclass(frozen=True)
 class Known:
-    """A segment of an earlier day."""
+    """A segment of an earlier day; ``acts`` are shares of what its members did, by action and kind of page."""
 
     unit: str
     segment_id: str
@@ -42,6 +42,7 @@ class Known:
     centre: tuple[float, ...]
     first_day: datetime
     members: Mapping[datetime, int]
+    acts: Mapping[tuple[str, str], float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

@@ -18,8 +18,9 @@ from pyspark.sql.types import StructType
 
 from features.tables import PATTERN_MEMBERS
 from patterns import words
+from patterns.acts import Act, habits_of
 from patterns.context import Earlier, Options, Row, Sample, shares
-from patterns.groups import Groups, groups
+from patterns.groups import Groups, groups, with_habits
 from patterns.pages import PageKinds, Visits, learn
 from patterns.paths import Path, frequent, measured, telling
 from patterns.sequences import acts, loaded_pages, page_visits, sequences
@@ -133,8 +134,10 @@ class _Mining:
         members: list[DataFrame] = [self._path_examples(paths, sample)]
         segments: list[Row] = []
         learned = 0
-        for unit, traits in (("session", sessions), ("user", self._hold(self._users(sessions, verdicts)))):
-            grouped = self._groups(unit, traits, sample)
+        habits = habits_of(meant, kinds, options.least_users)
+        users = self._hold(with_habits(self._users(sessions, verdicts), habits, sessions))
+        for unit, traits in (("session", sessions), ("user", users)):
+            grouped = self._groups(unit, traits, sample, habits.acts)
             segments += grouped.rows
             members.append(grouped.members)
             learned += grouped.learned if unit == "session" else 0
@@ -244,10 +247,10 @@ class _Mining:
         by_user = verdicts.groupBy("user_id").agg(F.max("scored").alias("scored"), F.max("flagged").alias("flagged"))
         return user_traits(sessions).join(by_user, "user_id", "left")
 
-    def _groups(self, unit: str, traits: DataFrame, sample: Sample) -> Groups:
+    def _groups(self, unit: str, traits: DataFrame, sample: Sample, acts: tuple[Act, ...]) -> Groups:
         options = self.options
         few = self._users_up_to(options.max_learned, traits.count())
-        grouped = groups(self.day, unit, traits, few, sample, self.earlier, options)
+        grouped = groups(self.day, unit, traits, few, sample, self.earlier, options, acts)
         self.notes += grouped.notes
         self.held += grouped.held
         return grouped

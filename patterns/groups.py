@@ -3,21 +3,24 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
 import numpy as np
-import pandas as pd
 import pyarrow as pa
+from numpy.typing import NDArray
 from pyspark import StorageLevel
 from pyspark.sql import Column, DataFrame, Window
 from pyspark.sql import functions as F
 from pyspark.sql.types import StructType
+from scipy.sparse import csr_array
 
 from patterns import words
+from patterns.acts import Act, Habits, counts_of
 from patterns.context import Earlier, Known, Options, Row, Sample, shares
+from patterns.people import Centre, People, learn_people
 from patterns.segments import GLANCE, Clustering, Floats, is_glance, learn, new_id
 from patterns.traits import TRAITS
 from patterns.transitions import Walk
@@ -27,6 +30,10 @@ TYPICAL_PATHS = 3
 TYPICAL_PAGES = 5
 OPENING = 4
 """First steps of a session, by which typical paths are counted."""
+FLAGGED = -2
+"""Label of users who were mostly flagged."""
+ACTION, KIND = 0, 1
+"""Parts of an act."""
 
 
 @dataclass(frozen=True)
@@ -41,42 +48,100 @@ class Groups:
 
 
 @dataclass(frozen=True)
+class Rows:
+    """Rows of a unit.
+
+    Attributes:
+        values: traits; (rows, traits of the unit), NaN where unknown.
+        counts: of users, how often each did each act; (rows, acts).
+        is_flagged: of users, whether most of what was judged was flagged: who is told apart by the model already.
+    """
+
+    values: Floats
+    counts: csr_array | None = None
+    is_flagged: NDArray[np.bool_] | None = None
+
+    @classmethod
+    def of(cls, unit: str, columns: Mapping[str, pa.Array], acts: Sequence[Act]) -> Rows:
+        """From Arrow's columns."""
+        traits = [columns[trait.name].to_numpy(zero_copy_only=False).astype(np.float64) for trait in TRAITS[unit]]
+        if unit == "session":
+            return cls(np.column_stack(traits))
+        counts = counts_of(columns["acts"], columns["times"], len(acts))
+        return cls(np.column_stack(traits), counts, columns["is_flagged"].to_numpy(zero_copy_only=False).astype(bool))
+
+
+@dataclass(frozen=True)
 class Segmentation:
-    """Segments by id: the clustering (None where all are glances), and the id of each of its labels."""
+    """Segments by id: what was learned (None where all are glances), and the id of each of its labels."""
 
     unit: str
-    clustering: Clustering | None
+    learned: Clustering | People | None
     ids: Mapping[int, str]
 
-    def labels(self, values: Floats) -> tuple[list[str], Floats]:
-        """Id of the segment, and distance from its centre, of rows of traits."""
-        if self.clustering is None:
-            return [self.ids[GLANCE]] * len(values), np.zeros(len(values))
-        labels, distances = self.clustering.assign(values)
+    def labels(self, rows: Rows) -> tuple[list[str], Floats]:
+        """Id of the segment, and distance from its centre, of rows."""
+        labels, distances = np.full(len(rows.values), GLANCE), np.zeros(len(rows.values))
+        match self.learned:
+            case Clustering():
+                labels, distances = self.learned.assign(rows.values)
+            case People():
+                assert rows.counts is not None
+                labels, distances = self.learned.assign(rows.values, rows.counts)
+        if rows.is_flagged is not None:
+            labels = np.where(rows.is_flagged, FLAGGED, labels)
         return [self.ids[label] for label in labels.tolist()], distances
+
+    def place(self, segment: str) -> int:
+        """The label that has this id."""
+        return next(label for label, name in self.ids.items() if name == segment)
 
     def facts(self, segment: str) -> Row:
         """The segment's centre, and the quality of the whole."""
-        if self.clustering is None:
-            return {"centre": [], "silhouette": None, "stability": None}
-        quality = self.clustering.quality
-        place = next(label for label, name in self.ids.items() if name == segment)
-        return {
-            "centre": [] if place == GLANCE else [float(each) for each in self.clustering.centres[place]],
-            "silhouette": None if np.isnan(quality.silhouette) else quality.silhouette,
-            "stability": None if np.isnan(quality.stability) else quality.stability,
-        }
+        place = self.place(segment)
+        facts: Row = {"centre": [], "acts": None, "silhouette": None, "stability": None}
+        match self.learned:
+            case Clustering():
+                quality = self.learned.quality
+                facts["silhouette"] = None if np.isnan(quality.silhouette) else quality.silhouette
+                facts["stability"] = None if np.isnan(quality.stability) else quality.stability
+            case People():
+                facts["stability"] = self.learned.stability
+        if self.learned is None or place < 0:
+            return facts
+        facts["centre"] = [float(each) for each in self.learned.centres[place]]
+        if isinstance(self.learned, People):
+            facts["acts"] = [
+                {"action": action, "page": kind, "share": share, "overall": overall}
+                for (action, kind), share, overall in zip(
+                    self.learned.acts, self.learned.habits[place].tolist(), self.learned.overall.tolist(), strict=True
+                )
+                if share > 0 or overall > 0
+            ]
+        return facts
 
 
 def groups(
-    day: datetime, unit: str, traits: DataFrame, few: Column, sample: Sample, earlier: Earlier, options: Options
+    day: datetime,
+    unit: str,
+    traits: DataFrame,
+    few: Column,
+    sample: Sample,
+    earlier: Earlier,
+    options: Options,
+    acts: tuple[Act, ...] = (),
 ) -> Groups:
-    """Segment the rows of ``traits`` (keys, traits of ``unit``, scored, flagged); ``few`` says which to learn from."""
-    training = traits.where(few).toArrow().to_pandas().sort_values(keys_of(unit), ignore_index=True)
-    values = training[[trait.name for trait in TRAITS[unit]]].to_numpy(np.float64)
+    """Segment the rows of ``traits``; ``few`` says which to learn from.
+
+    Args:
+        traits: keys, traits of ``unit``, scored and flagged; of users :func:`with_habits` besides.
+        acts: of users, what ``acts`` in ``traits`` are.
+    """
+    training = traits.where(few).toArrow().combine_chunks().sort_by([(key, "ascending") for key in keys_of(unit)])
+    rows = Rows.of(unit, {name: _one(training[name]) for name in training.column_names}, acts)
     known = {each.segment_id: each for each in earlier.segments if each.unit == unit}
-    segmentation = find(day, unit, values, known, options)
-    assigned = assign(traits, segmentation).persist(StorageLevel.MEMORY_AND_DISK)
+    segmentation = find(day, unit, rows, known, options, acts)
+    assigned = assign(traits, segmentation, acts).persist(StorageLevel.MEMORY_AND_DISK)
     counted = assigned.groupBy("pattern_id").agg(
         F.count("*").alias("members"),
         F.count_if("scored").alias("scored"),
@@ -84,50 +149,103 @@ def groups(
     )
     counts = {row["pattern_id"]: row for row in counted.collect()}
     total = sum(row["members"] for row in counts.values())
-    labels = np.array(segmentation.labels(values)[0], dtype=object)
-    rows = []
-    for described in _describe(segmentation, training, values, labels, sample, known):
-        segment = described["segment_id"]
+    labels = np.array(segmentation.labels(rows)[0], dtype=object)
+    described = []
+    for each in _describe(segmentation, training, rows, labels, sample, known):
+        segment = each["segment_id"]
         before = known.get(segment)
         count = counts[segment]
         days = [Day(before.members.get(one, 0) if before else 0, all_[unit]) for one, all_ in earlier.days.items()]
         mean, name = trend(count["members"], total, days, is_first=not earlier.days)
-        rows.append(
+        described.append(
             {
                 "day": day,
                 "unit": unit,
-                **described,
+                **each,
                 "members": count["members"],
                 **shares(count["members"] / total, mean, name, count["flagged"], count["scored"]),
                 "first_day": before.first_day if before else day,
             }
         )
-    rows.sort(key=lambda row: (-row["members"], row["segment_id"]))
-    learned = int((~is_glance(unit, values)).sum()) if len(values) else 0
+    described.sort(key=lambda row: (-row["members"], row["segment_id"]))
+    learned = int(_learned_from(unit, rows).sum())
     notes = []
-    if len(training) < total:
+    if len(rows.values) < total:
         notes.append(
-            f"Segments of {unit}s were learned from {len(training):,} of {total:,}, those of a sample of users."
+            f"Segments of {unit}s were learned from {len(rows.values):,} of {total:,}, those of a sample of users."
         )
-    if segmentation.clustering is not None and segmentation.clustering.quality.segments == 1:
+    if rows.is_flagged is not None and rows.is_flagged.any():
+        notes.append("Kinds of users are those of people: who was mostly flagged is told apart and taught nothing.")
+    if is_single(segmentation):
         notes.append(f"The {unit}s form no distinct groups: all with more than one event are one segment.")
-    return Groups(rows, _members(unit, assigned, options.examples), learned, notes, [assigned])
+    return Groups(described, _members(unit, assigned, options.examples), learned, notes, [assigned])
 
 
-def find(day: datetime, unit: str, values: Floats, known: Mapping[str, Known], options: Options) -> Segmentation:
-    """Learn segments from rows of traits; those that go on from an earlier day keep its id."""
-    centres = {name: each.centre for name, each in known.items()}
-    clustering = learn(unit, values, centres, options.max_segments, options.seed)
-    ids = {GLANCE: f"{unit}-glance"}
-    if clustering is not None:
-        for place, before in enumerate(clustering.matched(centres, values)):
-            ids[place] = before or new_id(unit, f"{day:%Y-%m-%d}", place)
-    return Segmentation(unit, clustering, ids)
+def with_habits(users: DataFrame, habits: Habits, sessions: DataFrame) -> DataFrame:
+    """Traits of ``users`` with ``acts`` and ``times`` (:class:`patterns.acts.Habits`), and ``is_flagged``: at least
+    half of the user's judged ``sessions`` were flagged."""
+    mostly = (
+        sessions.where("scored").groupBy("user_id").agg((2 * F.count_if("flagged") >= F.count("*")).alias("is_flagged"))
+    )
+    joined = users.join(habits.users, "user_id", "left").join(mostly, "user_id", "left")
+    nothing = F.array().cast("array<int>"), F.array().cast("array<bigint>")
+    return joined.withColumns(
+        {
+            "acts": F.coalesce("acts", nothing[0]),
+            "times": F.coalesce("times", nothing[1]),
+            "is_flagged": F.coalesce("is_flagged", F.lit(False)),
+        }
+    )
 
 
-def assign(traits: DataFrame, segmentation: Segmentation) -> DataFrame:
+def is_single(segmentation: Segmentation) -> bool:
+    """Whether all who can be compared are one segment."""
+    match segmentation.learned:
+        case None:
+            return False
+        case Clustering():
+            return segmentation.learned.quality.segments == 1
+        case People():
+            return len(segmentation.learned) == 1
+
+
+def _learned_from(unit: str, rows: Rows) -> NDArray[np.bool_]:
+    if not len(rows.values):
+        return np.zeros(0, bool)
+    several = ~is_glance(unit, rows.values)
+    return several if rows.is_flagged is None else several & ~rows.is_flagged
+
+
+def _one(column: pa.ChunkedArray) -> pa.Array:
+    return column.combine_chunks() if column.num_chunks != 1 else column.chunk(0)
+
+
+def find(
+    day: datetime, unit: str, rows: Rows, known: Mapping[str, Known], options: Options, acts: tuple[Act, ...] = ()
+) -> Segmentation:
+    """Learn segments from rows; those that go on from an earlier day keep its id."""
+    learned: Clustering | People | None
+    continued: list[str | None] = []
+    if rows.counts is None:
+        centres = {name: each.centre for name, each in known.items()}
+        learned = learn(unit, rows.values, centres, options.max_segments, options.seed)
+        if learned is not None:
+            continued = learned.matched(centres, rows.values)
+    else:
+        people = np.flatnonzero(_learned_from(unit, rows))
+        learned = learn_people(rows.values[people], rows.counts[people], acts, options.max_segments, options.seed)
+        if learned is not None:
+            continued = learned.matched({name: Centre(each.acts, each.centre) for name, each in known.items()})
+    ids = {GLANCE: f"{unit}-glance", FLAGGED: f"{unit}-flagged"}
+    for place, before in enumerate(continued):
+        ids[place] = before or new_id(unit, f"{day:%Y-%m-%d}", place)
+    return Segmentation(unit, learned, ids)
+
+
+def assign(traits: DataFrame, segmentation: Segmentation, acts: tuple[Act, ...]) -> DataFrame:
     """``traits`` with pattern_id (the segment's) and distance; of the columns only keys, scored and flagged stay."""
     keys, names = keys_of(segmentation.unit), [trait.name for trait in TRAITS[segmentation.unit]]
+    names += ["acts", "times", "is_flagged"] if segmentation.unit == "user" else []
     verdicts = [F.coalesce(name, F.lit(False)).alias(name) for name in ("scored", "flagged")]
     chosen = traits.select(*keys, *verdicts, *names)
     kept = [*keys, "scored", "flagged"]
@@ -135,8 +253,8 @@ def assign(traits: DataFrame, segmentation: Segmentation) -> DataFrame:
 
     def label(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         for batch in batches:
-            columns = [batch.column(name).to_numpy(zero_copy_only=False).astype(np.float64) for name in names]
-            labels, distances = segmentation.labels(np.column_stack(columns))
+            rows = Rows.of(segmentation.unit, {name: batch.column(name) for name in names}, acts)
+            labels, distances = segmentation.labels(rows)
             arrays = [*[batch.column(name) for name in kept], pa.array(labels, pa.string()), pa.array(distances)]
             yield pa.RecordBatch.from_arrays(arrays, names=schema.fieldNames())
 
@@ -145,29 +263,25 @@ def assign(traits: DataFrame, segmentation: Segmentation) -> DataFrame:
 
 def _describe(
     segmentation: Segmentation,
-    training: pd.DataFrame,
-    values: Floats,
+    training: pa.Table,
+    rows: Rows,
     labels: np.ndarray[Any, Any],
     sample: Sample,
     known: Mapping[str, Known],
 ) -> list[Row]:
     """Name, description, profile, pages and paths of each segment; the largest is named first."""
     unit, ways = segmentation.unit, _ways(segmentation.unit, training, labels, sample)
-    names = {each.name for each in known.values()} | {words.GLANCE_NAME}
-    is_one = segmentation.clustering is not None and segmentation.clustering.quality.segments == 1
-    several = ~is_glance(unit, values)
-    compared = values[several] if several.any() else values
-    rows = []
+    names = {each.name for each in known.values()} | set(words.BY_RULE)
+    learned_from = _learned_from(unit, rows)
+    compared = rows.values[learned_from] if learned_from.any() else rows.values
+    found = []
     for segment, _ in sorted(Counter(labels.tolist()).items(), key=lambda item: (-item[1], item[0])):
-        profile = words.profile(unit, values[labels == segment], compared)
-        if segment == segmentation.ids[GLANCE]:
-            name, description = words.GLANCE_NAME, words.GLANCE_DESCRIPTION[unit]
-        else:
-            fresh = words.EVERYBODY if is_one else words.segment_name(profile, names)
-            name = known[segment].name if segment in known else fresh
-            description = words.segment_description(unit, profile)
+        profile = words.profile(unit, rows.values[labels == segment], compared)
+        name, description = _said(segmentation, segment, profile, names)
+        if segment in known:
+            name = known[segment].name
         names.add(name)
-        rows.append(
+        found.append(
             {
                 "segment_id": segment,
                 "name": name,
@@ -177,18 +291,39 @@ def _describe(
                 **segmentation.facts(segment),
             }
         )
-    return rows
+    return found
 
 
-def _ways(unit: str, training: pd.DataFrame, labels: np.ndarray[Any, Any], sample: Sample) -> dict[str, list[Walk]]:
+def _said(
+    segmentation: Segmentation, segment: str, profile: Sequence[words.Contrast], used: Collection[str]
+) -> tuple[str, str]:
+    """A new name and the description of a segment."""
+    unit, place = segmentation.unit, segmentation.place(segment)
+    if place == GLANCE:
+        return words.GLANCE_NAME, words.GLANCE_DESCRIPTION[unit]
+    if place == FLAGGED:
+        return words.FLAGGED_NAME, words.FLAGGED_DESCRIPTION
+    if not isinstance(segmentation.learned, People):
+        name = words.EVERYBODY if is_single(segmentation) else words.segment_name(profile, used)
+        return name, words.segment_description(unit, profile)
+    kinds = segmentation.learned
+    habit = words.Habit(
+        kinds.told(place, ACTION), kinds.told(place, KIND), kinds.acts_told(place), kinds.is_motley(place)
+    )
+    name = words.EVERYBODY if len(kinds) == 1 else words.people_name(habit, profile, used)
+    return name, words.people_description(habit, profile)
+
+
+def _ways(unit: str, training: pa.Table, labels: np.ndarray[Any, Any], sample: Sample) -> dict[str, list[Walk]]:
     """The walks of the sample by segment."""
     owners: list[Any]
+    users = training["user_id"].to_pylist()
     if unit == "user":
-        of_user = dict(zip(training["user_id"], labels, strict=True))
+        of_user = dict(zip(users, labels, strict=True))
         owners = [of_user.get(user) for user in sample.users]
     else:
-        times = [time.to_pydatetime().astimezone(UTC) for time in training["session_start"]]
-        of_session = dict(zip(zip(training["user_id"], times, strict=True), labels, strict=True))
+        times = [time.astimezone(UTC) for time in training["session_start"].to_pylist()]
+        of_session = dict(zip(zip(users, times, strict=True), labels, strict=True))
         starts = [time.astimezone(UTC) for time in sample.starts]
         owners = [of_session.get(key) for key in zip(sample.users, starts, strict=True)]
     ways: dict[str, list[Walk]] = {}

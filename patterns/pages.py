@@ -21,6 +21,8 @@ from dataclasses import dataclass, field
 from urllib.parse import unquote
 
 WILD = "*"
+START, END, OTHER = "(start)", "(end)", "(other)"
+"""Stand where no kind of page is: before the first, after the last, and for all that are not told apart."""
 DEEPEST = 6
 """Parts of a page that count; what is below belongs to the same kind."""
 MAX_LENGTH = 60

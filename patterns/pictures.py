@@ -16,8 +16,9 @@ from matplotlib.patches import PathPatch
 from matplotlib.path import Path as Outline
 
 from patterns.context import Row
+from patterns.pages import END, OTHER
 from patterns.transitions import Walk
-from patterns.words import END, OTHER, page_words
+from patterns.words import page_words
 
 COLUMNS = 4
 """Steps of a session that the flow shows."""

@@ -137,7 +137,7 @@ def learn(unit: str, values: Floats, known: Mapping[str, Sequence[float]], most:
     if not len(seen):
         return None
     compared = comparable(unit, seen)
-    fill, scale = _scales(unit, compared)
+    fill, scale = scales(unit, compared)
     rows = standard(compared, fill, scale)
     before = [centre for centre in known.values() if len(centre) == rows.shape[1]]
     with threadpool_limits(1):  # fits take milliseconds; threads that wait for each other take longer
@@ -156,7 +156,7 @@ def new_id(unit: str, day: str, place: int) -> str:
     return f"{unit}-{hashlib.sha256(f'{unit} {day} {place}'.encode()).hexdigest()[:8]}"
 
 
-def _scales(unit: str, compared: Floats) -> tuple[Floats, Floats]:
+def scales(unit: str, compared: Floats) -> tuple[Floats, Floats]:
     """Median and standard deviation of each trait; infinite where it does not vary or follows from others."""
     known = ~np.isnan(compared).all(axis=0)
     fill, spread = np.zeros(compared.shape[1]), np.zeros(compared.shape[1])

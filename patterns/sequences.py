@@ -37,7 +37,7 @@ SEQUENCE = StructType(
 
 
 def acts(events: DataFrame, rows: DataFrame) -> DataFrame:
-    """What was done in sessions: user_id, session_start, timestamp, partition, offset, part, page.
+    """What was done in sessions: user_id, session_start, timestamp, partition, offset, part, action, page.
 
     Args:
         events: columns of the events table.
@@ -47,7 +47,7 @@ def acts(events: DataFrame, rows: DataFrame) -> DataFrame:
     return (
         events.withColumn("window_start", minute_of(F.col("timestamp")))
         .join(sessions, ["user_id", "window_start"], "inner")
-        .select(*ORDER, "page")
+        .select(*ORDER, "action", "page")
     )
 
 

@@ -67,7 +67,7 @@ def earlier(lake: Lake, settings: Settings, day: datetime) -> Earlier:
         paths.setdefault(row["pattern_id"], {})[utc(row["day"])] = row["sessions"]
     segments: dict[tuple[str, str], list[Any]] = {}
     seen = lake.read(SEGMENTS).where((F.col("day") >= since) & (F.col("day") <= day))
-    columns = ("day", "unit", "segment_id", "name", "centre", "first_day", "members")
+    columns = ("day", "unit", "segment_id", "name", "centre", "acts", "first_day", "members")
     for row in seen.select(*columns).orderBy("day").collect():
         segments.setdefault((row["unit"], row["segment_id"]), []).append(row)
     return Earlier(
@@ -90,6 +90,7 @@ def _known(rows: list[Any], day: datetime) -> Known:
         centre=tuple(newest["centre"]),
         first_day=utc(newest["first_day"]),
         members={utc(row["day"]): row["members"] for row in rows if utc(row["day"]) < day},
+        acts={(act["action"], act["page"]): act["share"] for act in newest["acts"] or ()},
     )
 
 

@@ -11,7 +11,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
-from patterns.words import END, OTHER, START
+from patterns.pages import END, OTHER, START
 
 SURE = 0.05
 MIN_SESSIONS = 5

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from patterns.acts import REST, Told
+from patterns.pages import END, OTHER, START
 from patterns.segments import MIN_DEVIATION, Floats, comparable
 from patterns.traits import TRAITS, Trait
 from scoring.reasons import amount
@@ -21,8 +23,16 @@ MAINLY = 0.6
 
 HOME = "home"
 GLANCE_NAME = "passers-by"
+FLAGGED_NAME = "flagged"
+BY_RULE = (GLANCE_NAME, FLAGGED_NAME)
 EVERYBODY = "everybody"
-START, END, OTHER = "(start)", "(end)", "(other)"
+MOTLEY_NAME = "odd ones"
+
+MORE = 1.25
+"""From so many times the share of all on, something is what people of a kind do more."""
+HALF_AS_TELLING = 0.4
+"""A second thing is named, too, if it tells so much of what the first one tells."""
+MAX_NAMED, MAX_ACTS_SAID = 2, 3
 
 
 @dataclass(frozen=True)
@@ -57,6 +67,9 @@ class Contrast:
         }
 
 
+ACTION_SHARES = frozenset({"view_share", "click_share", "interaction_share"})
+PLAIN = frozenset({"view", "click", "scroll", "page_view", OTHER})
+"""Actions that name nothing by themselves."""
 COUNTED = ("events", "min", "pages", "sessions", "h")
 
 
@@ -98,7 +111,10 @@ def segment_name(contrasts: Sequence[Contrast], used: Collection[str]) -> str:
         name = _phrase(telling[:count], noun)
         if name not in used:
             return name
-    name = _phrase(telling[:MAX_ADJECTIVES], noun)
+    return _numbered(_phrase(telling[:MAX_ADJECTIVES], noun), used)
+
+
+def _numbered(name: str, used: Collection[str]) -> str:
     number = 1
     while (numbered := name if number == 1 else f"{name} ({number})") in used:
         number += 1
@@ -110,10 +126,10 @@ def _phrase(telling: Sequence[Contrast], noun: str) -> str:
     return " ".join([*(each.trait.more if each.difference > 0 else each.trait.less for each in first), noun])
 
 
-def _noun(contrasts: Sequence[Contrast]) -> tuple[str, set[str]]:
+def _noun(contrasts: Sequence[Contrast]) -> tuple[str, Collection[str]]:
     """What the members mainly do, and the traits that are said by it."""
     value = {each.trait.name: each.value for each in contrasts}
-    shares = {"view_share", "click_share", "interaction_share"}
+    shares = ACTION_SHARES
     if value.get("interaction_share", 0.0) >= MAINLY:
         return "form senders", shares
     if value.get("click_share", 0.0) >= MAINLY:
@@ -137,10 +153,68 @@ def segment_description(unit: str, contrasts: Sequence[Contrast]) -> str:
     return (f"{length} {noun}: " if length else "") + ", ".join(parts) + " at the median"
 
 
+@dataclass(frozen=True)
+class Habit:
+    """What tells a kind of people from all, the most telling first: by action, by kind of page, act by act.
+
+    ``is_motley`` says that its members have little in common.
+    """
+
+    actions: Sequence[Told]
+    pages: Sequence[Told]
+    acts: Sequence[Told]
+    is_motley: bool = False
+
+
+def people_name(habit: Habit, contrasts: Sequence[Contrast], used: Collection[str]) -> str:
+    """A name from what people of a kind do more than all, and how, such as "returning account and login visitors"."""
+    things = _things(habit)
+    telling = [each for each in contrasts if abs(each.difference) >= TELLING and each.trait.name not in ACTION_SHARES]
+    noun = MOTLEY_NAME if habit.is_motley else _noun(contrasts)[0]
+    noun = "visitors" if noun == "readers" and things else noun  # pages say what is read
+    about = f"{' and '.join(things)} {noun}" if things else noun
+    for count in range(0 if things else 1, len(telling) + 1):
+        name = _phrase(telling[:count], about)
+        if name not in used:
+            return name
+    return _numbered(_phrase(telling[:1], about), used)
+
+
+def _things(habit: Habit) -> list[str]:
+    """The actions and kinds of pages that tell most, as they stand before a noun."""
+    named = [(page_words(each.what).removesuffix(" pages"), each) for each in habit.pages]
+    named += [(each.what.replace("_", " "), each) for each in habit.actions if each.what not in PLAIN]
+    more = [(name, each) for name, each in named if each.share >= MORE * each.overall and name]
+    more.sort(key=lambda one: (-one[1].weight, one[0]))
+    return [name for name, each in more if each.weight >= HALF_AS_TELLING * more[0][1].weight][:MAX_NAMED]
+
+
+def people_description(habit: Habit, contrasts: Sequence[Contrast]) -> str:
+    """A sentence: what people of a kind do more than all, then how they differ besides."""
+    more = [each for each in habit.acts if each.share >= MORE * each.overall and each.what != " ".join(REST)][:MAX_ACTS_SAID]
+    parts = [f"{_percent(each.share)} {_act_words(each.what)} (usually {_percent(each.overall)})" for each in more]
+    telling = [each for each in contrasts if abs(each.difference) >= TELLING and each.trait.name not in ACTION_SHARES]
+    parts += [each.text for each in telling[: MAX_SAID - 1]]
+    begin = "little in common; more than others: " if habit.is_motley and parts else ""
+    return f"{begin}{', '.join(parts)}" if parts else "much like all others"
+
+
+def _percent(share: float) -> str:
+    return number(share, "share") if share >= 0.005 else "hardly any"
+
+
+def _act_words(act: str) -> str:
+    action, _, kind = act.partition(" ")
+    return f"{action.replace('_', ' ')} on {page_words(kind)}"
+
+
 GLANCE_DESCRIPTION = {
     "session": "one single event and gone: nothing more can be said of them",
     "user": "one single event in the whole day: nothing more can be said of them",
 }
+
+
+FLAGGED_DESCRIPTION = "at least half of their judged sessions were flagged: told apart from people, whatever they do"
 
 
 def page_words(kind: str) -> str:

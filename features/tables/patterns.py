@@ -97,6 +97,15 @@ PAGE_SHARE = StructType(
     ]
 )
 
+ACT_SHARE = StructType(
+    [
+        StructField("action", StringType(), metadata={"comment": "what was done; (other): all acts of few users"}),
+        StructField("page", StringType(), metadata={"comment": "kind of page"}),
+        StructField("share", DoubleType(), metadata={"comment": "mean share of what its members do, 0 to 1"}),
+        StructField("overall", DoubleType(), metadata={"comment": "of what all do"}),
+    ]
+)
+
 SEGMENTS = Table(
     name="segments",
     about="groups of sessions and of users that behave alike, per day",
@@ -119,8 +128,9 @@ SEGMENTS = Table(
                 "of the traits in their order; empty for a segment by rule",
                 required=True,
             ),
-            column("silhouette", DoubleType(), "of the day's segments of this unit, -1 to 1"),
-            column("stability", DoubleType(), "mean adjusted Rand index between seeds"),
+            column("silhouette", DoubleType(), "of the day's segments of sessions, -1 to 1"),
+            column("stability", DoubleType(), "mean adjusted Rand index between fits on parts of the rows"),
+            column("acts", ArrayType(ACT_SHARE), "of users, what its members do; null for a segment by rule"),
         ]
     ),
     keys=("day", "unit", "segment_id"),

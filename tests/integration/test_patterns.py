@@ -79,7 +79,8 @@ def mining(spark: SparkSession, tmp_path_factory: pytest.TempPathFactory) -> Min
               for n in range(8) for at, page in enumerate((f"/{MARKUP}", "/help", f"/{MARKUP}"))]  # fmt: skip
     images = [Act(act.user, "asset", f"/image/{n}.png", act.time) for n, act in enumerate(first)]
     lake.append(event_rows(spark, [*first, *markup, *images, *second]), EVENTS, batch_id="11-22:0")
-    lake.append(score_rows(spark, _scored(first, truth)), SCORES, batch_id="1:1")
+    for number, (acts, whose) in enumerate(((first, truth), (second, more)), 1):
+        lake.append(score_rows(spark, _scored(acts, whose)), SCORES, batch_id=f"1:{number}")
     found = Mining(lake, settings, folder / "reports", truth | more)
     for day in days_to_mine(lake, settings):
         assert mine(lake, settings, day, found.folder) is not None
@@ -91,7 +92,7 @@ def _scored(acts: list[Act], truth: dict[str, str]) -> list[tuple[str, datetime,
     starts: dict[str, datetime] = {}
     for act in acts:
         starts.setdefault(act.user, act.time.replace(second=0, microsecond=0))
-    verdicts = {CLICKERS: "anomaly", READERS: "normal", SHOPPERS: "insufficient_data"}
+    verdicts = {CLICKERS: "anomaly", READERS: "normal", NIGHT_READERS: "normal", SHOPPERS: "insufficient_data"}
     return [(user, start, verdicts[truth[user]]) for user, start in starts.items()]
 
 
@@ -142,7 +143,30 @@ def test_the_flagged_share_is_of_the_judged_and_null_where_nobody_was(mining: Mi
     named = {row["name"].split()[-1]: row for row in mining.rows(SEGMENTS, FIRST) if row["unit"] == "session"}
     assert named["clickers"]["flagged_share"] == 1.0
     assert named["readers"]["flagged_share"] == 0.0
-    assert all(row["flagged_share"] is None for row in mining.rows(SEGMENTS, SECOND))
+    assert segment_of(mining, "shopper-1", FIRST)["flagged_share"] is None
+
+
+def segment_of(mining: Mining, user: str, day: datetime) -> Any:
+    """The row of the segment that a user is in."""
+    own = next(row for row in mining.rows(PATTERN_MEMBERS, day) if row["unit"] == "user" and row["user_id"] == user)
+    return next(row for row in mining.rows(SEGMENTS, day) if row["segment_id"] == own["pattern_id"])
+
+
+def test_kinds_of_users_say_what_they_do_and_who_was_flagged_is_told_apart(mining: Mining) -> None:
+    shoppers = segment_of(mining, "shopper-1", FIRST)
+    assert {"search", "checkout", "cart", "product"} & set(shoppers["name"].split())
+    assert "(usually" in shoppers["description"]
+    acts = {(act["action"], act["page"]): act for act in shoppers["acts"]}
+    assert acts["interaction", "/checkout"]["share"] > 3 * acts["interaction", "/checkout"]["overall"] / 2
+    assert sum(act["share"] for act in acts.values()) == pytest.approx(1)
+    flagged = segment_of(mining, "clicker-1", FIRST)
+    assert (flagged["name"], flagged["members"], flagged["flagged_share"], flagged["acts"]) == (
+        "flagged",
+        40,
+        1.0,
+        None,
+    )
+    assert any("told apart" in note for note in mining.rows(PATTERN_DAYS, FIRST)[0]["notes"])
 
 
 def test_nothing_is_due_when_all_is_mined_until_more_events_come(mining: Mining) -> None:

@@ -7,12 +7,11 @@ from datetime import UTC, datetime
 
 import pytest
 
-from patterns.pages import Visits, learn
+from patterns.pages import END, OTHER, START, Visits, learn
 from patterns.paths import contains, measured, telling
 from patterns.report import report
 from patterns.sequences import loaded_pages
 from patterns.transitions import Walk, transitions
-from patterns.words import END, OTHER, START
 
 HOSTILE = "/<img src=x onerror=alert(1)>$\\frac{"
 
