@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import sys
 from datetime import timedelta
-from typing import Annotated
+from typing import Annotated, TypedDict
 
 import typer
 from rich.console import Console
@@ -21,9 +21,20 @@ from journeys import funnels
 from journeys.acts import BEGINNING, TRAFFIC, Traffic, acts_in
 from journeys.configured import Span, funnel_of, known_kinds, span_of
 from journeys.definitions import Funnel, step_of
+from journeys.findings import find
+from journeys.proposals import propose
 from journeys.retention import AGES, Retention, retention
 from lake.reader import LakeReader
+from patterns.pages import PageKinds
 from settings import Settings, cli, load_settings
+
+
+class How(TypedDict):
+    """What all that is counted is told."""
+
+    traffic: Traffic
+    kinds: PageKinds
+    least_users: int
 
 
 def main(
@@ -49,16 +60,22 @@ def main(
         str, typer.Option(help="Sessions: all, ordinary (no flagged minute in them), flagged.")
     ] = "ordinary",
 ) -> None:
-    """Count funnels and retention. Reads events, features, scores, pattern_days; writes nothing."""
+    """Count funnels, findings and retention. Reads events, features, scores, pattern_days; writes nothing."""
     settings = load_settings(env, overrides or ())
     lake = LakeReader(settings.storage.root)
     span = _span(lake, settings, since, until)
     sessions = _traffic(traffic)
     console = Console(width=None if sys.stdout.isatty() else 120)
     acts, kinds, least = acts_in(lake, *span), known_kinds(lake), settings.patterns.least_users
-    for each in _funnels(settings, funnel, step or [], within, any_order=any_order):
-        _show_funnel(console, funnels.count(acts, each, *span, traffic=sessions, kinds=kinds, least_users=least))
+    how: How = {"traffic": sessions, "kinds": kinds, "least_users": least}
+    chosen = _funnels(settings, funnel, step or [], within, any_order=any_order)
+    proposed = [] if chosen else propose(acts, *span, **how)
+    for each in chosen or proposed:
+        _show_funnel(console, funnels.count(acts, each, *span, **how), is_proposed=bool(proposed))
     if funnel is None and not step:
+        goals = {page for each in (*chosen, *proposed) for page in each.steps[-1].pages}
+        for one in find(acts, *span, **how, meant=goals):
+            console.print(f"- {one.text} For example {', '.join(one.examples)}.", markup=False, highlight=False)
         everything = acts_in(lake, BEGINNING, span[1])
         _show_retention(console, retention(everything, BEGINNING, *span, traffic=sessions), span)
     lake.close()
@@ -105,10 +122,11 @@ def _traffic(text: str) -> Traffic:
     return found[0]
 
 
-def _show_funnel(console: Console, counted: funnels.Counted) -> None:
+def _show_funnel(console: Console, counted: funnels.Counted, *, is_proposed: bool) -> None:
     how = "within a session" if counted.funnel.within is None else f"within {counted.funnel.within}"
     order = "" if counted.funnel.in_order else ", in any order"
-    table = Table(title=f"{escape(counted.funnel.name)}: people, {how}{order} ({counted.traffic} sessions)")
+    name = f"{counted.funnel.name}{' (proposed)' if is_proposed else ''}"
+    table = Table(title=f"{escape(name)}: people, {how}{order} ({counted.traffic} sessions)")
     for name in ("step", "people", "of the first", "of the step before", "median", "9 in 10 within"):
         table.add_column(name, justify="left" if name == "step" else "right")
     for step in counted.steps:

@@ -48,6 +48,8 @@ ROUTES: dict[tuple[str, str], Role] = {
     ("POST", "/events"): Role.SENDER,
     ("GET", "/"): Role.READER,
     ("GET", "/timeline"): Role.READER,
+    ("GET", "/journeys"): Role.READER,
+    ("GET", "/journeys/{table}.csv"): Role.READER,
     ("GET", "/page/live"): Role.READER,
     ("GET", "/page/static/{name}"): Role.PUBLIC,
     ("GET", "/docs"): Role.READER,
@@ -68,6 +70,10 @@ ROUTES: dict[tuple[str, str], Role] = {
     ("GET", "/patterns"): Role.READER,
     ("GET", "/funnels"): Role.READER,
     ("GET", "/funnels/{name}"): Role.READER,
+    ("GET", "/funnel"): Role.READER,
+    ("GET", "/funnel/proposals"): Role.READER,
+    ("GET", "/findings"): Role.READER,
+    ("GET", "/flow"): Role.READER,
     ("GET", "/retention"): Role.READER,
 }
 """The role of each route, by method and path as the route is declared. HEAD and OPTIONS ask for what GET does."""

@@ -20,6 +20,7 @@ from features.errors import BehaviorError
 from kafka.backlog import Ends
 from lake.reader import LakeReader
 from serving.page.board import Board
+from serving.page.journeys import Journeys
 from serving.page.model import ModelFacts, facts_of
 from serving.page.parts import PARTS, Pages
 from serving.page.timeline import Timeline
@@ -90,6 +91,7 @@ class Live:
 
     def __post_init__(self) -> None:
         self.board = Board(self.settings, self.reader, self.ends)
+        self.journeys = Journeys(self.settings, self.reader)
         self._beside = [Beside(self.board.ask_kafka, KAFKA_SECONDS), Beside(self._ask_registry, REGISTRY_SECONDS)]
 
     async def fresh(self) -> None:

@@ -17,6 +17,7 @@ from serving.access.roles import Role
 from serving.page import words
 from serving.page.board import MAX_SEGMENTS, Board
 from serving.page.charts import bar, spark
+from serving.page.journeys import MAX_STEPS, View, named
 from serving.page.model import ModelFacts
 from serving.page.streams import State
 from serving.page.timeline import SPANS, Line, moment
@@ -61,6 +62,7 @@ def environment() -> Environment:
     made.filters |= {one.__name__: one for one in ours}
     made.filters |= {
         "moment": moment,
+        "named": named,
         "bar": lambda share: bar(share, ""),
         "trend": lambda name: TRENDS.get(name, name),
         "verdict": lambda name: VERDICTS.get(name, name),
@@ -91,6 +93,9 @@ class Pages:
 
     def timeline(self, user: str, hours: int, line: str, who: Who) -> str:
         return self._page("timeline", who, user=user, hours=hours, spans=SPANS, line=Markup(line), is_board=False)
+
+    def journeys(self, view: View, who: Who, problem: str | None = None) -> str:
+        return self._page("journeys", who, view=view, problem=problem, max_steps=MAX_STEPS, is_board=False)
 
     def _page(self, name: str, who: Who, **values: Any) -> str:
         """A whole page; its parts are the same for all who look, so what only some may do is said in its frame."""

@@ -1,4 +1,4 @@
-"""The page's addresses: ``/`` and ``/timeline`` for people, ``/page/live`` and ``/page/static/…`` for the page."""
+"""The page's addresses: ``/``, ``/timeline`` and ``/journeys`` for people, ``/page/…`` for the page itself."""
 
 from __future__ import annotations
 
@@ -9,7 +9,9 @@ from fastapi import APIRouter, Query, Request
 from fastapi.responses import HTMLResponse, Response
 from sse_starlette import EventSourceResponse
 
+from features.errors import UsageError
 from serving.access.keys import Who
+from serving.page.journeys import TABLES, Question, as_csv
 from serving.page.live import MAX_CLIENTS, Live
 from serving.page.timeline import SPANS
 from serving.responses.problems import problem
@@ -54,7 +56,40 @@ def router(live: Live) -> APIRouter:
         kind = KINDS[name.rpartition(".")[2]]
         return Response(live.pages.static[name], media_type=f"{kind}; charset=utf-8", headers=kept)
 
+    _add_journeys(routes, live)
     return routes
+
+
+def _add_journeys(routes: APIRouter, live: Live) -> None:
+    @routes.get("/journeys")
+    async def journeys(request: Request) -> Response:
+        question, problem = asked(request)
+        view = await live.reader.run(live.journeys.view, question)
+        status = HTTPStatus.OK if problem is None else HTTPStatus.UNPROCESSABLE_ENTITY
+        return HTMLResponse(live.pages.journeys(view, who(request), problem), status)
+
+    @routes.get("/journeys/{table}.csv")
+    async def rows(request: Request, table: str) -> Response:
+        question, trouble = asked(request)
+        if table not in TABLES:
+            return problem(HTTPStatus.NOT_FOUND, f"There is no such table; there are: {', '.join(TABLES)}.")
+        if trouble is not None:
+            return problem(HTTPStatus.UNPROCESSABLE_ENTITY, trouble)
+        view = await live.reader.run(live.journeys.view, question)
+        found = view.table(table)
+        if found is None:
+            why = view.trouble.get("span") or view.trouble.get(table) or "There is nothing to count yet."
+            return problem(HTTPStatus.NOT_FOUND, why)
+        kept_as = {"Content-Disposition": f'attachment; filename="{table}.csv"'}
+        return Response(as_csv(found), media_type="text/csv; charset=utf-8", headers=kept_as)
+
+
+def asked(request: Request) -> tuple[Question, str | None]:
+    """What an address asks of journeys; where that makes no sense, nothing, and the sentence that says why."""
+    try:
+        return Question.of(request.query_params, request.query_params.getlist("step")), None
+    except UsageError as problem:
+        return Question(), str(problem)
 
 
 def who(request: Request) -> Who:

@@ -1,24 +1,30 @@
-"""``GET /funnels``, ``GET /funnels/{name}`` and ``GET /retention``: where people go, and who comes back."""
+"""Where people go, what they stumble over, and who comes back: funnels, proposals, findings, ways, retention."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import asdict
-from datetime import date
+from datetime import date, datetime, timedelta
 from http import HTTPStatus
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeVar
 
 from fastapi import APIRouter, Query
 from fastapi.responses import Response
 
 from journeys import funnels
-from journeys.acts import BEGINNING, Traffic, acts_in
+from journeys.acts import BEGINNING, Acts, Traffic, acts_in
 from journeys.configured import Span, funnel_of, known_kinds, span_of
+from journeys.definitions import Funnel, step_of
+from journeys.findings import find
+from journeys.flow import Flow, flow
+from journeys.proposals import propose
 from journeys.retention import retention
 from serving.responses.orjson_response import OrjsonResponse
 from serving.responses.problems import ProblemError
 from serving.routes import openapi
 from serving.services import Services
 
+T = TypeVar("T")
 Since = Annotated[date | None, Query(description="first UTC day; journeys.days before the newest event when left out")]
 Until = Annotated[date | None, Query(description="last UTC day; that of the newest event when left out")]
 Sessions = Annotated[Traffic, Query(description="sessions: without a flagged minute, with one, or all")]
@@ -39,7 +45,62 @@ def router(services: Services) -> APIRouter:
         if name not in known:
             there = ", ".join(sorted(known)) or "none"
             raise ProblemError(HTTPStatus.NOT_FOUND, f"No such funnel in journeys.funnels; there are: {there}.")
-        return OrjsonResponse(await services.lake.run(_funnel, services, name, since, until, traffic))
+        chosen = funnel_of(services.settings.journeys, name)
+        return OrjsonResponse(await services.lake.run(_funnel, services, chosen, since, until, traffic))
+
+    @routes.get("/funnel", **openapi.FUNNEL)
+    async def steps(
+        step: Annotated[list[str], Query(description="ACTION, ACTION:PAGE or :PAGE; repeated")],
+        within_minutes: Annotated[float | None, Query(gt=0, le=1e6)] = None,
+        in_order: bool = True,
+        since: Since = None,
+        until: Until = None,
+        traffic: Sessions = "ordinary",
+    ) -> Response:
+        """A funnel by its steps, in the same session where within_minutes is left out."""
+        within = None if within_minutes is None else timedelta(minutes=within_minutes)
+        chosen = Funnel("steps", tuple(map(step_of, step)), within, in_order)
+        return OrjsonResponse(await services.lake.run(_funnel, services, chosen, since, until, traffic))
+
+    @routes.get("/funnel/proposals", **openapi.FUNNELS)
+    async def proposals(since: Since = None, until: Until = None, traffic: Sessions = "ordinary") -> Response:
+        """Funnels that the paths themselves propose: to acts that few people reach, late in a session."""
+        found = await services.lake.run(_asked, services, propose, since, until, traffic)
+        told = [
+            {
+                "name": funnel.name,
+                "steps": [
+                    {"name": one.name, "action": one.actions, "page": one.pages, "outcome": one.outcomes}
+                    for one in funnel.steps
+                ],
+                "within_minutes": None,
+                "in_order": funnel.in_order,
+            }
+            for funnel in found
+        ]
+        return OrjsonResponse({"funnels": told})
+
+    @routes.get("/findings", **openapi.FINDINGS)
+    async def stumbles(since: Since = None, until: Until = None, traffic: Sessions = "ordinary") -> Response:
+        """What people stumble over: haste in vain, going back and forth, pages that end sessions."""
+        found = await services.lake.run(_asked, services, find, since, until, traffic)
+        return OrjsonResponse({"findings": [asdict(one) for one in found]})
+
+    @routes.get("/flow", **openapi.FLOW)
+    async def ways(
+        kind: Annotated[str | None, Query(description="of page; the most visited one when left out")] = None,
+        since: Since = None,
+        until: Until = None,
+        traffic: Sessions = "ordinary",
+    ) -> Response:
+        """Which kinds of pages come right before and after one."""
+
+        def through(acts: Acts, *span: datetime, **how: Any) -> Flow:
+            return flow(acts, kind, *span, **how)
+
+        found = asdict(await services.lake.run(_asked, services, through, since, until, traffic))
+        found["kinds"] = [{"kind": name, "visits": visits} for name, visits in found["kinds"]]
+        return OrjsonResponse(found)
 
     @routes.get("/retention", **openapi.RETENTION)
     async def returning(since: Since = None, until: Until = None, traffic: Sessions = "ordinary") -> Response:
@@ -49,15 +110,25 @@ def router(services: Services) -> APIRouter:
     return routes
 
 
-def _funnel(services: Services, name: str, since: date | None, until: date | None, traffic: Traffic) -> dict[str, Any]:
+def _asked(services: Services, count: Callable[..., T], since: date | None, until: date | None, traffic: Traffic) -> T:
+    """What ``count`` finds in the span, by the settings."""
+    span = _span(services, since, until)
+    acts = acts_in(services.lake, *span, seconds=services.settings.serving.answer_seconds)
+    least = services.settings.patterns.least_users
+    return count(acts, *span, traffic=traffic, kinds=known_kinds(services.lake), least_users=least)
+
+
+def _funnel(
+    services: Services, chosen: Funnel, since: date | None, until: date | None, traffic: Traffic
+) -> dict[str, Any]:
     settings, lake = services.settings, services.lake
     span = _span(services, since, until)
     counted = funnels.count(
-        acts_in(lake, *span, seconds=settings.serving.answer_seconds), funnel_of(settings.journeys, name), *span,
+        acts_in(lake, *span, seconds=settings.serving.answer_seconds), chosen, *span,
         traffic=traffic, kinds=known_kinds(lake), least_users=settings.patterns.least_users,
     )  # fmt: skip
     return {
-        "name": name,
+        "name": chosen.name,
         **_told(span, traffic),
         "steps": [asdict(step) for step in counted.steps],
         "days": [{"day": day, "people": list(people)} for day, people in counted.days.items()],

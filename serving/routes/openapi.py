@@ -167,6 +167,45 @@ FUNNEL = route(
     (404, "No such funnel, or no events"),
     NO_TABLES,
 )
+FINDINGS = route(
+    an_object(
+        {
+            "findings": an_array(
+                an_object(
+                    {
+                        "what": {"type": "string", "enum": ["again", "back_and_forth", "dead_end"]},
+                        "places": an_array(TEXT),
+                        "action": nullable(TEXT),
+                        "people": COUNT,
+                        "share": SHARE,
+                        "usual": nullable(SHARE),
+                        "examples": an_array(TEXT),
+                        "text": TEXT,
+                    }
+                )
+            )
+        }
+    ),
+    "Things that people stumble over, with some of these people",
+    (404, "No events"),
+    NO_TABLES,
+)
+WAY = an_object({"kind": TEXT, "visits": COUNT, "share": SHARE, "people": COUNT})
+FLOW = route(
+    an_object(
+        {
+            "kind": nullable(TEXT),
+            "visits": COUNT,
+            "people": COUNT,
+            "before": an_array(WAY),
+            "after": an_array(WAY),
+            "kinds": an_array(an_object({"kind": TEXT, "visits": COUNT})),
+        }
+    ),
+    "The kinds of pages right before and after one, (start) and (end) where there is none, and all kinds by visits",
+    (404, "No events"),
+    NO_TABLES,
+)
 AGAIN = an_object({"after_days": COUNT, "on_that_day": SHARE, "since_that_day": SHARE})
 RETENTION = route(
     an_object(

@@ -64,6 +64,25 @@ def test_a_funnel_of_conf_is_counted(server: Serving) -> None:
     assert [step["people"] for step in everybody["steps"]] == [3, 2]
 
 
+def test_a_funnel_by_its_steps_is_that_of_conf_with_these_steps(server: Serving) -> None:
+    found = ask(server, "GET", "/funnel?step=view&step=click").content
+    named = ask(server, "GET", "/funnels/buy").content
+    people = [[step["people"] for step in one["steps"]] for one in (found, named)]
+    assert people[0] == people[1] == [2, 1]
+    at_once = ask(server, "GET", "/funnel?step=view&step=click&within_minutes=0.5").content
+    assert [step["people"] for step in at_once["steps"]] == [2, 0]
+    either = ask(server, "GET", "/funnel?step=click&step=view&in_order=false").content
+    assert [step["people"] for step in either["steps"]] == [2, 1]
+
+
+def test_proposals_findings_and_ways_are_told(server: Serving) -> None:
+    assert ask(server, "GET", "/funnel/proposals").content == {"funnels": []}
+    assert ask(server, "GET", "/findings").content == {"findings": []}
+    ways = ask(server, "GET", "/flow?traffic=all").content
+    assert (ways["kind"], ways["visits"], ways["people"]) == ("/", 3, 3)
+    assert [(way["kind"], way["share"]) for way in ways["after"]] == [("(end)", 1.0)]
+
+
 def test_who_comes_back_is_told_by_days_that_are_over(server: Serving) -> None:
     found = ask(server, "GET", "/retention?traffic=all").content
     assert found["through"] == (NOON - timedelta(days=1)).replace(hour=0).isoformat()
@@ -75,6 +94,10 @@ def test_who_comes_back_is_told_by_days_that_are_over(server: Serving) -> None:
     ("path", "status", "says"),
     [
         ("/funnels/sell", 404, "there are: buy"),
+        ("/funnel?step=view", 422, "found 1 steps; needed: 2 to 12"),
+        ("/funnel?step=view&step=:", 422, "found no action, page or outcome"),
+        ("/funnel", 422, "step"),
+        ("/flow?since=2026-13-01", 422, "since"),
         ("/funnels/buy?since=9999-12-31", 422, "needed: an earlier since"),
         ("/funnels/buy?until=0001-01-01", 422, "needed: an earlier since, or a later until"),
         ("/retention?traffic=bots", 422, "traffic"),
