@@ -23,6 +23,7 @@ from serving.page.board import Board
 from serving.page.journeys import Journeys
 from serving.page.model import ModelFacts, facts_of
 from serving.page.parts import PARTS, Pages
+from serving.page.story import story_of
 from serving.page.timeline import Timeline
 from serving.page.words import shown
 from serving.user_ids import names_of
@@ -164,6 +165,14 @@ class Live:
         while len(self._loaded) > MAX_LOADED:
             self._loaded.popitem(last=False)
         return timeline, await asyncio.to_thread(self.line, timeline)
+
+    async def story(self, timeline: Timeline) -> str:
+        """What a user did, read from the tables, as HTML."""
+        try:
+            found = await self.reader.run(story_of, self.reader, sorted(timeline.names), timeline.hours)
+        except BehaviorError as problem:
+            return self.pages.story(None, str(problem))
+        return await asyncio.to_thread(self.pages.story, found)
 
     def loaded(self, user: str, hours: int) -> Timeline:
         """The time line that was read for a page a moment ago, else one to be read."""

@@ -19,6 +19,7 @@ from serving.page.board import MAX_SEGMENTS, Board
 from serving.page.charts import bar, spark
 from serving.page.journeys import MAX_STEPS, View, named
 from serving.page.model import ModelFacts
+from serving.page.story import Story
 from serving.page.streams import State
 from serving.page.timeline import SPANS, Line, moment
 from settings import Settings
@@ -58,7 +59,17 @@ def environment() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    ours = (words.shown, words.number, words.share, words.seconds, words.clock, words.iso, words.minutes, words.plural)
+    ours = (
+        words.shown,
+        words.number,
+        words.share,
+        words.seconds,
+        words.clock,
+        words.iso,
+        words.minutes,
+        words.plural,
+        words.lines,
+    )
     made.filters |= {one.__name__: one for one in ours}
     made.filters |= {
         "moment": moment,
@@ -91,8 +102,12 @@ class Pages:
         made = {name: Markup(text) for name, text in parts.items()}
         return self._page("board", who, parts=made, is_board=True)
 
-    def timeline(self, user: str, hours: int, line: str, who: Who) -> str:
-        return self._page("timeline", who, user=user, hours=hours, spans=SPANS, line=Markup(line), is_board=False)
+    def timeline(self, user: str, hours: int, line: str, story: str, who: Who) -> str:
+        parts = {"line": Markup(line), "story": Markup(story)}
+        return self._page("timeline", who, user=user, hours=hours, spans=SPANS, **parts, is_board=False)
+
+    def story(self, story: Story | None, trouble: str | None = None) -> str:
+        return self._part("story", story=story, trouble=trouble)
 
     def journeys(self, view: View, who: Who, problem: str | None = None) -> str:
         return self._page("journeys", who, view=view, problem=problem, max_steps=MAX_STEPS, is_board=False)

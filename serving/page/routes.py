@@ -38,7 +38,8 @@ def router(live: Live) -> APIRouter:
     @routes.get("/timeline")
     async def timeline(request: Request, user: User, hours: int = SPANS[1]) -> Response:
         loaded, line = await live.timeline(user, hours)
-        return HTMLResponse(live.pages.timeline(user, loaded.hours, line, who(request)))
+        story = await live.story(loaded)
+        return HTMLResponse(live.pages.timeline(user, loaded.hours, line, story, who(request)))
 
     @routes.get("/page/live")
     async def stream(user: User | None = None, hours: int = SPANS[1]) -> Response:

@@ -31,6 +31,11 @@ def _coded(sign: str) -> str:
     return f"\\u{number:04x}" if number < 0x10000 else f"\\U{number:08x}"
 
 
+def lines(text: str, most: int = 8000) -> str:
+    """:func:`shown`, line by line."""
+    return "\n".join(shown(line, MAX_LENGTH * 5) for line in text[:most].split("\n"))
+
+
 def number(value: float | None, unit: str = "") -> str:
     """A number as people write it; NOTHING where there is none."""
     return NOTHING if value is None else amount(float(value), unit)

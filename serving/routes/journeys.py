@@ -62,7 +62,7 @@ def router(services: Services) -> APIRouter:
         chosen = Funnel("steps", tuple(map(step_of, step)), within, in_order)
         return OrjsonResponse(await services.lake.run(_funnel, services, chosen, since, until, traffic))
 
-    @routes.get("/funnel/proposals", **openapi.FUNNELS)
+    @routes.get("/funnel/proposals", **openapi.PROPOSALS)
     async def proposals(since: Since = None, until: Until = None, traffic: Sessions = "ordinary") -> Response:
         """Funnels that the paths themselves propose: to acts that few people reach, late in a session."""
         found = await services.lake.run(_asked, services, propose, since, until, traffic)

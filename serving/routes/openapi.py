@@ -123,22 +123,23 @@ PATTERNS = route(
 )
 SPAN = {"since": TIME, "until": TIME, "traffic": TEXT}
 STEP = an_object({"name": nullable(TEXT), "action": an_array(TEXT), "page": an_array(TEXT), "outcome": an_array(TEXT)})
+FUNNEL_OF_CONF = an_object(
+    {
+        "name": TEXT,
+        "steps": an_array(STEP),
+        "within_minutes": nullable(NUMBER),
+        "in_order": {"type": "boolean"},
+    }
+)
 FUNNELS = route(
-    an_object(
-        {
-            "funnels": an_array(
-                an_object(
-                    {
-                        "name": TEXT,
-                        "steps": an_array(STEP),
-                        "within_minutes": nullable(NUMBER),
-                        "in_order": {"type": "boolean"},
-                    }
-                )
-            )
-        }
-    ),
+    an_object({"funnels": an_array(FUNNEL_OF_CONF)}),
     "The funnels; within_minutes null: in the same session",
+)
+PROPOSALS = route(
+    an_object({"funnels": an_array(FUNNEL_OF_CONF)}),
+    "Funnels in the same session, the one with the latest and rarest end first",
+    (404, "No events"),
+    NO_TABLES,
 )
 COUNT = {"type": "integer", "minimum": 0}
 SHARE = NUMBER | {"minimum": 0, "maximum": 1}

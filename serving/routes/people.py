@@ -14,7 +14,7 @@ from fastapi import Path as InPath
 from fastapi.responses import Response
 
 from features.definitions import FEATURE_NAMES
-from features.tables import ALERTS, FEATURE_TABLE, PATTERN_MEMBERS, SCORES, SEGMENTS, Table
+from features.tables import ALERTS, FEATURE_TABLE, SCORES, Table
 from lake.reader import LakeReader
 from online.entries import PAST, SCORE_COLUMNS
 from serving.online_view import NEWEST_ALERTS
@@ -26,6 +26,7 @@ from serving.routes import openapi
 from serving.routes.predictions import Count, predictor_of
 from serving.services import Services
 from serving.user_ids import names_of
+from serving.user_segments import segment_of
 from settings import Settings
 
 UserId = Annotated[str, InPath(max_length=1000, description="the user id as events have it", examples=["user-123"])]
@@ -135,19 +136,3 @@ def features_of(row: Mapping[str, Any]) -> dict[str, float | None]:
 
 def score_of(row: Mapping[str, Any]) -> dict[str, Any]:
     return {"window_start": row["window_start"], **{name: row[name] for name in SCORE_COLUMNS}}
-
-
-def segment_of(lake: LakeReader, who: pa.Array) -> dict[str, Any] | None:
-    """The segment of users that the user was in on the newest mined day; None where that is not known."""
-    newest = lake.newest_time(PATTERN_MEMBERS)
-    if newest is None:
-        return None
-    field = pc.field
-    among = field("user_id").isin(who) & (field("unit") == "user")
-    member = lake.rows(PATTERN_MEMBERS, columns=["day", "pattern_id"], since=newest, where=among).to_pylist()
-    if not member:
-        return None
-    is_it = (field("unit") == "user") & (field("segment_id") == member[0]["pattern_id"])
-    columns = ["day", "segment_id", "name", "description", "share"]
-    segments: list[dict[str, Any]] = lake.rows(SEGMENTS, columns=columns, since=newest, where=is_it).to_pylist()
-    return segments[0] if segments else None

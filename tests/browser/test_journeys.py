@@ -142,6 +142,13 @@ def test_what_events_say_is_text_and_examples_lead_to_people(view: Page) -> None
     assert view.evaluate("window.hacked") is None
     found.get_by_role("link", name="hasty-0").first.click()
     expect(view.locator("h1")).to_contain_text("hasty-0")
+    story = view.locator("#story")
+    expect(story).to_contain_text("6 times")
+    story.get_by_text("6 times").click()
+    expect(story.locator("pre").first).to_contain_text('"user_id": "hasty-0"')
+    expect(story).to_contain_text("<img src=x")
+    assert view.evaluate("window.hacked") is None
+    assert faults(view) == []
 
 
 def test_everything_shown_can_be_taken_away_as_csv(view: Page) -> None:
