@@ -91,6 +91,7 @@ CALLS = (
     Call("mine_patterns"),
     Call("count_journeys", ("--step", "view", "--step", "click"), says="of the step before"),
     Call("count_journeys", ("--traffic", "all"), says="ho comes back"),
+    Call("print_views", says="CREATE OR REPLACE VIEW sessions"),
     # The one job that needs another server than Kafka: without its password it says so in a sentence.
     Call("bridge_rabbitmq", ONCE, code=2),
 )
