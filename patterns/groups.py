@@ -1,39 +1,24 @@
-"""The segments of a day's sessions or users: learned, recognised from earlier days, described, and who is in them."""
+"""The segments of a day's sessions or users: their rows, and who is in them."""
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import UTC, datetime
-from typing import Any
+from datetime import datetime
 
 import numpy as np
 import pyarrow as pa
-from numpy.typing import NDArray
 from pyspark import StorageLevel
 from pyspark.sql import Column, DataFrame, Window
 from pyspark.sql import functions as F
 from pyspark.sql.types import StructType
-from scipy.sparse import csr_array
 
-from patterns import words
-from patterns.acts import Act, Habits, counts_of
-from patterns.context import Earlier, Known, Options, Row, Sample, shares
-from patterns.people import Centre, People, learn_people
-from patterns.segments import GLANCE, Clustering, Floats, is_glance, learn, new_id
+from patterns.acts import Act, Habits
+from patterns.context import Earlier, Options, Row, Sample, shares
+from patterns.descriptions import described
+from patterns.segmentation import Rows, Segmentation, find, is_single, learned_from
 from patterns.traits import TRAITS
-from patterns.transitions import Walk
 from patterns.trends import Day, trend
-
-TYPICAL_PATHS = 3
-TYPICAL_PAGES = 5
-OPENING = 4
-"""First steps of a session, by which typical paths are counted."""
-FLAGGED = -2
-"""Label of users who were mostly flagged."""
-ACTION, KIND = 0, 1
-"""Parts of an act."""
 
 
 @dataclass(frozen=True)
@@ -45,80 +30,6 @@ class Groups:
     learned: int
     notes: list[str]
     held: list[DataFrame]
-
-
-@dataclass(frozen=True)
-class Rows:
-    """Rows of a unit.
-
-    Attributes:
-        values: traits; (rows, traits of the unit), NaN where unknown.
-        counts: of users, how often each did each act; (rows, acts).
-        is_flagged: of users, whether most of what was judged was flagged: who is told apart by the model already.
-    """
-
-    values: Floats
-    counts: csr_array | None = None
-    is_flagged: NDArray[np.bool_] | None = None
-
-    @classmethod
-    def of(cls, unit: str, columns: Mapping[str, pa.Array], acts: Sequence[Act]) -> Rows:
-        """From Arrow's columns."""
-        traits = [columns[trait.name].to_numpy(zero_copy_only=False).astype(np.float64) for trait in TRAITS[unit]]
-        if unit == "session":
-            return cls(np.column_stack(traits))
-        counts = counts_of(columns["acts"], columns["times"], len(acts))
-        return cls(np.column_stack(traits), counts, columns["is_flagged"].to_numpy(zero_copy_only=False).astype(bool))
-
-
-@dataclass(frozen=True)
-class Segmentation:
-    """Segments by id: what was learned (None where all are glances), and the id of each of its labels."""
-
-    unit: str
-    learned: Clustering | People | None
-    ids: Mapping[int, str]
-
-    def labels(self, rows: Rows) -> tuple[list[str], Floats]:
-        """Id of the segment, and distance from its centre, of rows."""
-        labels, distances = np.full(len(rows.values), GLANCE), np.zeros(len(rows.values))
-        match self.learned:
-            case Clustering():
-                labels, distances = self.learned.assign(rows.values)
-            case People():
-                assert rows.counts is not None
-                labels, distances = self.learned.assign(rows.values, rows.counts)
-        if rows.is_flagged is not None:
-            labels = np.where(rows.is_flagged, FLAGGED, labels)
-        return [self.ids[label] for label in labels.tolist()], distances
-
-    def place(self, segment: str) -> int:
-        """The label that has this id."""
-        return next(label for label, name in self.ids.items() if name == segment)
-
-    def facts(self, segment: str) -> Row:
-        """The segment's centre, and the quality of the whole."""
-        place = self.place(segment)
-        facts: Row = {"centre": [], "acts": None, "silhouette": None, "stability": None}
-        match self.learned:
-            case Clustering():
-                quality = self.learned.quality
-                facts["silhouette"] = None if np.isnan(quality.silhouette) else quality.silhouette
-                facts["stability"] = None if np.isnan(quality.stability) else quality.stability
-            case People():
-                facts["stability"] = self.learned.stability
-        if self.learned is None or place < 0:
-            return facts
-        facts["centre"] = [float(each) for each in self.learned.centres[place]]
-        if isinstance(self.learned, People):
-            facts["acts"] = [
-                {"action": action, "page": kind, "share": share, "overall": overall}
-                for (action, kind), share, overall in zip(
-                    self.learned.acts, self.learned.habits[place].tolist(), self.learned.overall.tolist(), strict=True
-                )
-                if share > 0 or overall > 0
-            ]
-        return facts
 
 
 def groups(
@@ -150,14 +61,14 @@ def groups(
     counts = {row["pattern_id"]: row for row in counted.collect()}
     total = sum(row["members"] for row in counts.values())
     labels = np.array(segmentation.labels(rows)[0], dtype=object)
-    described = []
-    for each in _describe(segmentation, training, rows, labels, sample, known):
+    told = []
+    for each in described(segmentation, training, rows, labels, sample, known):
         segment = each["segment_id"]
         before = known.get(segment)
         count = counts[segment]
         days = [Day(before.members.get(one, 0) if before else 0, all_[unit]) for one, all_ in earlier.days.items()]
         mean, name = trend(count["members"], total, days, is_first=not earlier.days)
-        described.append(
+        told.append(
             {
                 "day": day,
                 "unit": unit,
@@ -167,8 +78,8 @@ def groups(
                 "first_day": before.first_day if before else day,
             }
         )
-    described.sort(key=lambda row: (-row["members"], row["segment_id"]))
-    learned = int(_learned_from(unit, rows).sum())
+    told.sort(key=lambda row: (-row["members"], row["segment_id"]))
+    learned = int(learned_from(unit, rows).sum())
     notes = []
     if len(rows.values) < total:
         notes.append(
@@ -178,7 +89,7 @@ def groups(
         notes.append("Kinds of users are those of people: who was mostly flagged is told apart and taught nothing.")
     if is_single(segmentation):
         notes.append(f"The {unit}s form no distinct groups: all with more than one event are one segment.")
-    return Groups(described, _members(unit, assigned, options.examples), learned, notes, [assigned])
+    return Groups(told, _members(unit, assigned, options.examples), learned, notes, [assigned])
 
 
 def with_habits(users: DataFrame, habits: Habits, sessions: DataFrame) -> DataFrame:
@@ -198,48 +109,8 @@ def with_habits(users: DataFrame, habits: Habits, sessions: DataFrame) -> DataFr
     )
 
 
-def is_single(segmentation: Segmentation) -> bool:
-    """Whether all who can be compared are one segment."""
-    match segmentation.learned:
-        case None:
-            return False
-        case Clustering():
-            return segmentation.learned.quality.segments == 1
-        case People():
-            return len(segmentation.learned) == 1
-
-
-def _learned_from(unit: str, rows: Rows) -> NDArray[np.bool_]:
-    if not len(rows.values):
-        return np.zeros(0, bool)
-    several = ~is_glance(unit, rows.values)
-    return several if rows.is_flagged is None else several & ~rows.is_flagged
-
-
 def _one(column: pa.ChunkedArray) -> pa.Array:
     return column.combine_chunks() if column.num_chunks != 1 else column.chunk(0)
-
-
-def find(
-    day: datetime, unit: str, rows: Rows, known: Mapping[str, Known], options: Options, acts: tuple[Act, ...] = ()
-) -> Segmentation:
-    """Learn segments from rows; those that go on from an earlier day keep its id."""
-    learned: Clustering | People | None
-    continued: list[str | None] = []
-    if rows.counts is None:
-        centres = {name: each.centre for name, each in known.items()}
-        learned = learn(unit, rows.values, centres, options.max_segments, options.seed)
-        if learned is not None:
-            continued = learned.matched(centres, rows.values)
-    else:
-        people = np.flatnonzero(_learned_from(unit, rows))
-        learned = learn_people(rows.values[people], rows.counts[people], acts, options.max_segments, options.seed)
-        if learned is not None:
-            continued = learned.matched({name: Centre(each.acts, each.centre) for name, each in known.items()})
-    ids = {GLANCE: f"{unit}-glance", FLAGGED: f"{unit}-flagged"}
-    for place, before in enumerate(continued):
-        ids[place] = before or new_id(unit, f"{day:%Y-%m-%d}", place)
-    return Segmentation(unit, learned, ids)
 
 
 def assign(traits: DataFrame, segmentation: Segmentation, acts: tuple[Act, ...]) -> DataFrame:
@@ -259,90 +130,6 @@ def assign(traits: DataFrame, segmentation: Segmentation, acts: tuple[Act, ...])
             yield pa.RecordBatch.from_arrays(arrays, names=schema.fieldNames())
 
     return chosen.mapInArrow(label, schema)
-
-
-def _describe(
-    segmentation: Segmentation,
-    training: pa.Table,
-    rows: Rows,
-    labels: np.ndarray[Any, Any],
-    sample: Sample,
-    known: Mapping[str, Known],
-) -> list[Row]:
-    """Name, description, profile, pages and paths of each segment; the largest is named first."""
-    unit, ways = segmentation.unit, _ways(segmentation.unit, training, labels, sample)
-    names = {each.name for each in known.values()} | set(words.BY_RULE)
-    learned_from = _learned_from(unit, rows)
-    compared = rows.values[learned_from] if learned_from.any() else rows.values
-    found = []
-    for segment, _ in sorted(Counter(labels.tolist()).items(), key=lambda item: (-item[1], item[0])):
-        profile = words.profile(unit, rows.values[labels == segment], compared)
-        name, description = _said(segmentation, segment, profile, names)
-        if segment in known:
-            name = known[segment].name
-        names.add(name)
-        found.append(
-            {
-                "segment_id": segment,
-                "name": name,
-                "description": description,
-                "profile": [each.row() for each in profile],
-                **_pages_and_paths(ways.get(segment, [])),
-                **segmentation.facts(segment),
-            }
-        )
-    return found
-
-
-def _said(
-    segmentation: Segmentation, segment: str, profile: Sequence[words.Contrast], used: Collection[str]
-) -> tuple[str, str]:
-    """A new name and the description of a segment."""
-    unit, place = segmentation.unit, segmentation.place(segment)
-    if place == GLANCE:
-        return words.GLANCE_NAME, words.GLANCE_DESCRIPTION[unit]
-    if place == FLAGGED:
-        return words.FLAGGED_NAME, words.FLAGGED_DESCRIPTION
-    if not isinstance(segmentation.learned, People):
-        name = words.EVERYBODY if is_single(segmentation) else words.segment_name(profile, used)
-        return name, words.segment_description(unit, profile)
-    kinds = segmentation.learned
-    habit = words.Habit(
-        kinds.told(place, ACTION), kinds.told(place, KIND), kinds.acts_told(place), kinds.is_motley(place)
-    )
-    name = words.EVERYBODY if len(kinds) == 1 else words.people_name(habit, profile, used)
-    return name, words.people_description(habit, profile)
-
-
-def _ways(unit: str, training: pa.Table, labels: np.ndarray[Any, Any], sample: Sample) -> dict[str, list[Walk]]:
-    """The walks of the sample by segment."""
-    owners: list[Any]
-    users = training["user_id"].to_pylist()
-    if unit == "user":
-        of_user = dict(zip(users, labels, strict=True))
-        owners = [of_user.get(user) for user in sample.users]
-    else:
-        times = [time.astimezone(UTC) for time in training["session_start"].to_pylist()]
-        of_session = dict(zip(zip(users, times, strict=True), labels, strict=True))
-        starts = [time.astimezone(UTC) for time in sample.starts]
-        owners = [of_session.get(key) for key in zip(sample.users, starts, strict=True)]
-    ways: dict[str, list[Walk]] = {}
-    for segment, walk in zip(owners, sample.walks, strict=True):
-        if segment is not None:
-            ways.setdefault(segment, []).append(walk)
-    return ways
-
-
-def _pages_and_paths(walks: Sequence[Walk]) -> Row:
-    """The kinds of pages most of the walks touch, and how most of them begin."""
-    pages = Counter(step for walk in walks for step in set(walk.steps))
-    openings = Counter(walk.steps[:OPENING] for walk in walks)
-    commonest = sorted(openings.items(), key=lambda item: (-item[1], item[0]))[:TYPICAL_PATHS]
-    used = sorted(pages.items(), key=lambda item: (-item[1], item[0]))[:TYPICAL_PAGES]
-    return {
-        "pages": [{"page": page, "share": count / len(walks)} for page, count in used],
-        "paths": [f"{words.path_words(steps)} ({count / len(walks):.0%})" for steps, count in commonest],
-    }
 
 
 def _members(unit: str, assigned: DataFrame, examples: int) -> DataFrame:

@@ -191,7 +191,9 @@ def _things(habit: Habit) -> list[str]:
 
 def people_description(habit: Habit, contrasts: Sequence[Contrast]) -> str:
     """A sentence: what people of a kind do more than all, then how they differ besides."""
-    more = [each for each in habit.acts if each.share >= MORE * each.overall and each.what != " ".join(REST)][:MAX_ACTS_SAID]
+    more = [each for each in habit.acts if each.share >= MORE * each.overall and each.what != " ".join(REST)][
+        :MAX_ACTS_SAID
+    ]
     parts = [f"{_percent(each.share)} {_act_words(each.what)} (usually {_percent(each.overall)})" for each in more]
     telling = [each for each in contrasts if abs(each.difference) >= TELLING and each.trait.name not in ACTION_SHARES]
     parts += [each.text for each in telling[: MAX_SAID - 1]]
