@@ -6,16 +6,17 @@ Looks which tables there are; writes to standard output alone.
 from __future__ import annotations
 
 from enum import StrEnum
+from functools import partial
 from typing import Annotated
 
 import typer
 
 from features.errors import UsageError
 from features.tables import TABLES
-from lake.location import address_of
+from lake.location import duckdb_relation, spark_relation
 from lake.reader import LakeReader
 from settings import cli, load_settings
-from views.rendering import duckdb_tables, named_tables, spark_tables, statements
+from views.rendering import named_tables, statements
 
 
 class Engine(StrEnum):
@@ -40,8 +41,8 @@ def main(
         raise UsageError("--engine trino: found no --schema; needed: the catalog and schema of the tables.")
     root = settings.storage.root
     tables = {
-        Engine.duckdb: duckdb_tables(address_of(root)),
-        Engine.spark: spark_tables(root),
+        Engine.duckdb: partial(duckdb_relation, root),
+        Engine.spark: partial(spark_relation, root),
         Engine.trino: named_tables(schema),
     }
     lake = LakeReader(root)

@@ -23,6 +23,17 @@ def address_of(path: str) -> str:
     return path.removeprefix("file:").replace("///", "/", 1) if path.startswith("file:/") else path
 
 
+def spark_relation(root: str, table: str) -> str:
+    """A table under ``root`` as Spark's SQL names it by its place."""
+    return f"delta.`{root.rstrip('/').replace('`', '``')}/{table}`"
+
+
+def duckdb_relation(root: str, table: str) -> str:
+    """A table under ``root`` as SQL of DuckDB with its extension ``delta`` names it."""
+    place = address_of(root).rstrip("/").replace("'", "''")
+    return f"delta_scan('{place}/{table}')"
+
+
 def is_local(address: str) -> bool:
     """Whether an ``address`` is a folder of this machine."""
     return "://" not in address

@@ -70,23 +70,9 @@ def views() -> list[View]:
     return [found[name] for name in order]
 
 
-def duckdb_tables(root: str) -> Named:
-    """Tables under ``root`` as DuckDB's extension delta reads them."""
-    return lambda name: f"delta_scan('{_in_quotes(root)}/{name}')"
-
-
-def spark_tables(root: str) -> Named:
-    """Tables under ``root`` as Spark with Delta reads them."""
-    return lambda name: f"delta.`{root.replace('`', '``')}/{name}`"
-
-
 def named_tables(schema: str) -> Named:
     """Tables that a catalog knows by name, such as Trino's; ``schema`` may have a catalog before it, or be empty."""
     return lambda name: f"{schema}.{name}" if schema else name
-
-
-def _in_quotes(text: str) -> str:
-    return text.replace("'", "''")
 
 
 def statements(

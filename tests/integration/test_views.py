@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 
 import duckdb
@@ -10,10 +11,11 @@ import pytest
 from pyspark.sql import SparkSession
 
 from features.tables import ALERTS, EVENTS, FEEDBACK, PATTERN_MEMBERS, SCORES, SEGMENTS
+from lake.location import spark_relation
 from lake.reader import LakeReader
 from lake.spark_tables import Lake
 from tests.integration.planted import CLICKERS, READERS, event_rows, people, score_rows
-from views.rendering import named_tables, spark_tables, statements, views
+from views.rendering import named_tables, statements, views
 
 pytestmark = pytest.mark.integration
 
@@ -32,7 +34,7 @@ def test_spark_and_duckdb_find_the_same_rows_in_every_view(spark: SparkSession, 
         )
     lake.append(event_rows(spark, acts), EVENTS, batch_id="11-22:0")
     lake.append(score_rows(spark, [(*key, verdict) for key, verdict in starts.items()]), SCORES, batch_id="1:1")
-    for statement in statements(spark_tables(str(tmp_path)), temporary=True):
+    for statement in statements(partial(spark_relation, str(tmp_path)), temporary=True):
         spark.sql(statement.rstrip(";"))
     reader = LakeReader(str(tmp_path))
     with duckdb.connect() as other:

@@ -16,9 +16,10 @@ from hypothesis import strategies as st
 
 from features.errors import UsageError
 from features.tables import ALERTS, EVENTS, FEEDBACK, PATTERN_MEMBERS, SCORES, SEGMENTS, TABLES
+from lake.location import duckdb_relation, spark_relation
 from lake.schemas import arrow_schema
 from tests.unit.journeys.samples import NOON, Event, acts_of, in_turn, sessions_of
-from views.rendering import View, duckdb_tables, named_tables, spark_tables, statements, views
+from views.rendering import View, named_tables, statements, views
 
 STREAMS = st.lists(
     st.builds(
@@ -162,7 +163,7 @@ def test_a_person_is_of_the_kind_of_the_newest_day(lake: duckdb.DuckDBPyConnecti
 
 
 def test_views_of_tables_that_are_not_there_yet_are_left_out_with_a_word() -> None:
-    made = statements(duckdb_tables("/l"), there=["events", "scores", "alerts"])
+    made = statements(named_tables(""), there=["events", "scores", "alerts"])
     left_out = [one for one in made if not one.split("\n")[-1].endswith(";")]
     assert left_out == [
         "-- kinds_of_people is left out: there is no table pattern_members yet.",
@@ -172,8 +173,9 @@ def test_views_of_tables_that_are_not_there_yet_are_left_out_with_a_word() -> No
 
 
 def test_tables_are_called_as_each_engine_does_and_a_path_cannot_end_its_quotes() -> None:
-    assert duckdb_tables("/it's")("events") == "delta_scan('/it''s/events')"
-    assert spark_tables("/a`b")("events") == "delta.`/a``b/events`"
+    assert duckdb_relation("file:///it's", "events") == "delta_scan('/it''s/events')"
+    assert duckdb_relation("s3a://b/l", "events") == "delta_scan('s3://b/l/events')"
+    assert spark_relation("/a`b", "events") == "delta.`/a``b/events`"
     assert named_tables("delta.behavior")("events") == "delta.behavior.events"
     assert named_tables("")("events") == "events"
 
