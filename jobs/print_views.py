@@ -16,7 +16,7 @@ from features.tables import TABLES
 from lake.location import duckdb_relation, spark_relation
 from lake.reader import LakeReader
 from settings import cli, load_settings
-from views.rendering import named_tables, statements
+from views.rendering import Named, named_tables, statements
 
 
 class Engine(StrEnum):
@@ -40,7 +40,7 @@ def main(
     if engine is Engine.trino and not schema:
         raise UsageError("--engine trino: found no --schema; needed: the catalog and schema of the tables.")
     root = settings.storage.root
-    tables = {
+    tables: dict[Engine, Named] = {
         Engine.duckdb: partial(duckdb_relation, root),
         Engine.spark: partial(spark_relation, root),
         Engine.trino: named_tables(schema),
