@@ -46,17 +46,17 @@ FUNNEL = Funnel(
 )
 BY_HAND = """
     WITH done AS (
-        SELECT e.user_id, s.session_start, e.timestamp AS at, action, page
+        SELECT e.user_id, s.session_start, e.timestamp AS done_at, action, page
         FROM events e JOIN minutes s ON e.user_id = s.user_id AND date_trunc('minute', e.timestamp) = s.window_start
     ), look AS (
-        SELECT user_id, session_start, min(at) AS first FROM done
+        SELECT user_id, session_start, min(done_at) AS first FROM done
         WHERE action = 'view' AND page LIKE '/product/%' GROUP BY ALL
     ), basket AS (
-        SELECT d.user_id, d.session_start, min(d.at) AS first FROM done d JOIN look USING (user_id, session_start)
-        WHERE d.at > look.first AND action = 'interaction' AND page = '/cart' GROUP BY ALL
+        SELECT d.user_id, d.session_start, min(d.done_at) AS first FROM done d JOIN look USING (user_id, session_start)
+        WHERE d.done_at > look.first AND action = 'interaction' AND page = '/cart' GROUP BY ALL
     ), pay AS (
-        SELECT d.user_id, d.session_start, min(d.at) AS first FROM done d JOIN basket USING (user_id, session_start)
-        WHERE d.at > basket.first AND action = 'interaction' AND page = '/checkout' GROUP BY ALL
+        SELECT d.user_id, d.session_start, min(d.done_at) AS first FROM done d JOIN basket USING (user_id, session_start)
+        WHERE d.done_at > basket.first AND action = 'interaction' AND page = '/checkout' GROUP BY ALL
     )
     SELECT (SELECT count(DISTINCT user_id) FROM look), (SELECT count(DISTINCT user_id) FROM basket),
         (SELECT count(DISTINCT user_id) FROM pay)
