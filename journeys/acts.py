@@ -47,8 +47,13 @@ class Acts:
     seconds: float | None = None
 
     @contextmanager
-    def opened(self, since: datetime, until: datetime, traffic: Traffic = "all") -> Iterator[duckdb.DuckDBPyConnection]:
+    def opened(
+        self, since: datetime, until: datetime, traffic: Traffic = "all", *, sessions: bool = True
+    ) -> Iterator[duckdb.DuckDBPyConnection]:
         """DuckDB with a view ``acts`` of the events with ``since <= timestamp < until``.
+
+        Args:
+            sessions: whether the sessions of all traffic are asked for; finding them costs a join, and is null without.
 
         Its columns: user_id, action, page, outcome, ``ts`` (µs since 1970), session (µs since 1970; null where the
         minute has no row of features yet), and what :data:`IN_ORDER` needs.
@@ -67,7 +72,9 @@ class Acts:
                 "ordinary": "AND (user_id, session) NOT IN (SELECT (user_id, session) FROM flagged)",
                 "flagged": "AND (user_id, session) IN (SELECT (user_id, session) FROM flagged)",
             }[traffic]
-            connection.execute(_ACTS.format(since=_micros(since), until=_micros(until), chosen=chosen))
+            span = {"since": _micros(since), "until": _micros(until)}
+            query = _ACTS if sessions or chosen else _ACTS_ALONE
+            connection.execute(query.format(**span, chosen=chosen))
             yield connection
 
     @contextmanager
@@ -114,6 +121,12 @@ _ACTS = """
             WHERE timestamp >= make_timestamptz({since}) AND timestamp < make_timestamptz({until})
         ) LEFT JOIN sessions USING (user_id, minute)
     ) WHERE true {chosen}
+"""
+_ACTS_ALONE = """
+    CREATE TEMP VIEW acts AS
+    SELECT user_id, action, page, outcome, epoch_us(timestamp) AS ts, NULL::BIGINT AS session, topic, "partition",
+        "offset", part
+    FROM events WHERE timestamp >= make_timestamptz({since}) AND timestamp < make_timestamptz({until}) {chosen}
 """
 
 

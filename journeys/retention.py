@@ -83,7 +83,7 @@ def retention(
         beginning: from where on the tables are read to find first days.
         until: what has come until here is known: a day that is not over by then is left out.
     """
-    with acts.opened(beginning, until, traffic) as connection:
+    with acts.opened(beginning, until, traffic, sessions=False) as connection:
         for name, step in (("firsts", first), ("seen", again)):
             condition, values = ("true", []) if step is None else fits(step)
             connection.execute(
