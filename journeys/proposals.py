@@ -20,7 +20,7 @@ from patterns.words import page_words
 
 MOST_PEOPLE = 0.4
 """What a larger share of all people does is no end."""
-LATE = 0.6
+LATE = 0.5
 """Mean place of an end in its sessions, 0 (first) to 1 (last)."""
 SHARED, LIFT = 0.5, 1.2
 """A step before an end is one that so many of its sessions have, and that makes the end so many times as likely."""
@@ -52,17 +52,15 @@ def propose(
     kinds: PageKinds = NOTHING_KNOWN,
     least_users: int = 3,
 ) -> list[Funnel]:
-    """Funnels within a session, the one with the latest and rarest end first; none where nothing leads anywhere."""
+    """Funnels within a session, that with the longest way to the rarest end first; none where nothing leads anywhere."""
     with acts.opened(since, until, traffic) as connection:
         make_steps(connection, kinds, least_users)
         connection.execute(_FIRSTS)
         found: dict[tuple[Step, ...], Funnel] = {}
         led: set[tuple[str, str]] = set()
-        for end in _ends(connection, least_users):
-            if (end.action, end.kind) in led:
-                continue
-            before = _before(connection, end)
-            if before:
+        ways = [(end, _before(connection, end)) for end in _ends(connection, least_users)]
+        for end, before in sorted(ways, key=lambda way: (-len(way[1]), way[0].people)):
+            if before and (end.action, end.kind) not in led:
                 steps = tuple(_step(*act) for act in (*before, (end.action, end.kind)))
                 name = f"to {page_words(end.kind)}"
                 used = {funnel.name for funnel in found.values()}
@@ -90,6 +88,7 @@ def _ends(connection: duckdb.DuckDBPyConnection, least_users: int) -> list[End]:
         HAVING people >= $least AND place >= $late
             AND people <= $most * (SELECT count(DISTINCT user_id) FROM firsts)
         ORDER BY place * (1 - people / (SELECT count(DISTINCT user_id) FROM firsts)) DESC, action, kind
+        LIMIT 20
         """,
         {"other": OTHER, "least": least_users, "late": LATE, "most": MOST_PEOPLE},
     ).fetchall()

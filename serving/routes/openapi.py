@@ -137,7 +137,7 @@ FUNNELS = route(
 )
 PROPOSALS = route(
     an_object({"funnels": an_array(FUNNEL_OF_CONF)}),
-    "Funnels in the same session, the one with the latest and rarest end first",
+    "Funnels in the same session, the one with the longest way to the rarest end first",
     (404, "No events"),
     NO_TABLES,
 )
