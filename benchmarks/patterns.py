@@ -55,7 +55,8 @@ BY_HAND = """
         SELECT d.user_id, d.session_start, min(d.done_at) AS first FROM done d JOIN look USING (user_id, session_start)
         WHERE d.done_at > look.first AND action = 'interaction' AND page = '/cart' GROUP BY ALL
     ), pay AS (
-        SELECT d.user_id, d.session_start, min(d.done_at) AS first FROM done d JOIN basket USING (user_id, session_start)
+        SELECT d.user_id, d.session_start, min(d.done_at) AS first
+        FROM done d JOIN basket USING (user_id, session_start)
         WHERE d.done_at > basket.first AND action = 'interaction' AND page = '/checkout' GROUP BY ALL
     )
     SELECT (SELECT count(DISTINCT user_id) FROM look), (SELECT count(DISTINCT user_id) FROM basket),

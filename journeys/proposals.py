@@ -52,7 +52,7 @@ def propose(
     kinds: PageKinds = NOTHING_KNOWN,
     least_users: int = 3,
 ) -> list[Funnel]:
-    """Funnels within a session, that with the longest way to the rarest end first; none where nothing leads anywhere."""
+    """Funnels within a session, the longest way to the rarest end first; none where nothing leads anywhere."""
     with acts.opened(since, until, traffic) as connection:
         make_steps(connection, kinds, least_users)
         connection.execute(_FIRSTS)
