@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import sys
 from datetime import timedelta
-from typing import Annotated, TypedDict
+from typing import Annotated
 
 import typer
 from rich.console import Console
@@ -19,22 +19,13 @@ from features.tables import EVENTS
 from jobs.shared.days import parsed_day
 from journeys import funnels
 from journeys.acts import BEGINNING, TRAFFIC, Traffic, acts_in
-from journeys.configured import Span, funnel_of, known_kinds, span_of
+from journeys.configured import Span, ends_of, funnel_of, how_of, span_of
 from journeys.definitions import Funnel, step_of
 from journeys.findings import find
 from journeys.proposals import propose
 from journeys.retention import AGES, Retention, retention
 from lake.reader import LakeReader
-from patterns.pages import PageKinds
 from settings import Settings, cli, load_settings
-
-
-class How(TypedDict):
-    """What all that is counted is told."""
-
-    traffic: Traffic
-    kinds: PageKinds
-    least_users: int
 
 
 def main(
@@ -66,15 +57,13 @@ def main(
     span = _span(lake, settings, since, until)
     sessions = _traffic(traffic)
     console = Console(width=None if sys.stdout.isatty() else 120)
-    acts, kinds, least = acts_in(lake, *span), known_kinds(lake), settings.patterns.least_users
-    how: How = {"traffic": sessions, "kinds": kinds, "least_users": least}
+    acts, how = acts_in(lake, *span), how_of(settings, lake, sessions)
     chosen = _funnels(settings, funnel, step or [], within, any_order=any_order)
     proposed = [] if chosen else propose(acts, *span, **how)
     for each in chosen or proposed:
         _show_funnel(console, funnels.count(acts, each, *span, **how), is_proposed=bool(proposed))
     if funnel is None and not step:
-        goals = {page for each in (*chosen, *proposed) for page in each.steps[-1].pages}
-        for one in find(acts, *span, **how, meant=goals):
+        for one in find(acts, *span, **how, meant=ends_of((*chosen, *proposed))):
             console.print(f"- {one.text} For example {', '.join(one.examples)}.", markup=False, highlight=False)
         everything = acts_in(lake, BEGINNING, span[1])
         _show_retention(console, retention(everything, BEGINNING, *span, traffic=sessions), span)

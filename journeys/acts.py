@@ -126,7 +126,7 @@ _ACTS_ALONE = """
     CREATE TEMP VIEW acts AS
     SELECT user_id, action, page, outcome, epoch_us(timestamp) AS ts, NULL::BIGINT AS session, topic, "partition",
         "offset", part
-    FROM events WHERE timestamp >= make_timestamptz({since}) AND timestamp < make_timestamptz({until}) {chosen}
+    FROM events WHERE timestamp >= make_timestamptz({since}) AND timestamp < make_timestamptz({until})
 """
 
 

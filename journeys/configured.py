@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from datetime import UTC, date, datetime, time, timedelta
+from typing import TypedDict
 
 from features.errors import UsageError
 from features.tables import EVENTS, PATTERN_DAYS
-from journeys.acts import BEGINNING
+from journeys.acts import BEGINNING, Traffic
 from journeys.definitions import Funnel, Step
 from lake.reader import LakeReader
 from patterns.pages import NOTHING_KNOWN, PageKinds
-from settings import JourneySettings
+from settings import JourneySettings, Settings
 
 ONE_DAY = timedelta(days=1)
 Span = tuple[datetime, datetime]
@@ -36,6 +38,24 @@ def funnel_of(settings: JourneySettings, name: str) -> Funnel:
 
 def _name(*conditions: tuple[str, ...]) -> str:
     return " ".join("|".join(alternatives) for alternatives in conditions if alternatives)
+
+
+class How(TypedDict):
+    """What all that is counted is told besides the span."""
+
+    traffic: Traffic
+    kinds: PageKinds
+    least_users: int
+
+
+def how_of(settings: Settings, lake: LakeReader, traffic: Traffic) -> How:
+    """By the settings, and with the kinds of pages that are known now."""
+    return {"traffic": traffic, "kinds": known_kinds(lake), "least_users": settings.patterns.least_users}
+
+
+def ends_of(funnels: Iterable[Funnel]) -> set[str]:
+    """The pages that funnels end on: where sessions are meant to end."""
+    return {page for funnel in funnels for page in funnel.steps[-1].pages}
 
 
 def span_of(lake: LakeReader, days: int, since: date | None, until: date | None) -> Span | None:

@@ -118,13 +118,9 @@ def _again(connection: duckdb.DuckDBPyConnection, least_users: int) -> list[Find
 def _back_and_forth(connection: duckdb.DuckDBPyConnection, least_users: int) -> list[Finding]:
     rows = connection.execute(
         f"""
-        WITH moved AS (
-                SELECT user_id, session, n, kind FROM steps
-                QUALIFY kind IS DISTINCT FROM lag(kind) OVER (PARTITION BY user_id, session ORDER BY n)
-            ),
-            ways AS (
+        WITH ways AS (
                 SELECT user_id, kind AS a, lead(kind) OVER w AS b, lead(kind, 2) OVER w AS c, lead(kind, 3) OVER w AS d
-                FROM moved WINDOW w AS (PARTITION BY user_id, session ORDER BY n)
+                FROM moves WINDOW w AS (PARTITION BY user_id, session ORDER BY n)
             ),
             forth AS (
                 SELECT DISTINCT user_id, least(a, b) AS one, greatest(a, b) AS other

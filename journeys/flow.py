@@ -60,18 +60,14 @@ def flow(
         make_steps(connection, kinds, least_users)
         connection.execute(
             f"""
-            CREATE TEMP TABLE moves AS
-            WITH moved AS (
-                SELECT user_id, session, n, kind FROM steps
-                QUALIFY kind IS DISTINCT FROM lag(kind) OVER (PARTITION BY user_id, session ORDER BY n)
-            )
+            CREATE TEMP TABLE ways AS
             SELECT user_id, kind, coalesce(lag(kind) OVER w, '{START}') AS before,
                 coalesce(lead(kind) OVER w, '{END}') AS after
-            FROM moved WINDOW w AS (PARTITION BY user_id, session ORDER BY n)
+            FROM moves WINDOW w AS (PARTITION BY user_id, session ORDER BY n)
             """
         )
         known = connection.execute(
-            "SELECT kind, count(*) AS visits FROM moves GROUP BY kind HAVING count(DISTINCT user_id) >= ? "
+            "SELECT kind, count(*) AS visits FROM ways GROUP BY kind HAVING count(DISTINCT user_id) >= ? "
             "ORDER BY visits DESC, kind",
             [least_users],
         ).fetchall()
@@ -83,12 +79,12 @@ def flow(
                 f"""
                 SELECT {side}, count(*) AS visits, count(*) / sum(count(*)) OVER () AS share,
                     count(DISTINCT user_id) AS people
-                FROM moves WHERE kind = ? GROUP BY {side}
+                FROM ways WHERE kind = ? GROUP BY {side}
                 QUALIFY people >= ? ORDER BY visits DESC, {side} LIMIT {MOST_WAYS}
                 """,
                 [chosen, least_users],
             ).fetchall()
             sides.append(tuple(Way(*row) for row in rows))
-        people = connection.execute("SELECT count(DISTINCT user_id) FROM moves WHERE kind = ?", [chosen]).fetchone()
+        people = connection.execute("SELECT count(DISTINCT user_id) FROM ways WHERE kind = ?", [chosen]).fetchone()
     assert people is not None
     return Flow(chosen, dict(known).get(chosen, 0), people[0], sides[0], sides[1], tuple(known))

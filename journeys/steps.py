@@ -13,9 +13,10 @@ MOST_PAGES = 100_000
 
 
 def make_steps(connection: duckdb.DuckDBPyConnection, kinds: PageKinds, least_users: int) -> PageKinds:
-    """Make table ``steps`` of the ``acts`` that have a session; gives the kinds of pages in it.
+    """Make table ``steps`` of the ``acts`` that have a session, and view ``moves``; gives the kinds of pages.
 
     Its columns: user_id, session, ts, action, page, kind, and ``n``, the place in the session, from 1 on.
+    ``moves`` are the steps that go to another kind of page: of several on one kind in a row the first.
 
     Args:
         connection: of :meth:`journeys.acts.Acts.opened`.
@@ -40,6 +41,12 @@ def make_steps(connection: duckdb.DuckDBPyConnection, kinds: PageKinds, least_us
         SELECT user_id, session, ts, action, page, coalesce(kind, '{OTHER}') AS kind,
             row_number() OVER (PARTITION BY user_id, session ORDER BY {IN_ORDER}) AS n
         FROM acts LEFT JOIN kinds USING (page) WHERE session IS NOT NULL
+        """
+    )
+    connection.execute(
+        """
+        CREATE TEMP VIEW moves AS
+        SELECT * FROM steps QUALIFY kind IS DISTINCT FROM lag(kind) OVER (PARTITION BY user_id, session ORDER BY n)
         """
     )
     return kinds

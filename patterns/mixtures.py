@@ -13,7 +13,8 @@ distribution", 2000).
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -58,6 +59,11 @@ class Measured:
     def __len__(self) -> int:
         return int(self.acts.shape[0])
 
+    @cached_property
+    def tally(self) -> Tally:
+        """The acts as likelihoods are worked out of them."""
+        return Tally(self.acts)
+
     def part(self, rows: Ints) -> Measured:
         """These rows."""
         return Measured(self.acts[rows], self.traits[rows])
@@ -87,11 +93,8 @@ class Fit:
 
     def likelihoods(self, rows: Measured) -> Floats:
         """Logarithm of share and likelihood by group, but for what is the same for all; (rows, groups)."""
-        return (
-            _Tally(rows.acts).likelihoods(self.dirichlets)
-            + np.log(self.shares)
-            + _normal(rows.traits, self.means, self.spreads)
-        )
+        of_acts = rows.tally.likelihoods(self.dirichlets) + np.log(self.shares)
+        return np.asarray(of_acts + _normal(rows.traits, self.means, self.spreads))
 
     def belongs(self, rows: Measured) -> Floats:
         """How probably each row is of each group; (rows, groups)."""
@@ -119,7 +122,7 @@ class Number:
     smallest: float
 
 
-class _Tally:
+class Tally:
     """Counts as the pairs (act, how often) that occur: they are few, and each is worked out once."""
 
     def __init__(self, acts: csr_array) -> None:
@@ -179,9 +182,8 @@ def _moments(traits: Floats, belongs: Floats) -> tuple[Floats, Floats]:
 
 def begun(rows: Measured, groups: int, seed: int) -> Floats:
     """How much each row is of each group at first: by k-means of shares (Hellinger's distance) and traits."""
-    totals = np.maximum(np.asarray(rows.acts.sum(axis=1)).ravel(), 1.0)
-    places = np.column_stack([np.sqrt(rows.acts.toarray() / totals[:, None]), BESIDE * np.nan_to_num(rows.traits)])
-    found = KMeans(groups, n_init=1, random_state=seed).fit(places, sample_weight=np.sqrt(totals))
+    places = np.column_stack([shares_of(rows.acts).sqrt().toarray(), BESIDE * np.nan_to_num(rows.traits)])
+    found = KMeans(groups, n_init=1, random_state=seed).fit(places, sample_weight=np.sqrt(_totals(rows.acts)))
     return np.asarray(0.9 * np.eye(groups)[found.labels_] + 0.1 / groups)
 
 
@@ -200,10 +202,8 @@ class Climb:
 
     def __init__(self, rows: Measured, belongs: Floats) -> None:
         self.rows, self.belongs = rows, belongs
-        self.tally = _Tally(rows.acts)
-        totals = np.maximum(np.asarray(rows.acts.sum(axis=1)).ravel(), 1.0)
         acts = rows.acts.shape[1]
-        mean = csr_array(rows.acts.multiply(1.0 / totals[:, None])).T @ belongs + 1.0 / acts
+        mean = shares_of(rows.acts).T @ belongs + 1.0 / acts
         self.dirichlets = np.clip(acts * (mean / mean.sum(axis=0)).T, LEAST, MOST)
         self.fit: Fit | None = None
 
@@ -211,15 +211,15 @@ class Climb:
         """So many rounds more, or until they gain nothing."""
         before = -math.inf
         for _ in range(steps):
-            self.dirichlets = self.tally.risen(self.dirichlets, self.belongs)
+            self.dirichlets = self.rows.tally.risen(self.dirichlets, self.belongs)
             means, spreads = _moments(self.rows.traits, self.belongs)
             shares = (self.belongs.sum(axis=0) + 1.0) / (len(self.rows) + self.belongs.shape[1])
-            likelihoods = self.tally.likelihoods(self.dirichlets) + np.log(shares)
-            likelihoods += _normal(self.rows.traits, means, spreads)
+            fitted = Fit(shares, self.dirichlets, means, spreads, 0.0)
+            likelihoods = fitted.likelihoods(self.rows)
             of_rows = logsumexp(likelihoods, axis=1)
             evidence = float(of_rows.sum())
             self.belongs = np.exp(likelihoods - of_rows[:, None])
-            self.fit = Fit(shares, self.dirichlets, means, spreads, evidence)
+            self.fit = replace(fitted, evidence=evidence)
             if evidence - before < GAIN * abs(evidence):
                 break
             before = evidence
@@ -270,3 +270,13 @@ def hellinger(one: Floats, other: Floats) -> Floats:
     """Distance between shares, 0 (the same) to 1 (nothing in common): of each row of ``one`` from each of ``other``."""
     common = np.sqrt(one) @ np.sqrt(other).T
     return np.asarray(np.sqrt(np.clip(1.0 - common, 0.0, 1.0)))
+
+
+def shares_of(counts: csr_array) -> csr_array:
+    """Each row's counts as shares of what it did."""
+    return csr_array(counts.multiply(1.0 / _totals(counts)[:, None]))
+
+
+def _totals(counts: csr_array) -> Floats:
+    """How much each row did, 1 at least."""
+    return np.asarray(np.maximum(np.asarray(counts.sum(axis=1)).ravel(), 1.0))

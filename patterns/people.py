@@ -10,7 +10,7 @@ from scipy.optimize import linear_sum_assignment
 from scipy.sparse import csr_array
 
 from patterns.acts import Act, Told, acts_told, by_part, on
-from patterns.mixtures import Fit, Measured, Number, hellinger, learn
+from patterns.mixtures import Fit, Measured, Number, hellinger, learn, shares_of
 from patterns.segments import GLANCE, Floats, Ints, comparable, is_glance, scales, standard
 from patterns.traits import TRAITS
 
@@ -127,7 +127,7 @@ def learn_people(values: Floats, counts: csr_array, acts: tuple[Act, ...], most:
     rows = Measured(counts, _beside(values, fill, scale))
     fitted, number = learn(rows, most, seed)
     labels = fitted.labels(rows)
-    shares = _shares(counts)
+    shares = shares_of(counts)
     kinds = range(len(fitted.shares))
     filled = np.where(np.isnan(compared), fill, compared)
     habits = np.array([_mean(shares, labels == kind, fitted.dirichlets[kind]) for kind in kinds])
@@ -154,11 +154,6 @@ def _beside(values: Floats, fill: Floats, scale: Floats) -> Floats:
     return np.asarray(np.where(np.isnan(compared[:, chosen]), np.nan, known))
 
 
-def _shares(counts: csr_array) -> csr_array:
-    totals = np.maximum(np.asarray(counts.sum(axis=1)).ravel(), 1.0)
-    return csr_array(counts.multiply(1.0 / totals[:, None]))
-
-
 def _mean(shares: csr_array, members: np.ndarray[tuple[int], np.dtype[np.bool_]], dirichlet: Floats) -> Floats:
     if not members.any():
         return np.asarray(dirichlet / dirichlet.sum())
@@ -167,6 +162,6 @@ def _mean(shares: csr_array, members: np.ndarray[tuple[int], np.dtype[np.bool_]]
 
 def _from_habits(counts: csr_array, habits: Floats, labels: Ints) -> Floats:
     """Hellinger's distance of each row's shares from the habits of its kind."""
-    roots = _shares(counts).sqrt()
+    roots = shares_of(counts).sqrt()
     common = np.asarray(roots.multiply(np.sqrt(habits)[labels]).sum(axis=1)).ravel()
     return np.asarray(np.sqrt(np.clip(1.0 - common, 0.0, 1.0)))

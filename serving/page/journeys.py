@@ -20,11 +20,12 @@ from urllib.parse import urlencode
 from features.errors import BehaviorError, UsageError
 from journeys import findings, flow, funnels
 from journeys.acts import BEGINNING, TRAFFIC, Acts, Traffic, acts_in
-from journeys.configured import Span, funnel_of, known_kinds, span_of
+from journeys.configured import How, Span, ends_of, funnel_of, how_of, span_of
 from journeys.definitions import Funnel, step_of
 from journeys.proposals import propose
 from journeys.retention import AGES, Retention, retention
 from lake.reader import LakeReader
+from patterns.pages import END, OTHER, START
 from patterns.words import page_words
 from settings import Settings
 
@@ -200,8 +201,9 @@ class Journeys:
             return View(question, known=known, trouble=trouble)
         days = (question.since, question.until, question.traffic)
         proposed = tuple(part("proposed", lambda: self._proposed(span, question), *days) or ())
-        funnel = part("funnel", lambda: self._funnel(span, question, proposed), *days, question)
-        goals = tuple({page for one in (*proposed, *self._configured(known)) for page in one.steps[-1].pages})
+        steps = (question.funnel, question.steps, question.within, question.any_order)
+        funnel = part("funnel", lambda: self._funnel(span, question, proposed), *days, *steps)
+        goals = ends_of((*proposed, *(funnel_of(self.settings.journeys, name) for name in known)))
         seen = part("findings", lambda: self._findings(span, question, goals), *days)
         ways = part("ways", lambda: self._flow(span, question), *days, question.kind)
         again = part("retention", lambda: self._retention(span, question), *days)
@@ -230,12 +232,8 @@ class Journeys:
     def _acts(self, since: datetime, until: datetime) -> Acts:
         return acts_in(self.reader, since, until, seconds=self.settings.serving.answer_seconds)
 
-    def _how(self, question: Question) -> dict[str, Any]:
-        least = self.settings.patterns.least_users
-        return {"traffic": question.traffic, "kinds": known_kinds(self.reader), "least_users": least}
-
-    def _configured(self, known: Sequence[str]) -> list[Funnel]:
-        return [funnel_of(self.settings.journeys, name) for name in known]
+    def _how(self, question: Question) -> How:
+        return how_of(self.settings, self.reader, question.traffic)
 
     def _proposed(self, span: Span, question: Question) -> list[Funnel]:
         return propose(self._acts(*span), *span, **self._how(question))
@@ -262,7 +260,7 @@ class Journeys:
     def _flow(self, span: Span, question: Question) -> flow.Flow:
         return flow.flow(self._acts(*span), question.kind or None, *span, **self._how(question))
 
-    def _findings(self, span: Span, question: Question, goals: Sequence[str]) -> list[findings.Finding]:
+    def _findings(self, span: Span, question: Question, goals: set[str]) -> list[findings.Finding]:
         return findings.find(self._acts(*span), *span, **self._how(question), meant=goals)
 
     def _retention(self, span: Span, question: Question) -> Retention:
@@ -271,4 +269,4 @@ class Journeys:
 
 def named(kind: str) -> str:
     """A kind of page, or what stands where there is none, for people."""
-    return {"(start)": "comes in", "(end)": "leaves", "(other)": "other pages"}.get(kind) or page_words(kind)
+    return {START: "comes in", END: "leaves", OTHER: "other pages"}.get(kind) or page_words(kind)

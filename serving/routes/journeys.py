@@ -13,9 +13,9 @@ from fastapi.responses import Response
 
 from journeys import funnels
 from journeys.acts import BEGINNING, Acts, Traffic, acts_in
-from journeys.configured import Span, funnel_of, known_kinds, span_of
+from journeys.configured import Span, ends_of, funnel_of, how_of, span_of
 from journeys.definitions import Funnel, step_of
-from journeys.findings import find
+from journeys.findings import Finding, find
 from journeys.flow import Flow, flow
 from journeys.proposals import propose
 from journeys.retention import retention
@@ -80,10 +80,28 @@ def router(services: Services) -> APIRouter:
         ]
         return OrjsonResponse({"funnels": told})
 
+    @routes.get("/retention", **openapi.RETENTION)
+    async def returning(since: Since = None, until: Until = None, traffic: Sessions = "ordinary") -> Response:
+        """Of the people first seen on a day, the share seen again later; and what people are, day by day."""
+        return OrjsonResponse(await services.lake.run(_retention, services, since, until, traffic))
+
+    _add_ways(routes, services)
+    return routes
+
+
+def _add_ways(routes: APIRouter, services: Services) -> None:
     @routes.get("/findings", **openapi.FINDINGS)
     async def stumbles(since: Since = None, until: Until = None, traffic: Sessions = "ordinary") -> Response:
         """What people stumble over: haste in vain, going back and forth, pages that end sessions."""
-        found = await services.lake.run(_asked, services, find, since, until, traffic)
+
+        def meant(acts: Acts, *span: datetime, **how: Any) -> list[Finding]:
+            ends = [
+                *(funnel_of(services.settings.journeys, name) for name in services.settings.journeys.funnels),
+                *propose(acts, *span, **how),
+            ]
+            return find(acts, *span, **how, meant=ends_of(ends))
+
+        found = await services.lake.run(_asked, services, meant, since, until, traffic)
         return OrjsonResponse({"findings": [asdict(one) for one in found]})
 
     @routes.get("/flow", **openapi.FLOW)
@@ -102,31 +120,20 @@ def router(services: Services) -> APIRouter:
         found["kinds"] = [{"kind": name, "visits": visits} for name, visits in found["kinds"]]
         return OrjsonResponse(found)
 
-    @routes.get("/retention", **openapi.RETENTION)
-    async def returning(since: Since = None, until: Until = None, traffic: Sessions = "ordinary") -> Response:
-        """Of the people first seen on a day, the share seen again later; and what people are, day by day."""
-        return OrjsonResponse(await services.lake.run(_retention, services, since, until, traffic))
-
-    return routes
-
 
 def _asked(services: Services, count: Callable[..., T], since: date | None, until: date | None, traffic: Traffic) -> T:
     """What ``count`` finds in the span, by the settings."""
     span = _span(services, since, until)
     acts = acts_in(services.lake, *span, seconds=services.settings.serving.answer_seconds)
-    least = services.settings.patterns.least_users
-    return count(acts, *span, traffic=traffic, kinds=known_kinds(services.lake), least_users=least)
+    return count(acts, *span, **how_of(services.settings, services.lake, traffic))
 
 
 def _funnel(
     services: Services, chosen: Funnel, since: date | None, until: date | None, traffic: Traffic
 ) -> dict[str, Any]:
-    settings, lake = services.settings, services.lake
     span = _span(services, since, until)
-    counted = funnels.count(
-        acts_in(lake, *span, seconds=settings.serving.answer_seconds), chosen, *span,
-        traffic=traffic, kinds=known_kinds(lake), least_users=settings.patterns.least_users,
-    )  # fmt: skip
+    acts = acts_in(services.lake, *span, seconds=services.settings.serving.answer_seconds)
+    counted = funnels.count(acts, chosen, *span, **how_of(services.settings, services.lake, traffic))
     return {
         "name": chosen.name,
         **_told(span, traffic),
